@@ -1,0 +1,17 @@
+PY := .venv/bin/python
+DEV ?= dev
+
+.PHONY: setup demo test check proto bench clean
+.venv/.done: pyproject.toml constraints.txt
+	python3 -m venv .venv && $(PY) -m pip install -q -c constraints.txt -e '.[$(DEV)]' && touch $@
+setup: .venv/.done
+demo: setup
+	$(PY) scripts/demo.py
+test: setup
+	$(PY) -m pytest -q
+check: setup
+	.venv/bin/ruff check . && .venv/bin/mypy && .venv/bin/lint-imports
+proto: setup
+	$(PY) scripts/generate_proto.py
+clean:
+	rm -rf .venv demo

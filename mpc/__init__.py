@@ -1,0 +1,1 @@
+"""The mathematics. No network, files, clock or logging; randomness is an argument."""

@@ -1,0 +1,26 @@
+"""Every hash label and random stream label of the system. A label is used by one purpose only."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class Domain(StrEnum):
+    """Domain-separation labels; add one per purpose and never reuse or rename one."""
+
+    RNG_CHILD = "jcr/v1/rng-child"
+    RNG_STREAM = "jcr/v1/rng-stream"
+    ALIGN_HASH_TO_GROUP = "jcr/v1/align/hash-to-group"
+    COIN_COMMITMENT = "jcr/v1/coin/commitment"
+    COIN_RESULT = "jcr/v1/coin/result"
+    HOLD_OUT = "jcr/v1/hold-out"
+    KEY_PROOF = "jcr/v1/paillier/key-proof"
+    BASE_OT_KEY = "jcr/v1/ot/base-key"
+    OT_COLUMN = "jcr/v1/ot/column"
+    OT_PAD = "jcr/v1/ot/pad"
+    ZERO_SHARING = "jcr/v1/zero-sharing"
+    TRANSCRIPT = "jcr/v1/transcript"
+    JOB_APPROVAL = "jcr/v1/job/approval"
+    JOB_ID = "jcr/v1/job/id"
+    AUDIT = "jcr/v1/audit"
+    MATRIX_DIGEST = "jcr/v1/train/matrix"

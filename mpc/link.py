@@ -1,0 +1,40 @@
+"""One ordered conversation with one counterpart. The link, not the role, binds job, session, step and transcript."""
+
+from __future__ import annotations
+
+from typing import NewType, Protocol, TypeVar
+
+from mpc.errors import Reason
+
+PartyId = NewType("PartyId", str)
+M = TypeVar("M")
+
+
+class Link(Protocol):
+    """What a role talks through: a memory link in tests, a gRPC link in daemons; the role cannot tell.
+
+    A message is a frozen dataclass of `int`, `bytes`, `RingVector`, `PointVector` and `SealedVector` fields.
+    Messages of one link arrive whole, once and in order. `send` may wait for the receiver's credit, so two sides
+    that both send much before they receive must do it side by side (`Party.together`).
+    """
+
+    @property
+    def peer(self) -> PartyId:
+        """The counterpart."""
+        ...
+
+    async def send(self, message: object) -> None:
+        """Queue one message; returns when the window has room for more."""
+        ...
+
+    async def receive(self, kind: type[M]) -> M:
+        """The next message, which must be of `kind` (else PeerError WRONG_KIND blames the peer)."""
+        ...
+
+    def require(self, ok: bool, reason: Reason) -> None:
+        """Raise PeerError(peer, current step, reason) unless `ok`."""
+        ...
+
+    def channel(self, name: str) -> Link:
+        """An independent conversation with the same peer, named by both sides alike: own order, own transcript."""
+        ...
