@@ -1,0 +1,196 @@
+"""The job spec: the one document that all parties sign. Canonical JSON, signed as bytes, never re-serialised."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from datetime import UTC, datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from mpc.domains import Domain
+
+MAX_SPEC_BYTES = 1 << 20
+MIN_INTERSECTION = 100   # decisions.md: fewer rows than this is a refusal
+MIN_ITERATIONS = 8       # a one-step job from zero would output the plain gradient
+MIN_PENALTY = 1e-4
+
+PartyName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{1,31}$")]
+Hex32 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+ColumnName = Annotated[str, Field(min_length=1, max_length=200)]
+
+
+class SpecError(ValueError):
+    """A spec that nobody should sign; the text says which field and how to mend it."""
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+
+class PartySpec(_Part):
+    """One institution's share of the job."""
+
+    id: PartyName
+    role: Literal["label_holder", "feature_holder"]
+    identity: Hex32                        # Ed25519 public key
+    dataset: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,63}$")]
+    dataset_digest: Hex32                  # of the table's bytes at registration
+    columns: Annotated[list[ColumnName], Field(max_length=5000)]
+    categorical: list[ColumnName] = []     # of `columns`: treated as categories though they look numeric
+    id_column: ColumnName
+    id_profile: Literal["plain", "phone"] = "plain"
+    duplicates: Literal["refuse", "first"] = "first"
+
+
+class LabelSpec(_Part):
+    """The outcome, at the label holder."""
+
+    column: ColumnName
+    positive: str = "1"                    # the value that means default, as text
+    missing: Literal["refuse", "error"] = "refuse"
+
+
+class PreparationSpec(_Part):
+    """What each party does to its own columns; statistics come from training rows only."""
+
+    missing: Literal["indicator", "constant"] = "indicator"
+    constant: float = 0.0
+    minimum_support: Annotated[int, Field(ge=1)] = 20
+    clip: Annotated[float, Field(ge=2.0, le=30.0)] = 5.0
+    leverage_bound: Annotated[float, Field(gt=0.0, le=1.0)] = 0.1
+
+
+class TrainingSpec(_Part):
+    """The objective is mean log-loss + penalty/2 |w|^2, intercept free (sklearn's C = 1/(n penalty))."""
+
+    penalty: Annotated[float, Field(ge=MIN_PENALTY, le=1e3)] = 1e-3
+    iterations: Annotated[int, Field(ge=MIN_ITERATIONS, le=200)] = 20
+    expected_default_rate: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.1
+    sigmoid: Literal["six", "eight"] = "six"
+    tolerance: Annotated[float, Field(gt=0.0, le=1.0)] = 0.05
+
+
+class CryptoSpec(_Part):
+    """Key length and engines."""
+
+    key_bits: Literal[2048, 3072, 4096] = 3072
+    engine: Literal["own", "phe"] = "own"
+    correlations: Literal["ot", "paillier"] = "ot"
+
+
+class HoldOutSpec(_Part):
+    """Which rows judge the model. Fraction 0: all rows train and judge. A seed fixes the split; without one the
+    parties toss a joint coin after all approved."""
+
+    fraction: Annotated[float, Field(ge=0.0, lt=0.9)] = 0.3
+    seed: Annotated[str, Field(max_length=64)] | None = None
+
+
+class JobSpec(_Part):
+    """Everything that the parties agree on."""
+
+    version: Literal[1] = 1
+    purpose: Annotated[str, Field(min_length=1, max_length=500)]
+    nonce: Hex32
+    valid_from: int                        # Unix seconds
+    valid_until: int
+    protocols: dict[str, int]              # name -> version
+    parties: Annotated[list[PartySpec], Field(min_length=2, max_length=16)]
+    label: LabelSpec
+    minimum_intersection: Annotated[int, Field(ge=MIN_INTERSECTION)] = MIN_INTERSECTION
+    preparation: PreparationSpec = PreparationSpec()
+    training: TrainingSpec = TrainingSpec()
+    crypto: CryptoSpec = CryptoSpec()
+    hold_out: HoldOutSpec = HoldOutSpec()
+    reveal: list[str]                      # codes of the leakage ledger that may be opened
+    release: list[Literal["metrics", "curves", "row_counts", "timings"]] = [
+        "metrics", "curves", "row_counts", "timings",
+    ]
+
+    @model_validator(mode="after")
+    def _whole(self) -> JobSpec:
+        ids = [party.id for party in self.parties]
+        if ids != sorted(set(ids)):
+            raise ValueError("parties must be listed once each, in the order of their ids")
+        if [party.role for party in self.parties].count("label_holder") != 1:
+            raise ValueError("exactly one party is the label_holder")
+        if len({party.identity for party in self.parties}) != len(ids):
+            raise ValueError("two parties share an identity key")
+        for party in self.parties:
+            taken = {party.id_column} | ({self.label.column} if party.role == "label_holder" else set())
+            if len(set(party.columns)) != len(party.columns) or taken & set(party.columns):
+                raise ValueError(f"columns of {party.id} repeat, or hold the id or the label")
+            if not set(party.categorical) <= set(party.columns):
+                raise ValueError(f"categorical columns of {party.id} are not among its columns")
+        if not self.valid_from < self.valid_until:
+            raise ValueError("valid_until must come after valid_from")
+        if self.reveal != sorted(set(self.reveal)):
+            raise ValueError("reveal must be sorted and without repeats")
+        return self
+
+    @property
+    def label_holder(self) -> PartySpec:
+        return next(party for party in self.parties if party.role == "label_holder")
+
+    def party(self, party_id: str) -> PartySpec:
+        """The part of `party_id`; SpecError if it has none."""
+        for party in self.parties:
+            if party.id == party_id:
+                return party
+        raise SpecError(f"{party_id} is not a party of this job")
+
+    def check_time(self, now: datetime | None = None) -> None:
+        """SpecError unless the spec is in force."""
+        seconds = (now or datetime.now(UTC)).timestamp()
+        if seconds < self.valid_from:
+            raise SpecError("the job spec is not yet valid; compare the clocks of the two machines")
+        if seconds > self.valid_until:
+            raise SpecError("the job spec has expired; launch a new job")
+
+
+def canonical(value: Any) -> bytes:
+    """Canonical JSON: sorted keys, no blanks, UTF-8, no NaN."""
+    return json.dumps(
+        value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
+    ).encode()
+
+
+def encode_spec(spec: JobSpec) -> bytes:
+    """The bytes that are signed."""
+    return canonical(spec.model_dump(mode="json"))
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    keys = [key for key, _ in pairs]
+    if len(set(keys)) != len(keys):
+        raise SpecError("a key appears twice in the job spec")
+    return dict(pairs)
+
+
+def _no_constant(name: str) -> Any:
+    raise SpecError("NaN and infinities have no place in a job spec")
+
+
+def decode_spec(data: bytes) -> JobSpec:
+    """Parse foreign bytes; SpecError unless they are the canonical form of a whole, valid spec."""
+    if len(data) > MAX_SPEC_BYTES:
+        raise SpecError("the job spec is larger than 1 MiB")
+    try:
+        raw = json.loads(data.decode(), object_pairs_hook=_unique, parse_constant=_no_constant)
+        spec = JobSpec.model_validate_json(data)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False, include_context=False)[0]
+        where = ".".join(str(part) for part in first["loc"]) or "spec"
+        raise SpecError(f"job spec field {where}: {first['msg']}") from None
+    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError):
+        raise SpecError("the job spec is not JSON") from None
+    if canonical(raw) != data or encode_spec(spec) != data:
+        raise SpecError("the job spec is not in canonical form (a default left out, a key out of order)")
+    return spec
+
+
+def job_id(data: bytes) -> str:
+    """SHA-256 of the spec's bytes, hexadecimal."""
+    return hashlib.sha256(Domain.JOB_ID.encode() + b"\0" + data).hexdigest()
