@@ -1,0 +1,140 @@
+"""The native hot loops behind one face: arithmetic on vectors of residues modulo one odd number.
+
+An engine (gmp, ifma, phe) holds residues in its own layout; callers move integers and bytes in and out. Every
+engine gives bit-identical results. The face knows neither Paillier nor keys; none promises constant time.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mpc.errors import LocalError
+
+Exponents = NDArray[np.uint64]
+ENGINES = ("auto", "gmp", "ifma", "phe")
+
+
+class Residues(Protocol):
+    """An engine's own vector of residues, in [0, modulus) when seen from outside; opaque to callers."""
+
+    def __len__(self) -> int: ...
+
+
+class FixedBase(Protocol):
+    """Windowed tables of one base."""
+
+    def pow(self, exponents: Sequence[int]) -> Residues:
+        """base^e for each e in [0, 2^exponent_bits)."""
+        ...
+
+
+class Modulus(ABC):
+    """One odd modulus > 1. Residues of one Modulus object are never given to another one.
+
+    Element-wise calls take vectors of equal length, or a second vector of length 1 that serves for all.
+    """
+
+    def __init__(self, value: int) -> None:
+        if value < 3 or value % 2 == 0:
+            raise ValueError("the modulus must be odd and at least 3")
+        self.value = int(value)
+        self.width = (self.value.bit_length() + 7) // 8
+
+    @property
+    @abstractmethod
+    def engine(self) -> str:
+        """The engine's name."""
+
+    @abstractmethod
+    def load(self, values: Sequence[int]) -> Residues:
+        """Non-negative integers of any size, reduced."""
+
+    @abstractmethod
+    def store(self, residues: Residues) -> list[int]:
+        """The residues as Python integers in [0, value)."""
+
+    @abstractmethod
+    def from_bytes(self, data: bytes, count: int, width: int) -> Residues:
+        """`count` little-endian integers of `width` bytes, reduced; ValueError if the data are not so long."""
+
+    @abstractmethod
+    def to_bytes(self, residues: Residues, width: int) -> bytes:
+        """Little-endian, `width` >= self.width bytes each."""
+
+    @abstractmethod
+    def slice(self, residues: Residues, start: int, stop: int) -> Residues:
+        """Elements start..stop-1."""
+
+    @abstractmethod
+    def concat(self, parts: Sequence[Residues]) -> Residues:
+        """The parts one after the other; of no parts, an empty vector."""
+
+    @abstractmethod
+    def mul(self, left: Residues, right: Residues) -> Residues:
+        """Element by element; `right` may have length 1."""
+
+    @abstractmethod
+    def pow_same(self, bases: Residues, exponent: int) -> Residues:
+        """bases[i]^exponent, exponent >= 0."""
+
+    @abstractmethod
+    def fixed_base(self, base: int, exponent_bits: int, expected_count: int) -> FixedBase:
+        """Tables of `base` for about `expected_count` exponents below 2^exponent_bits."""
+
+    @abstractmethod
+    def multiexp_rows(self, bases: Residues, exponents: Exponents, exponent_bits: int) -> Residues:
+        """out[i] = prod_j bases[j]^exponents[i, j]; exponents (m, c) below 2^exponent_bits <= 2^64.
+
+        Few bases, many rows: tables per base are built on each call, so give it thousands of rows at once.
+        """
+
+    @abstractmethod
+    def multiexp_columns(self, bases: Residues, exponents: Exponents, exponent_bits: int) -> Residues:
+        """out[j] = prod_i bases[i]^exponents[i, j]; exponents (c, d) below 2^exponent_bits <= 2^64.
+
+        Many bases, few columns: Pippenger's buckets, so give it thousands of bases at once.
+        """
+
+    @abstractmethod
+    def product(self, residues: Residues) -> int:
+        """The product of all elements; of none, 1."""
+
+
+def _ifma_available() -> bool:
+    try:
+        from mpc.kernels import ifma
+    except ImportError:
+        return False
+    return bool(ifma.available())
+
+
+def engine_name(engine: str = "auto") -> str:
+    """The engine that `modulus` would use: "auto" is ifma where this processor has it, else gmp."""
+    if engine not in ENGINES:
+        raise LocalError(f"there is no arithmetic engine {engine!r}", f"choose one of {', '.join(ENGINES)}")
+    if engine == "auto":
+        return "ifma" if _ifma_available() else "gmp"
+    if engine == "ifma" and not _ifma_available():
+        raise LocalError("this processor has no AVX512-IFMA", "choose the engine auto or gmp")
+    return engine
+
+
+def modulus(value: int, engine: str = "auto") -> Modulus:
+    """Arithmetic modulo the odd `value`; LocalError if `engine` is unknown or cannot run here."""
+    name = engine_name(engine)
+    if name == "ifma":
+        from mpc.kernels.ifma import IfmaModulus
+
+        return IfmaModulus(value)
+    if name == "phe":
+        from mpc.kernels.phe_arithmetic import PheModulus
+
+        return PheModulus(value)
+    from mpc.kernels.gmp import GmpModulus
+
+    return GmpModulus(value)

@@ -1,0 +1,112 @@
+"""The same face over python-paillier's arithmetic (phe.util): no tables, no buckets. Slow, and the oracle."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from phe.util import mulmod, powmod
+
+from mpc.kernels import Exponents, Modulus, Residues
+
+
+class PheResidues:
+    """A list of Python integers in [0, modulus)."""
+
+    __slots__ = ("values",)
+
+    def __init__(self, values: list[int]) -> None:
+        self.values = values
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def __repr__(self) -> str:
+        return f"PheResidues({len(self.values)})"
+
+
+def _list(residues: Residues) -> list[int]:
+    if not isinstance(residues, PheResidues):
+        raise TypeError("these residues belong to another engine")
+    return residues.values
+
+
+class PheFixedBase:
+    """A base without a table."""
+
+    def __init__(self, base: int, bits: int, n: int) -> None:
+        self._base, self._bits, self._n = base % n, bits, n
+
+    def pow(self, exponents: Sequence[int]) -> PheResidues:
+        """base^e for each e in [0, 2^bits)."""
+        if any(e < 0 or e >> self._bits for e in exponents):
+            raise ValueError("an exponent is longer than the tables")
+        return PheResidues([int(powmod(self._base, int(e), self._n)) for e in exponents])
+
+
+class PheModulus(Modulus):
+    """Implements mpc.kernels.Modulus, one phe.util call per product or power."""
+
+    @property
+    def engine(self) -> str:
+        return "phe"
+
+    def load(self, values: Sequence[int]) -> PheResidues:
+        return PheResidues([int(value) % self.value for value in values])
+
+    def store(self, residues: Residues) -> list[int]:
+        return list(_list(residues))
+
+    def from_bytes(self, data: bytes, count: int, width: int) -> PheResidues:
+        if len(data) != count * width:
+            raise ValueError("the data do not have count * width bytes")
+        starts = range(0, len(data), width or 1)
+        return self.load([int.from_bytes(data[i : i + width], "little") for i in starts])
+
+    def to_bytes(self, residues: Residues, width: int) -> bytes:
+        if width < self.width:
+            raise ValueError("the width is too small for this modulus")
+        return b"".join(value.to_bytes(width, "little") for value in _list(residues))
+
+    def slice(self, residues: Residues, start: int, stop: int) -> PheResidues:
+        return PheResidues(_list(residues)[start:stop])
+
+    def concat(self, parts: Sequence[Residues]) -> PheResidues:
+        return PheResidues([value for part in parts for value in _list(part)])
+
+    def mul(self, left: Residues, right: Residues) -> PheResidues:
+        one_side, other = _list(left), _list(right)
+        if len(other) == 1:
+            other = other * len(one_side)
+        pairs = zip(one_side, other, strict=True)
+        return PheResidues([int(mulmod(a, b, self.value)) for a, b in pairs])
+
+    def pow_same(self, bases: Residues, exponent: int) -> PheResidues:
+        if exponent < 0:
+            raise ValueError("the exponent must not be negative")
+        return PheResidues([int(powmod(base, exponent, self.value)) for base in _list(bases)])
+
+    def fixed_base(self, base: int, exponent_bits: int, expected_count: int) -> PheFixedBase:
+        return PheFixedBase(base, exponent_bits, self.value)
+
+    def multiexp_rows(self, bases: Residues, exponents: Exponents, exponent_bits: int) -> PheResidues:
+        if exponents.shape[1] != len(bases):
+            raise ValueError("one column of exponents per base")
+        if any(int(e) >> exponent_bits for e in exponents.flat):
+            raise ValueError("an exponent is longer than was declared")
+        values = _list(bases)
+        return PheResidues([self._weighted(values, row) for row in exponents.tolist()])
+
+    def multiexp_columns(self, bases: Residues, exponents: Exponents, exponent_bits: int) -> PheResidues:
+        if exponents.shape[0] != len(bases):
+            raise ValueError("one row of exponents per base")
+        return self.multiexp_rows(bases, exponents.T, exponent_bits)
+
+    def product(self, residues: Residues) -> int:
+        values = _list(residues)
+        return self._weighted(values, [1] * len(values))
+
+    def _weighted(self, values: Sequence[int], weights: Sequence[int]) -> int:
+        result = 1
+        for value, weight in zip(values, weights, strict=True):
+            result = int(mulmod(result, powmod(value, weight, self.value), self.value))
+        return result
