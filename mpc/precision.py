@@ -1,0 +1,122 @@
+"""How many bits everything gets: scales, shifts and budgets of one training run, from public sizes only.
+
+Every quantity is an integer in Z_2^64 (log-odds mod 2^37). Real values and their integers:
+  x   standardised feature        x_int = round(x s),        s = floor(32767 / clip), |x_int| < 2^15
+  w   weight                      w_int = w U / s,           U = 2^37 / period, so X_int w_int = z U
+  e   sigma(z) - y                e_int = e E,               E = `residual_scale`, a power of two
+  g   mean gradient               (X_int^T e_int) = g n s E, truncated by `gradient_shift` to h = g `gradient_unit`
+  M   preconditioner              step M h -> weight units,  scaled by 2^`step_shift`
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mpc.errors import LocalError
+from mpc.sigmoid import SERIES, SineSeries
+
+ENTRY_BITS = 16            # of the feature matrix
+STEP_ENTRY_BITS = 28       # of the preconditioner
+SAFE_BITS = 61             # |value| < 2^61 before a truncation (which needs < 2^62)
+RESIDUAL_BOUND = 1.75      # |e| with the rounding noise of the correlations
+MOMENTUM_EIGHTHS = 5       # beta = 5/8
+STEP = 1.2                 # divided by the number of parties: the block-Jacobi eigenvalues lie in (0, N]
+TRIG_BITS_MAX = 8
+
+
+@dataclass(frozen=True)
+class Precision:
+    """The whole plan; equal at all parties because it depends on agreed and public values only."""
+
+    parties: int
+    rows: int
+    clip: float
+    penalty: float
+    curvature: float       # c, the public prior of p (1 - p)
+    series: SineSeries
+    x_scale: int
+    residual_scale: int
+    gradient_shift: int
+    step_shift: int
+    trig_bits: tuple[int, ...]
+
+    @property
+    def weight_unit(self) -> float:
+        return self.series.unit / self.x_scale
+
+    @property
+    def gradient_unit(self) -> float:
+        """Integer h per 1.0 of mean gradient."""
+        return float(self.rows) * self.residual_scale * self.x_scale / 2.0**self.gradient_shift
+
+    @property
+    def penalty_factor(self) -> int:
+        """w_int times this is penalty * w in the unit of X_int^T e_int."""
+        return round(self.penalty * self.rows * self.residual_scale * self.x_scale / self.weight_unit)
+
+    def preconditioner(self, matrix: NDArray[np.int16]) -> NDArray[np.int64]:
+        """(step/N) (c X^T X / n + penalty I)^-1 in fixed point, d x d, for the own block (n x d)."""
+        columns = matrix.shape[1]
+        gram = np.zeros((columns, columns))
+        for start in range(0, len(matrix), 1 << 16):
+            part = matrix[start : start + (1 << 16)].astype(np.float64) / self.x_scale
+            gram += part.T @ part
+        inverse = np.linalg.inv(self.curvature * gram / self.rows + self.penalty * np.eye(columns))
+        empty = ~matrix.any(axis=0)  # padding: its weight stays zero
+        inverse[empty, :] = inverse[:, empty] = 0.0
+        factor = STEP / self.parties * self.weight_unit / self.gradient_unit * 2.0**self.step_shift
+        result = np.rint(inverse * factor).astype(np.int64)
+        if np.abs(result).max(initial=0) >= 1 << (STEP_ENTRY_BITS - 1):
+            raise LocalError("the preconditioner exceeds its bit budget", "raise the penalty")
+        return result
+
+
+def _trig_bits(parties: int, residual_scale: int, series: SineSeries) -> tuple[int, ...]:
+    """Bits per harmonic: as fine as the residual's scale can carry over N factors, one bit less per harmonic.
+
+    The coefficient table has E b_1 / A^N steps; below A steps its own rounding would dominate.
+    """
+    amplitude = (residual_scale * series.coefficients[0]) ** (1.0 / (parties + 1))
+    first = min(TRIG_BITS_MAX, int(math.log2(amplitude + 1)) + 1)
+    if first < 4:
+        raise LocalError(
+            f"{parties} parties leave {first} bits for the sigmoid's correlations",
+            "use fewer parties or fewer rows",
+        )
+    return tuple(max(2, first - k) for k in range(len(series.coefficients)))
+
+
+def plan_precision(
+    parties: int, rows: int, clip: float, penalty: float, expected_default_rate: float, sigmoid: str
+) -> Precision:
+    """The plan for a run; LocalError when the bits do not suffice."""
+    series = SERIES[sigmoid]
+    x_scale = int(32767 // clip)
+    headroom = SAFE_BITS - ENTRY_BITS + 1 - math.log2(rows * RESIDUAL_BOUND)
+    residual_bits = min(30, int(headroom))
+    if residual_bits < 20:
+        raise LocalError(f"{rows} rows leave {residual_bits} bits for the residual", "train on fewer rows")
+    residual_scale = 1 << residual_bits
+    gradient_shift = int(math.log2(rows * residual_scale * x_scale)) - 25
+    gradient_unit = float(rows) * residual_scale * x_scale / 2.0**gradient_shift
+    largest = STEP / parties / penalty * (series.unit / x_scale) / gradient_unit
+    step_shift = min(30, int(STEP_ENTRY_BITS - 1 - math.log2(largest)))
+    if gradient_shift < 1 or step_shift < 1:
+        raise LocalError("the bit budget of the update does not fit", "raise the penalty or use more rows")
+    return Precision(
+        parties=parties,
+        rows=rows,
+        clip=clip,
+        penalty=penalty,
+        curvature=expected_default_rate * (1 - expected_default_rate),
+        series=series,
+        x_scale=x_scale,
+        residual_scale=residual_scale,
+        gradient_shift=gradient_shift,
+        step_shift=step_shift,
+        trig_bits=_trig_bits(parties, residual_scale, series),
+    )
