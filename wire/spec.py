@@ -1,4 +1,4 @@
-"""The job spec: the one document that all parties sign. Canonical JSON, signed as bytes, never re-serialised."""
+"""The job spec: the one document that all parties sign. Canonical JSON, signed as bytes, not re-serialised."""
 
 from __future__ import annotations
 
@@ -65,11 +65,11 @@ class PreparationSpec(_Part):
 class TrainingSpec(_Part):
     """The objective is mean log-loss + penalty/2 |w|^2, intercept free (sklearn's C = 1/(n penalty))."""
 
-    penalty: Annotated[float, Field(ge=MIN_PENALTY, le=1e3)] = 1e-3
+    penalty: Annotated[float, Field(ge=MIN_PENALTY, le=10.0)] = 1e-3
     iterations: Annotated[int, Field(ge=MIN_ITERATIONS, le=200)] = 20
     expected_default_rate: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.1
     sigmoid: Literal["six", "eight"] = "six"
-    tolerance: Annotated[float, Field(gt=0.0, le=1.0)] = 0.05
+    tolerance: Annotated[float, Field(gt=0.0, le=1.0)] = 0.01
 
 
 class CryptoSpec(_Part):
@@ -81,7 +81,7 @@ class CryptoSpec(_Part):
 
 
 class HoldOutSpec(_Part):
-    """Which rows judge the model. Fraction 0: all rows train and judge. A seed fixes the split; without one the
+    """Which rows judge the model. Fraction 0: all rows train and judge. A seed fixes the split; without it the
     parties toss a joint coin after all approved."""
 
     fraction: Annotated[float, Field(ge=0.0, lt=0.9)] = 0.3
