@@ -1,0 +1,95 @@
+"""The ideal source of correlations: one object that knows everything and deals consistent shares.
+
+Tests only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+import numpy as np
+
+from mpc.correlations import Trig, TrigPlan, Triples, ideal_trig
+from mpc.link import PartyId
+from mpc.protocol import Party
+from mpc.ring import U64
+from mpc.rng import Rng
+
+T = TypeVar("T")
+
+
+class Dealer:
+    """Deals to `parties` (any order) from one generator; the k-th call of every party gets the k-th deal."""
+
+    def __init__(self, parties: Sequence[str], plan: TrigPlan, rng: Rng | None = None) -> None:
+        if len(set(parties)) != plan.parties:
+            raise ValueError("the plan is for another number of parties")
+        self.plan = plan
+        self._parties = sorted(parties)
+        self._rng = rng if rng is not None else Rng(bytes(32))
+        self._deals: dict[int, tuple[str, int, list[Any]]] = {}
+        self._taken: dict[int, int] = {}
+
+    def source(self, party: str) -> DealerSource:
+        """What `party` holds instead of a real source."""
+        return DealerSource(self, PartyId(party), self._parties.index(party))
+
+    def trig(self, count: int) -> list[Trig]:
+        """All parties' shares of fresh angles; each party's rho is its own point on the circle."""
+        rhos = [self._rng.ring(count, self.plan.period_bits) for _ in self._parties]
+        cosines, sines = ideal_trig(self.plan, rhos)
+        shares = zip(rhos, self._share(cosines), self._share(sines), strict=True)
+        return [Trig(rho, c, s) for rho, c, s in shares]
+
+    def bits(self, count: int) -> list[U64]:
+        """All parties' shares of fresh bits."""
+        return self._share(self._rng.ring(count, 1))
+
+    def triples(self, count: int) -> list[Triples]:
+        """All parties' shares of fresh products."""
+        a, b = self._rng.ring(count), self._rng.ring(count)
+        shares = zip(self._share(a), self._share(b), self._share(a * b), strict=True)
+        return [Triples(*parts) for parts in shares]
+
+    def _share(self, values: U64) -> list[U64]:
+        shares = [self._rng.ring(values.size).reshape(values.shape) for _ in self._parties[1:]]
+        return [values - np.sum(shares, axis=0, dtype=np.uint64), *shares]
+
+    def take(self, kind: Callable[[int], list[T]], count: int, turn: int, position: int) -> T:
+        """Party `position`'s part of deal number `turn`; all must ask for the same kind and count."""
+        if turn not in self._deals:
+            self._deals[turn] = (kind.__name__, count, kind(count))
+        name, dealt, parts = self._deals[turn]
+        if (name, dealt) != (kind.__name__, count):
+            raise AssertionError(f"deal {turn}: one party asks for {kind.__name__}, another for {name}")
+        self._taken[turn] = self._taken.get(turn, 0) + 1
+        if self._taken[turn] == len(self._parties):
+            del self._deals[turn]
+        part: T = parts[position]
+        return part
+
+
+class DealerSource:
+    """Implements mpc.correlations.CorrelationSource for one party."""
+
+    def __init__(self, dealer: Dealer, party: PartyId, position: int) -> None:
+        self._dealer, self._party, self._position, self._turn = dealer, party, position, 0
+
+    @property
+    def plan(self) -> TrigPlan:
+        return self._dealer.plan
+
+    async def trig(self, me: Party, count: int) -> Trig:
+        return self._next(me, self._dealer.trig, count)
+
+    async def bits(self, me: Party, count: int) -> U64:
+        return self._next(me, self._dealer.bits, count)
+
+    async def triples(self, me: Party, count: int) -> Triples:
+        return self._next(me, self._dealer.triples, count)
+
+    def _next(self, me: Party, kind: Callable[[int], list[T]], count: int) -> T:
+        assert me.id == self._party, "a source belongs to one party"
+        self._turn += 1
+        return self._dealer.take(kind, count, self._turn, self._position)
