@@ -1,0 +1,97 @@
+"""The public record of a job: what each node may release, put side by side by the coordinator."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from wire.spec import JobSpec
+
+
+class LedgerEntry(BaseModel):
+    """One line of the leakage ledger with how often it was used."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    code: str
+    kind: str
+    to: str
+    what: str
+    count: int
+
+
+class PartyPart(BaseModel):
+    """What one node hands to the coordinator at the end of a job."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    party: str
+    rows: dict[str, int] = Field(default_factory=dict)
+    common: int
+    train_rows: int
+    test_rows: int
+    seconds: dict[str, float] = Field(default_factory=dict)            # stage -> seconds
+    bytes: dict[str, dict[str, int]] = Field(default_factory=dict)     # stage -> "peer/direction" -> bytes
+    ledger: list[LedgerEntry] = Field(default_factory=list)
+    evaluation: dict[str, Any] | None = None                           # label holder only
+    audit_head: str = ""
+    engine: str = ""
+
+
+def merge(
+    spec: JobSpec, job: str, created: str, approvals: Mapping[str, bytes], parts: Mapping[str, PartyPart]
+) -> dict[str, Any]:
+    """One record of plain JSON values; ValueError when the nodes disagree on what must be equal."""
+    first = next(iter(parts.values()))
+    for part in parts.values():
+        if (part.common, part.train_rows, part.test_rows) != (first.common, first.train_rows, first.test_rows):
+            raise ValueError(f"{part.party} and {first.party} report different row counts for one job")
+    stages = {stage for part in parts.values() for stage in part.seconds}
+    ledger: dict[str, dict[str, Any]] = {}
+    for part in parts.values():
+        for line in part.ledger:
+            entry = ledger.setdefault(line.code, line.model_dump() | {"count": 0})
+            entry["count"] = max(entry["count"], line.count)
+    links: dict[str, dict[str, int]] = {}
+    for part in parts.values():
+        for stage, counts in part.bytes.items():
+            for end, count in counts.items():
+                peer, direction = end.split("/")
+                if direction == "sent":
+                    links.setdefault(stage, {})[f"{part.party}->{peer}"] = count
+    return {
+        "job_id": job,
+        "purpose": spec.purpose,
+        "created": created,
+        "parties": [
+            {"id": p.id, "role": p.role, "dataset": p.dataset, "columns_count": len(p.columns)}
+            for p in spec.parties
+        ],
+        "rows": {name: part.rows for name, part in parts.items()},
+        "common": first.common,
+        "train_rows": first.train_rows,
+        "test_rows": first.test_rows,
+        "evaluation": next((p.evaluation for p in parts.values() if p.evaluation is not None), None),
+        "ledger": [ledger[code] for code in sorted(ledger)],
+        "parameters": {
+            "lambda": spec.training.penalty,
+            "iterations": spec.training.iterations,
+            "sigmoid": spec.training.sigmoid,
+            "expected_default_rate": spec.training.expected_default_rate,
+            "key_bits": spec.crypto.key_bits,
+            "engine": spec.crypto.engine,
+            "correlations": spec.crypto.correlations,
+            "clip": spec.preparation.clip,
+            "missing": spec.preparation.missing,
+            "minimum_support": spec.preparation.minimum_support,
+            "hold_out": spec.hold_out.fraction,
+            "minimum_intersection": spec.minimum_intersection,
+        },
+        "seconds": {stage: max(p.seconds.get(stage, 0.0) for p in parts.values()) for stage in sorted(stages)},
+        "bytes": links,
+        "approvals": {name: approvals[name].hex() for name in sorted(approvals)},
+        "audit_heads": {name: part.audit_head for name, part in parts.items()},
+        "engines": {name: part.engine for name, part in parts.items()},
+    }
