@@ -1,0 +1,254 @@
+"""A private table in memory, column by column. It stays in this process: nothing here prints or sends a cell.
+
+Ids are kept as text exactly as they stand in the file. Every other column is numeric (float64, NaN = missing)
+or text (codes into sorted levels, -1 = missing). A column is numeric when at least nine cells in ten read as
+numbers or when it is declared so; then a cell that does not is an error with its row number.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from party_node.data.errors import DataError, column_missing
+from party_node.data.source import Source, open_source
+
+F64 = NDArray[np.float64]
+MISSING_TOKENS = ("", "nan", "null", "none", "n/a", "na", "#n/a", "nil", "-", "?", ".")
+NUMERIC_SHARE = 0.9
+LARGEST = 1e100  # squares and sums of cells stay finite
+_NUMBER = r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,3})?$"
+_BOOLEANS = ("true", "false")
+
+
+class Kind(StrEnum):
+    """How a column is understood."""
+
+    NUMERIC = "numeric"
+    TEXT = "text"
+
+
+@dataclass(frozen=True, repr=False)
+class NumericColumn:
+    """`values`: float64, one per row, NaN where missing."""
+
+    name: str
+    values: F64
+
+    @property
+    def missing(self) -> NDArray[np.bool_]:
+        """True where the cell is missing."""
+        return np.isnan(self.values)
+
+
+@dataclass(frozen=True, repr=False)
+class TextColumn:
+    """`codes`: int32, one per row, an index into `levels` (sorted, trimmed), -1 where missing."""
+
+    name: str
+    codes: NDArray[np.int32]
+    levels: tuple[str, ...]
+
+    @property
+    def missing(self) -> NDArray[np.bool_]:
+        """True where the cell is missing."""
+        return self.codes < 0
+
+
+Column = NumericColumn | TextColumn
+
+
+@dataclass(frozen=True)
+class ColumnProfile:
+    """What the operator sees of one column at `dataset register`; it stays on this machine."""
+
+    name: str
+    kind: Kind
+    missing_rate: float
+    low: float | None
+    high: float | None
+    levels: int | None
+
+
+@dataclass(frozen=True, repr=False)
+class Table:
+    """`rows` rows; `columns` by name in the file's order, without the id; `ids` as text if asked for."""
+
+    rows: int
+    columns: Mapping[str, Column]
+    ids: pa.ChunkedArray | None
+    notes: tuple[str, ...]
+
+    def __repr__(self) -> str:
+        return f"Table({self.rows} rows, {len(self.columns)} columns)"
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Column names in the file's order, the id left out."""
+        return tuple(self.columns)
+
+    @property
+    def kinds(self) -> dict[str, Kind]:
+        """Kind of each column; give it to `read_table` to read a later file the same way."""
+        return {
+            name: Kind.NUMERIC if isinstance(column, NumericColumn) else Kind.TEXT
+            for name, column in self.columns.items()
+        }
+
+    def column(self, name: str) -> Column:
+        """The column called `name`. Raises DataError with the nearest name."""
+        if name not in self.columns:
+            raise column_missing(name, self.columns)
+        return self.columns[name]
+
+    def profile(self) -> tuple[ColumnProfile, ...]:
+        """Types, ranges, missing rates, for the operator's own eyes."""
+        return tuple(_profile(column) for column in self.columns.values())
+
+
+def read_table(
+    path: Path | str,
+    *,
+    id_column: str | None = None,
+    columns: Sequence[str] | None = None,
+    kinds: Mapping[str, Kind] | None = None,
+) -> Table:
+    """Read a CSV or Parquet file.
+
+    `id_column` is kept as text in `Table.ids`; `columns` names the others (None: all). `kinds` declares
+    columns, the rest is inferred; declare the label TEXT so that any spelling of it can be read. Raises
+    DataError: unreadable, ragged_row, column_missing, column_repeated, not_numeric, unsupported_type,
+    empty_table.
+    """
+    wanted = None
+    if columns is not None:
+        wanted = list(dict.fromkeys([*([id_column] if id_column else []), *columns]))
+    source = open_source(Path(path), wanted)
+    if id_column is not None and id_column not in source.names:
+        raise column_missing(id_column, source.names)
+    rows = len(source.columns[0]) if source.columns else 0
+    if rows == 0:
+        raise DataError("empty_table", f"`{Path(path).name}` has no rows", "Give at least one row.")
+    declared = dict(kinds or {})
+    ids = None
+    read: dict[str, Column] = {}
+    for name, cells in zip(source.names, source.columns, strict=True):
+        if name == id_column:
+            ids = as_text(name, cells)
+            if columns is None or name not in columns:
+                continue
+        read[name] = _column(name, cells, declared.get(name), source)
+    return Table(rows, read, ids, source.notes)
+
+
+def as_text(name: str, cells: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Any Arrow column as text; whole floats lose their `.0`, so that 7.0 and 7 are one id."""
+    kind = cells.type
+    if pa.types.is_dictionary(kind):
+        cells = cells.cast(kind.value_type)
+        kind = cells.type
+    if pa.types.is_floating(kind):
+        whole = pc.equal(cells, pc.floor(cells))
+        small = pc.less(pc.abs(cells), 2.0**53)
+        exact = pc.fill_null(pc.and_(whole, small), False)
+        counts = pc.cast(pc.if_else(exact, cells, None), pa.int64())
+        return pc.if_else(exact, pc.cast(counts, pa.string()), pc.cast(cells, pa.string()))
+    try:
+        return pc.cast(cells, pa.string())
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+        raise DataError(
+            "unsupported_type", f"column `{name}` holds neither numbers nor text", "Leave the column out."
+        ) from None
+
+
+def _column(name: str, cells: pa.ChunkedArray, declared: Kind | None, source: Source) -> Column:
+    kind = cells.type
+    typed = pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)
+    if declared is not Kind.TEXT and (typed or pa.types.is_boolean(kind)):
+        # Booleans have no direct cast to double in Arrow; uint8 has.
+        numbers = cells.cast(pa.uint8()) if pa.types.is_boolean(kind) else cells
+        return _numeric(name, pc.cast(numbers, pa.float64(), safe=False))
+    trimmed = pc.utf8_trim_whitespace(as_text(name, cells))
+    lowered = pc.utf8_lower(trimmed)
+    absent = pc.fill_null(pc.is_in(lowered, value_set=pa.array(MISSING_TOKENS)), True)
+    text = pc.if_else(absent, pa.scalar(None, pa.string()), trimmed)
+    if declared is not Kind.TEXT:
+        numbers = _numbers(name, text, lowered, declared is Kind.NUMERIC, source.decimal_comma)
+        if numbers is not None:
+            return _numeric(name, numbers)
+    return _text(name, text)
+
+
+def _numbers(
+    name: str, text: pa.ChunkedArray, lowered: pa.ChunkedArray, declared: bool, decimal_comma: bool
+) -> pa.ChunkedArray | None:
+    """Text as float64, or None where the column is not numeric. Raises DataError not_numeric with the row."""
+    present = len(text) - text.null_count
+    if present and pc.all(pc.or_(pc.is_null(text), pc.is_in(lowered, value_set=pa.array(_BOOLEANS)))).as_py():
+        flags = pc.if_else(pc.is_null(text), None, pc.equal(lowered, "true"))
+        return flags.cast(pa.uint8()).cast(pa.float64())
+    if decimal_comma:
+        text = pc.replace_substring_regex(text, r"^([+-]?\d+),(\d+)$", r"\1.\2")
+    try:
+        return pc.cast(text, pa.float64())
+    except pa.ArrowInvalid:
+        pass
+    good = pc.fill_null(pc.match_substring_regex(text, _NUMBER), True)
+    wrong = len(good) - pc.sum(good).as_py()
+    if not declared and present - wrong < NUMERIC_SHARE * present:
+        return None
+    if wrong:
+        row = pc.index(good, False).as_py() + 1
+        raise DataError(
+            "not_numeric",
+            f"column `{name}` holds numbers, but {_cells(wrong)} not; the first is in row {row} of the data",
+            "Mend the table, or declare the column categorical in the dataset file.",
+        )
+    return pc.cast(text, pa.float64())
+
+
+def _cells(count: int) -> str:
+    return "1 cell is" if count == 1 else f"{count} cells are"
+
+
+def _numeric(name: str, cells: pa.ChunkedArray) -> NumericColumn:
+    values = np.array(pc.fill_null(cells, math.nan).to_numpy(), dtype=np.float64)
+    endless = np.flatnonzero(np.abs(values) > LARGEST)
+    if endless.size:
+        row = int(endless[0]) + 1
+        raise DataError(
+            "not_numeric",
+            f"column `{name}` holds numbers that are infinite or beyond 1e100, the first in row {row}",
+            "Mend the table: leave such cells empty.",
+        )
+    return NumericColumn(name, values)
+
+
+def _text(name: str, cells: pa.ChunkedArray) -> TextColumn:
+    coded = cells.combine_chunks().dictionary_encode()
+    if isinstance(coded, pa.ChunkedArray):
+        coded = coded.combine_chunks()
+    found: list[str] = coded.dictionary.to_pylist()
+    order = sorted(range(len(found)), key=found.__getitem__)
+    place = np.empty(len(found) + 1, dtype=np.int32)
+    place[order] = np.arange(len(found), dtype=np.int32)
+    place[-1] = -1
+    codes = pc.fill_null(coded.indices, len(found)).to_numpy(zero_copy_only=False)
+    return TextColumn(name, place[codes], tuple(found[i] for i in order))
+
+
+def _profile(column: Column) -> ColumnProfile:
+    missing = float(np.mean(column.missing))
+    if isinstance(column, TextColumn):
+        return ColumnProfile(column.name, Kind.TEXT, missing, None, None, len(column.levels))
+    present = column.values[~column.missing]
+    low, high = (float(present.min()), float(present.max())) if present.size else (None, None)
+    return ColumnProfile(column.name, Kind.NUMERIC, missing, low, high, None)
