@@ -33,6 +33,8 @@ class Reason(StrEnum):
     BAD_TRANSCRIPT = "the transcripts of the two sides differ"
     TOO_FEW_COMMON = "too few customers in common for the minimum that was agreed"
     MALFORMED = "a message could not be parsed"
+    BAD_SIGNATURE = "a signature does not fit"
+    BAD_AUDIT_HEAD = "an audit log became shorter or was rewritten"
     GONE = "the connection was lost"
     TIMEOUT = "no message came in time"
     STOPPED = "the other side stopped the job"
