@@ -1,0 +1,190 @@
+"""`job.toml`: what an operator asks for, and how it becomes the spec that all parties sign."""
+
+from __future__ import annotations
+
+import difflib
+import secrets
+import tomllib
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from mpc.errors import LocalError
+from mpc.protocols import PROTOCOLS
+from wire.description import DatasetDescription, id_mismatch
+from wire.spec import (
+    MIN_INTERSECTION,
+    CryptoSpec,
+    HoldOutSpec,
+    JobSpec,
+    LabelSpec,
+    PartyName,
+    PartySpec,
+    PreparationSpec,
+    TrainingSpec,
+)
+
+VALID_S = 24 * 3600
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class PlannedParty(_Part):
+    """One institution: which dataset, which of its offered columns (none named: all of them)."""
+
+    id: PartyName
+    dataset: str
+    columns: list[str] = []
+    categorical: list[str] = []
+    duplicates: str = "first"
+
+
+class PlannedLabel(LabelSpec):
+    """The label and who holds it."""
+
+    party: PartyName
+
+
+class JobPlan(_Part):
+    """The file as a whole; everything but parties, label and purpose has a default."""
+
+    purpose: Annotated[str, Field(min_length=1, max_length=500)]
+    party: Annotated[list[PlannedParty], Field(min_length=2, max_length=16)]
+    label: PlannedLabel
+    minimum_intersection: Annotated[int, Field(ge=MIN_INTERSECTION)] = MIN_INTERSECTION
+    preparation: PreparationSpec = PreparationSpec()
+    training: TrainingSpec = TrainingSpec()
+    crypto: CryptoSpec = CryptoSpec()
+    hold_out: HoldOutSpec = HoldOutSpec()
+
+    @model_validator(mode="after")
+    def _label_party(self) -> JobPlan:
+        if self.label.party not in [party.id for party in self.party]:
+            raise ValueError(f"the label's party {self.label.party} is not among the parties")
+        return self
+
+
+class PlanError(LocalError):
+    """A plan that cannot become a job; `whose` names the side that has to act."""
+
+    def __init__(self, what: str, advice: str, whose: str = "coordinator") -> None:
+        super().__init__(what, advice)
+        self.whose = whose
+
+
+def load_plan(path: Path) -> JobPlan:
+    """Read job.toml; PlanError names the field."""
+    try:
+        return JobPlan.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+    except OSError as error:
+        raise PlanError(f"{path.name} cannot be read: {error.strerror}", "check the path") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError):
+        raise PlanError(f"{path.name} is not TOML", "compare it with docs/samples/job.toml") from None
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False, include_context=False)[0]
+        where = ".".join(str(part) for part in first["loc"]) or "file"
+        raise PlanError(f"{path.name}, field {where}: {first['msg']}",
+                        "compare it with docs/samples/job.toml") from None
+
+
+def build_spec(
+    plan: JobPlan,
+    datasets: Mapping[str, Sequence[DatasetDescription]],
+    identities: Mapping[str, str],
+    now: datetime | None = None,
+) -> JobSpec:
+    """The spec for `plan`, given what each node offers; PlanError when the contract does not hold."""
+    found = {p.id: _dataset(p, datasets[p.id]) for p in plan.party}
+    parties = [
+        PartySpec(
+            id=p.id,
+            role="label_holder" if p.id == plan.label.party else "feature_holder",
+            identity=identities[p.id],
+            dataset=p.dataset,
+            dataset_digest=found[p.id].digest,
+            columns=_columns(p, found[p.id], plan.label.column if p.id == plan.label.party else None),
+            categorical=_categorical(p, found[p.id]),
+            id_column=found[p.id].id_column,
+            id_profile=found[p.id].id_profile,
+            duplicates="refuse" if p.duplicates == "refuse" else "first",
+        )
+        for p in sorted(plan.party, key=lambda p: p.id)
+    ]
+    _check_label(plan, found[plan.label.party])
+    _check_ids(found, plan.label.party)
+    start = int((now or datetime.now(UTC)).timestamp())
+    return JobSpec(
+        purpose=plan.purpose,
+        nonce=secrets.token_hex(32),
+        valid_from=start - 60,
+        valid_until=start + VALID_S,
+        protocols={name: spec.version for name, spec in sorted(PROTOCOLS.items())},
+        parties=parties,
+        label=LabelSpec(**plan.label.model_dump(exclude={"party"})),
+        minimum_intersection=plan.minimum_intersection,
+        preparation=plan.preparation,
+        training=plan.training,
+        crypto=plan.crypto,
+        hold_out=plan.hold_out,
+        reveal=sorted({line.code for spec in PROTOCOLS.values() for line in spec.ledger}),
+    )
+
+
+def _did_you_mean(name: str, names: Sequence[str]) -> str:
+    close = difflib.get_close_matches(name, names, 1)
+    return f"did you mean `{close[0]}`?" if close else "offered: " + ", ".join(sorted(names)[:20])
+
+
+def _dataset(party: PlannedParty, offered: Sequence[DatasetDescription]) -> DatasetDescription:
+    for dataset in offered:
+        if dataset.name == party.dataset:
+            return dataset
+    names = [dataset.name for dataset in offered]
+    advice = _did_you_mean(party.dataset, names) if names else (
+        f"on {party.id}: party-node dataset register FILE, with this coordinator in its policy"
+    )
+    raise PlanError(f"{party.id} offers no dataset `{party.dataset}`", advice, party.id)
+
+
+def _columns(party: PlannedParty, dataset: DatasetDescription, label: str | None) -> list[str]:
+    names = [column.name for column in dataset.columns if column.name != label]
+    for name in party.columns:
+        if name not in names:
+            raise PlanError(f"{party.id} offers no column `{name}`", _did_you_mean(name, names), party.id)
+    chosen = list(party.columns) or names
+    if not chosen:
+        raise PlanError(f"{party.id} offers no columns", "name columns in its dataset's policy", party.id)
+    return chosen
+
+
+def _categorical(party: PlannedParty, dataset: DatasetDescription) -> list[str]:
+    kinds = {column.name: column.kind for column in dataset.columns}
+    chosen = party.columns or list(kinds)
+    return sorted({c for c in chosen if kinds.get(c) == "categorical"} | set(party.categorical))
+
+
+def _check_label(plan: JobPlan, dataset: DatasetDescription) -> None:
+    if dataset.label_column is None:
+        raise PlanError(f"{plan.label.party} offers no label in `{dataset.name}`",
+                        "name the label column in its dataset's policy", plan.label.party)
+    if dataset.label_column != plan.label.column:
+        raise PlanError(f"{plan.label.party} has no label column `{plan.label.column}`",
+                        f"did you mean `{dataset.label_column}`?", plan.label.party)
+
+
+def _check_ids(found: Mapping[str, DatasetDescription], holder: str) -> None:
+    for party, dataset in sorted(found.items()):
+        if dataset.id_profile != found[holder].id_profile:
+            sentence = f"{holder} matches ids as {found[holder].id_profile}, {party} as {dataset.id_profile}"
+        else:
+            sentence = id_mismatch(found[holder].id_shape, dataset.id_shape) or ""
+        if sentence:
+            raise PlanError(
+                f"the ids of {holder} and {party} have different formats: {sentence}. Nothing was sent",
+                "agree on one id column and profile, and register the dataset again", party,
+            )
