@@ -60,7 +60,7 @@ class Modulus(ABC):
 
     @abstractmethod
     def from_bytes(self, data: bytes, count: int, width: int) -> Residues:
-        """`count` little-endian integers of `width` bytes, reduced; ValueError if the data are not so long."""
+        """`count` little-endian integers of `width` bytes, reduced; ValueError for data of other length."""
 
     @abstractmethod
     def to_bytes(self, residues: Residues, width: int) -> bytes:
