@@ -219,9 +219,7 @@ def _parse(data: pa.Buffer, path: Path, wanted: Sequence[str] | None, notes: tup
 
 def _header(data: pa.Buffer, mark: str) -> list[str]:
     """The header cells; only the first block is looked at, ragged rows in it are left for later."""
-    parse = arrow_csv.ParseOptions(
-        delimiter=mark, newlines_in_values=True, invalid_row_handler=lambda row: "skip"
-    )
+    parse = arrow_csv.ParseOptions(delimiter=mark, newlines_in_values=True, invalid_row_handler=lambda row: "skip")
     with arrow_csv.open_csv(pa.BufferReader(data), parse_options=parse) as reader:
         return list(reader.schema.names)
 

@@ -233,9 +233,7 @@ def _numeric(name: str, cells: pa.ChunkedArray) -> NumericColumn:
 
 
 def _text(name: str, cells: pa.ChunkedArray) -> TextColumn:
-    coded = cells.combine_chunks().dictionary_encode()
-    if isinstance(coded, pa.ChunkedArray):
-        coded = coded.combine_chunks()
+    coded = pa.concat_arrays(cells.chunks).dictionary_encode()
     found: list[str] = coded.dictionary.to_pylist()
     order = sorted(range(len(found)), key=found.__getitem__)
     place = np.empty(len(found) + 1, dtype=np.int32)
