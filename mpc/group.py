@@ -79,7 +79,7 @@ class PointVector:
 
 
 class Scalar:
-    """A secret exponent in [1, ORDER), kept little-endian. Never printed or pickled; compares in constant time."""
+    """A secret exponent in [1, ORDER), kept little-endian. Never printed or pickled."""
 
     __slots__ = ("_bytes",)
 
@@ -137,8 +137,8 @@ def hash_to_group(messages: Sequence[bytes], dst: bytes) -> PointVector:
 
 def multiply(points: PointVector, scalar: Scalar) -> PointVector:
     """Each point times `scalar`, in order; InvalidPoint if any is not an element or is neutral."""
-    # libsodium decodes strictly (canonical, on the group) and refuses a neutral result, which for a scalar that
-    # is not zero means a neutral input: the multiplication is the check.
+    # libsodium decodes strictly (canonical, on the group) and refuses a neutral result, which for a scalar
+    # that is not zero means a neutral input: the multiplication is the check.
     source = ctypes.create_string_buffer(points.data, len(points.data))
     target = ctypes.create_string_buffer(len(points.data))
     factor = ctypes.create_string_buffer(scalar._bytes, POINT_BYTES)

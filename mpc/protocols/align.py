@@ -1,0 +1,361 @@
+"""Private set intersection: which customers do all institutions have in common. N >= 2 parties, semi-honest.
+
+   H: hash to ristretto255 under the session; k_i: fresh secret of party i; each list is shuffled at every stop
+
+   owner i                      every other party j, in turn            leader
+ 1 SetSize              <------>  all to all
+ 2 shuffle{ k_i H(x) }  -- Blinded -->  shuffle{ k_j P }  -- Blinded -->  F_i = { k_0 .. k_N-1 H(x) }
+ 3                                                                      |F_0 n .. n F_N-1| : a number, no members
+ 4                              <-- Verdict: the number, or 0 = too few --
+ 5 own rows  <-- Indices --  un-shuffle  <-- Indices --                 places of the common values in F_i, sorted
+
+The leader's own list leaves it, passes everybody and comes back. Nobody holds another's secret, so nobody can test
+a guessed identifier: equal values meet only under all N secrets. Phase one (1 to 4) shows the leader how many
+customers each combination of institutions shares; phase two (5) runs only if all share `minimum` or more.
+
+Source: Meadows, IEEE S&P 1986 and Huberman, Franklin, Hogg, EC 1999 (commutative blinding); the ring for N parties
+with shuffles as in Vaidya and Clifton, J. Computer Security 2005. Departures: docs/protocols/align.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import reduce
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mpc import group
+from mpc.domains import Domain
+from mpc.errors import LocalError, Reason, Refused
+from mpc.group import PointVector, Scalar
+from mpc.link import Link, PartyId
+from mpc.protocol import LedgerLine, Party, ProtocolSpec
+from mpc.ring import I64, RingVector
+from mpc.rng import Rng
+
+MAX_IDS = 1 << 24          # a list is held in memory as 32 bytes an id
+MESSAGE_POINTS = 1 << 15   # 1 MiB
+MESSAGE_INDICES = 1 << 18  # 1 MiB
+COMPUTE_POINTS = 1 << 11   # 0.1 s of one core, so that progress moves and all cores are used
+INDEX_BITS = 32
+
+T = TypeVar("T")
+
+# ---------------------------------------------------------------- messages
+
+
+@dataclass(frozen=True)
+class SetSize:
+    """How many ids the sender brings."""
+
+    count: int
+
+
+@dataclass(frozen=True)
+class Blinded:
+    """Part of a list: shuffled points under the secrets of all whom it has passed."""
+
+    points: PointVector
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """How many customers all have in common; 0 says that they are too few, and not how many."""
+
+    common: int
+
+
+@dataclass(frozen=True)
+class Indices:
+    """Places of the common customers in the list that the receiver sent on, in canonical order."""
+
+    places: RingVector
+
+
+# ---------------------------------------------------------------- inputs
+
+
+@dataclass(frozen=True)
+class AlignOptions:
+    """Agreed by all in the job spec. `session` (16..64 bytes) binds the job and is hashed with every id."""
+
+    leader: PartyId
+    minimum: int
+    session: bytes
+
+    def __post_init__(self) -> None:
+        if self.minimum < 1 or not 16 <= len(self.session) <= 64:
+            raise LocalError("the minimum is at least 1 and the session label has 16 to 64 bytes")
+
+
+@dataclass(repr=False)
+class _Walk:
+    """What one party keeps of one alignment: its secret, its shuffles, what it has sent."""
+
+    me: Party
+    peers: Mapping[PartyId, Link]
+    options: AlignOptions
+    sizes: Mapping[PartyId, int]
+    secret: Scalar
+    seed: Rng
+    orders: dict[PartyId, I64] = field(default_factory=dict)
+    sent: list[PointVector] = field(default_factory=list)
+    blinded: int = 0
+
+    def route(self, owner: PartyId) -> list[PartyId]:
+        """The stops of `owner`'s list: the owner first, the leader last (and first too, if it is the owner)."""
+        leader = self.options.leader
+        members = sorted(p for p in self.sizes if p != leader)
+        if owner == leader:
+            return [leader, *members, leader]
+        start = members.index(owner)
+        return [*members[start:], *members[:start], leader]
+
+    def link(self, peer: PartyId, owner: PartyId) -> Link:
+        """The conversation with `peer` about `owner`'s list."""
+        return self.peers[peer].channel(f"list/{owner}")
+
+
+# ---------------------------------------------------------------- role
+
+
+async def run(
+    me: Party, peers: Mapping[PartyId, Link], ids: Sequence[bytes], options: AlignOptions
+) -> I64:
+    """Positions in `ids` of the customers that all parties have, the same customer at the same index everywhere.
+
+    `ids` are normalised and unique. Refused TOO_FEW_COMMON at every party if fewer than `minimum` are common.
+    """
+    _check_inputs(me, peers, ids, options)
+    sizes = await _announce(me, peers, len(ids))                                    # 1
+    if min(sizes.values()) < options.minimum:
+        raise too_few()  # the sizes are known to all, so all stop here alike
+    seed = Rng(me.rng.bytes(32))
+    walk = _Walk(me, peers, options, sizes, Scalar.random(seed.child("secret")), seed)
+    owners = sorted(sizes)
+    lists = await me.together(*(_pass_on(walk, owner, ids) for owner in owners))    # 2
+    if me.id == options.leader:
+        places = await _decide(walk, dict(zip(owners, lists, strict=True)))         # 3, 4
+    else:
+        places = await _hear(walk)
+    rows = await me.together(*(_bring_back(walk, owner, places[owner]) for owner in owners))    # 5
+    mine: I64 = rows[owners.index(me.id)]
+    return mine
+
+
+async def _announce(me: Party, peers: Mapping[PartyId, Link], count: int) -> dict[PartyId, int]:
+    async def exchange(link: Link) -> int:
+        await link.send(SetSize(count))
+        theirs = (await link.receive(SetSize)).count
+        link.require(0 <= theirs <= MAX_IDS, Reason.OUT_OF_RANGE)
+        return theirs
+
+    sizes = await me.together(*(exchange(link) for link in peers.values()))
+    return {me.id: count, **dict(zip(peers, sizes, strict=True))}
+
+
+async def _pass_on(walk: _Walk, owner: PartyId, ids: Sequence[bytes]) -> PointVector:
+    """My stops on the way of `owner`'s list; returns the list as I had it last."""
+    route = walk.route(owner)
+    here = route.index(walk.me.id)
+    if here == 0:
+        label = Domain.ALIGN_HASH_TO_GROUP.encode() + b"/" + walk.options.session
+        points = await _in_pieces(walk, ids, blind, label, walk.secret)
+    else:
+        before = walk.link(route[here - 1], owner)
+        received = await _receive_list(walk, before, owner)
+        points = await _blaming(before, _in_pieces(walk, received, group.multiply, walk.secret))
+    if here < len(route) - 1:
+        points = await _send_shuffled(walk, walk.link(route[here + 1], owner), owner, points)
+    if here == 0 and route[-1] == walk.me.id:
+        before = walk.link(route[-2], owner)
+        points = await _receive_list(walk, before, owner)
+        await _blaming(before, walk.me.compute(group.check, points))
+    return points
+
+
+async def _send_shuffled(walk: _Walk, link: Link, owner: PartyId, points: PointVector) -> PointVector:
+    order = walk.seed.child(f"order/{owner}").permutation(len(points))
+    walk.orders[owner] = order
+    shuffled = points.take(order)
+    walk.sent.append(shuffled)
+    for start in range(0, len(shuffled), MESSAGE_POINTS):
+        await link.send(Blinded(shuffled[start:start + MESSAGE_POINTS]))
+    return shuffled
+
+
+async def _receive_list(walk: _Walk, link: Link, owner: PartyId) -> PointVector:
+    """A whole list: as long as its owner said, no point twice, none that I have sent myself."""
+    parts: list[PointVector] = []
+    for start in range(0, walk.sizes[owner], MESSAGE_POINTS):
+        part = (await link.receive(Blinded)).points
+        link.require(len(part) == min(MESSAGE_POINTS, walk.sizes[owner] - start), Reason.WRONG_LENGTH)
+        parts.append(part)
+    points = PointVector.join(parts)
+    # What I send carries my secret; what honest peers send me does not, or (my own list) carries theirs as well.
+    reflected = await walk.me.compute(any_in_common, points, tuple(walk.sent))
+    link.require(not reflected, Reason.REFLECTED)
+    link.require(not await walk.me.compute(has_repeats, points), Reason.REPEATED_VALUE)
+    return points
+
+
+async def _decide(walk: _Walk, finals: Mapping[PartyId, PointVector]) -> dict[PartyId, I64]:
+    """The leader's comparison and verdict; the places of the common values in each final list."""
+    me, options = walk.me, walk.options
+    me.ledger.record("align.overlaps")
+    common = await me.compute(values_in_all, list(finals.values()))
+    enough = len(common) >= options.minimum
+    if enough:
+        me.ledger.record("align.members", len(common))
+    verdict = Verdict(len(common) if enough else 0)
+    await me.together(*(link.send(verdict) for link in walk.peers.values()))
+    if not enough:
+        raise too_few()
+    return {owner: await me.compute(places_of, common, points) for owner, points in finals.items()}
+
+
+async def _hear(walk: _Walk) -> dict[PartyId, I64]:
+    """The leader's verdict at the others; room for as many places as it names."""
+    leader = walk.peers[walk.options.leader]
+    common = (await leader.receive(Verdict)).common
+    if common == 0:
+        raise too_few()
+    leader.require(walk.options.minimum <= common <= min(walk.sizes.values()), Reason.OUT_OF_RANGE)
+    walk.me.ledger.record("align.members", common)
+    return dict.fromkeys(walk.sizes, np.empty(common, dtype=np.int64))
+
+
+async def _bring_back(walk: _Walk, owner: PartyId, places: I64) -> I64:
+    """My stops on the way back of the places in `owner`'s list; at the owner, its own row numbers."""
+    route = walk.route(owner)
+    here = route.index(walk.me.id)
+    if walk.me.id == walk.options.leader:
+        await _send_places(walk.link(route[-2], owner), places)
+        if here != 0:
+            return places
+    link = walk.link(route[here + 1], owner)
+    received = await _receive_places(link, len(places), walk.sizes[owner])
+    unshuffled = walk.orders[owner][received]
+    if here != 0:
+        await _send_places(walk.link(route[here - 1], owner), unshuffled)
+    return unshuffled
+
+
+async def _send_places(link: Link, places: I64) -> None:
+    for start in range(0, len(places), MESSAGE_INDICES):
+        part = places[start:start + MESSAGE_INDICES].astype(np.uint64)
+        await link.send(Indices(RingVector(part, INDEX_BITS)))
+
+
+async def _receive_places(link: Link, count: int, size: int) -> I64:
+    parts = []
+    for start in range(0, count, MESSAGE_INDICES):
+        part = (await link.receive(Indices)).places
+        link.require(len(part) == min(MESSAGE_INDICES, count - start), Reason.WRONG_LENGTH)
+        link.require(part.bits == INDEX_BITS and bool(np.all(part.values < size)), Reason.OUT_OF_RANGE)
+        parts.append(part.values.astype(np.int64))
+    places = np.concatenate(parts)
+    link.require(len(np.unique(places)) == count, Reason.REPEATED_VALUE)
+    return places
+
+
+async def _in_pieces(
+    walk: _Walk, items: Sequence[bytes] | PointVector, step: Callable[..., PointVector], *rest: object
+) -> PointVector:
+    """`step` over pieces of `items` side by side, in order; every list passes here once at every party."""
+    async def one(start: int) -> PointVector:
+        part = await walk.me.compute(step, items[start:start + COMPUTE_POINTS], *rest)
+        walk.blinded += len(part)
+        walk.me.progress("align", walk.blinded, sum(walk.sizes.values()))
+        return part
+
+    return PointVector.join(await walk.me.together(*map(one, range(0, len(items), COMPUTE_POINTS))))
+
+
+async def _blaming(link: Link, work: Awaitable[T]) -> T:
+    try:
+        return await work
+    except group.InvalidPoint:
+        link.require(False, Reason.BAD_POINT)
+        raise  # not reached: require has raised the error that names the culprit
+
+
+def _check_inputs(
+    me: Party, peers: Mapping[PartyId, Link], ids: Sequence[bytes], options: AlignOptions
+) -> None:
+    if not peers or me.id in peers or options.leader not in {me.id, *peers}:
+        raise LocalError("an alignment needs a second party, and its leader among the parties")
+    if len(ids) > MAX_IDS or len(set(ids)) != len(ids):
+        raise LocalError(f"an alignment takes at most {MAX_IDS} ids, and each once")
+
+
+# ---------------------------------------------------------------- steps
+
+
+def blind(ids: Sequence[bytes], label: bytes, secret: Scalar) -> PointVector:
+    """k H(x) for each id, in order."""
+    return group.multiply(group.hash_to_group(ids, label), secret)
+
+
+def has_repeats(points: PointVector) -> bool:
+    """Whether a point occurs twice (encodings are canonical, so bytes tell)."""
+    return len(np.unique(points.values())) != len(points)
+
+
+def any_in_common(points: PointVector, others: Sequence[PointVector]) -> bool:
+    """Whether a point of `points` occurs in one of `others`."""
+    return any(bool(np.isin(points.values(), other.values()).any()) for other in others)
+
+
+def values_in_all(lists: Sequence[PointVector]) -> NDArray[np.bytes_]:
+    """The values that occur in every list, sorted: the canonical order."""
+    first, *more = (points.values() for points in lists)
+    return reduce(lambda a, b: np.intersect1d(a, b, assume_unique=True), more, np.sort(first))
+
+
+def places_of(values: NDArray[np.bytes_], points: PointVector) -> I64:
+    """Where each of `values`, all present, stands in `points`."""
+    order = np.argsort(points.values(), kind="stable").astype(np.int64)
+    return order[np.searchsorted(points.values(), values, sorter=order)]
+
+
+def too_few() -> Refused:
+    """One text for every party and every number: it says nothing of how many there were."""
+    return Refused(
+        "TOO_FEW_COMMON", Reason.TOO_FEW_COMMON.value,
+        "Likely causes: ids written differently on the two sides, another id column, or other customers",
+    )
+
+
+# ---------------------------------------------------------------- ideal
+
+
+def ideal(sets: Mapping[PartyId, Sequence[bytes]], minimum: int) -> set[bytes]:
+    """The ids that all have; Refused if they are fewer than `minimum`."""
+    common = set.intersection(*(set(ids) for ids in sets.values()))
+    if len(common) < minimum:
+        raise too_few()
+    return common
+
+
+PROTOCOL = ProtocolSpec(
+    name="align",
+    version=1,
+    messages=(SetSize, Blinded, Verdict, Indices),
+    roles={"label_holder": run, "feature_holder": run},
+    ideal=ideal,
+    learns={
+        "label_holder": "every party's number of ids; how many each combination of parties has in common (counts, "
+                        "no members), before the minimum is tested; and, if it is met, which of its own ids all have",
+        "feature_holder": "every party's number of ids; whether the minimum is met; and, if it is, how many "
+                          "customers all have in common and which of its own they are",
+    },
+    ledger=(
+        LedgerLine("align.overlaps", "revealed", "label_holder",
+                   "how many customers each combination of institutions has in common (counts, no members)"),
+        LedgerLine("align.members", "revealed", "all", "which of its own customers all institutions have"),
+    ),
+)
