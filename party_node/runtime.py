@@ -1,0 +1,58 @@
+"""A party inside its daemon: where pure steps run, how conversations run side by side. Knows no protocol."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any, TypeVar
+
+from mpc.link import PartyId
+from mpc.protocol import Ledger
+from mpc.rng import Rng
+
+T = TypeVar("T")
+Progress = Callable[[str, int, int], None]
+
+
+class NodeParty:
+    """Implements mpc.protocol.Party for one job: threads over kernels that release the GIL."""
+
+    def __init__(self, party: str, rng: Rng, ledger: Ledger, pool: ThreadPoolExecutor, progress: Progress) -> None:
+        self._id, self._rng, self._ledger = PartyId(party), rng, ledger
+        self._pool, self._progress = pool, progress
+
+    @property
+    def id(self) -> PartyId:
+        return self._id
+
+    @property
+    def rng(self) -> Rng:
+        return self._rng
+
+    @property
+    def ledger(self) -> Ledger:
+        return self._ledger
+
+    async def compute(self, step: Callable[..., T], /, *args: Any, **kwargs: Any) -> T:
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._pool, partial(step, *args, **kwargs))
+
+    async def together(self, *conversations: Awaitable[Any]) -> list[Any]:
+        tasks = [asyncio.ensure_future(conversation) for conversation in conversations]
+        try:
+            return list(await asyncio.gather(*tasks))
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    def progress(self, what: str, done: int, total: int) -> None:
+        self._progress(what, done, total)
+
+
+def make_pool() -> ThreadPoolExecutor:
+    """One pool per daemon, a thread per core."""
+    return ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="compute")
