@@ -1,4 +1,4 @@
-"""Certificates for trials: DIR/<party>/{ca,node}.{pem,key} for each PARTY. Never for real use."""
+"""Certificates for trials: DIR/<party>/ with a CA and one certificate for each PARTY. Never for real use."""
 
 from __future__ import annotations
 
@@ -11,14 +11,8 @@ from wire import pki
 def main(directory: Path, parties: list[str]) -> None:
     """Make a CA and one certificate for each party, and print what would be read aloud."""
     for party in parties:
-        folder = directory / party
-        folder.mkdir(parents=True, mode=0o700)
-        authority = pki.create_authority(party)
-        leaf = pki.issue(authority, party)
-        for name, issued in (("ca", authority), ("node", leaf)):
-            pki.write_private(folder / f"{name}.pem", issued.certificate_pem)
-            pki.write_private(folder / f"{name}.key", issued.key_pem)
-        print(f"{party}: CA {pki.fingerprint(authority.certificate_pem)}")
+        made = pki.create_directory(directory / party, party)
+        print(f"{party}: CA {pki.fingerprint(made.ca_pem)}")
 
 
 if __name__ == "__main__":

@@ -19,12 +19,14 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from mpc.errors import LocalError
 from wire.errors import Unauthenticated
 
 CA_DAYS = 3650
 CERTIFICATE_DAYS = 398
 CLOCK_SKEW = timedelta(minutes=5)
 MAX_CERTIFICATE_BYTES = 16_384
+CA_FILE, CA_KEY_FILE, CERTIFICATE_FILE, KEY_FILE = "ca.pem", "ca.key.pem", "party.pem", "party.key.pem"
 
 
 def party_uri(party: str) -> str:
@@ -99,10 +101,30 @@ def readable(digest: str) -> str:
     return " ".join(digest[i : i + 4] for i in range(0, len(digest), 4))
 
 
-def load(party: str, certificate: Path, key: Path, ca: Path) -> TlsIdentity:
-    """The identity of `party` from three PEM files. `check` says whether a peer would take it."""
+def create_directory(directory: Path, party: str) -> TlsIdentity:
+    """Make CA and first certificate of `party` under `directory` (0700, files 0600); refuses to overwrite."""
+    if (directory / CA_FILE).exists():
+        raise LocalError(f"{directory} already holds a certificate authority", "choose another directory")
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    authority = create_authority(party)
+    write_private(directory / CA_KEY_FILE, authority.key_pem)
+    write_private(directory / CA_FILE, authority.certificate_pem)
+    return _store(directory, authority, party)
+
+
+def renew(directory: Path, party: str) -> TlsIdentity:
+    """A fresh certificate from the same CA: the peers need do nothing."""
     try:
-        read = [path.read_bytes() for path in (certificate, key, ca)]
+        authority = Issued((directory / CA_FILE).read_bytes(), (directory / CA_KEY_FILE).read_bytes())
+    except OSError as error:
+        raise LocalError(f"the CA of {party} cannot be read: {error.strerror}") from None
+    return _store(directory, authority, party)
+
+
+def load(directory: Path, party: str) -> TlsIdentity:
+    """What `create_directory` or `renew` wrote. `check` says whether a peer would take it."""
+    try:
+        read = [(directory / name).read_bytes() for name in (CERTIFICATE_FILE, KEY_FILE, CA_FILE)]
     except OSError as error:
         raise Unauthenticated(
             f"the certificate of {party} cannot be read: {error.strerror}",
@@ -239,3 +261,10 @@ def _private_key(pem: bytes) -> ec.EllipticCurvePrivateKey:
     if not isinstance(key, ec.EllipticCurvePrivateKey):
         raise ValueError("the CA key is not an elliptic-curve key")
     return key
+
+
+def _store(directory: Path, authority: Issued, party: str) -> TlsIdentity:
+    leaf = issue(authority, party)
+    write_private(directory / KEY_FILE, leaf.key_pem)
+    write_private(directory / CERTIFICATE_FILE, leaf.certificate_pem)
+    return load(directory, party)
