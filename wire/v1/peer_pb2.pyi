@@ -5,7 +5,13 @@ Node <-> node: ONE long-lived stream per pair, dialled by the lower party id, fo
 
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
+from wire.v1 import align_pb2 as _align_pb2
+from wire.v1 import coin_pb2 as _coin_pb2
 from wire.v1 import common_pb2 as _common_pb2
+from wire.v1 import correlations_pb2 as _correlations_pb2
+from wire.v1 import keys_pb2 as _keys_pb2
+from wire.v1 import shares_pb2 as _shares_pb2
+from wire.v1 import train_pb2 as _train_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -40,6 +46,24 @@ class Envelope(_message.Message):
     FRAGMENT_FIELD_NUMBER: _builtins.int
     CLOSE_FIELD_NUMBER: _builtins.int
     PING_FIELD_NUMBER: _builtins.int
+    ALIGN_SET_SIZE_FIELD_NUMBER: _builtins.int
+    ALIGN_BLINDED_FIELD_NUMBER: _builtins.int
+    ALIGN_VERDICT_FIELD_NUMBER: _builtins.int
+    ALIGN_INDICES_FIELD_NUMBER: _builtins.int
+    COIN_COMMITMENT_FIELD_NUMBER: _builtins.int
+    COIN_SEEN_FIELD_NUMBER: _builtins.int
+    COIN_SHARE_FIELD_NUMBER: _builtins.int
+    TRAIN_WIDTHS_FIELD_NUMBER: _builtins.int
+    TRAIN_MASKED_FIELD_NUMBER: _builtins.int
+    SHARES_OPENING_FIELD_NUMBER: _builtins.int
+    SHARES_ZERO_SEED_FIELD_NUMBER: _builtins.int
+    SHARES_MASK_KEY_FIELD_NUMBER: _builtins.int
+    CORRELATIONS_BASE_OFFER_FIELD_NUMBER: _builtins.int
+    CORRELATIONS_BASE_ANSWER_FIELD_NUMBER: _builtins.int
+    CORRELATIONS_TREE_SUMS_FIELD_NUMBER: _builtins.int
+    CORRELATIONS_COLUMNS_FIELD_NUMBER: _builtins.int
+    CORRELATIONS_CORRECTIONS_FIELD_NUMBER: _builtins.int
+    KEYS_PUBLIC_KEY_FIELD_NUMBER: _builtins.int
     seq: _builtins.int
     job: _builtins.str
     channel: _builtins.str
@@ -63,6 +87,44 @@ class Envelope(_message.Message):
     def close(self) -> Global___Close: ...
     @_builtins.property
     def ping(self) -> Global___Ping: ...
+    @_builtins.property
+    def align_set_size(self) -> _align_pb2.SetSize:
+        """Protocols: a block of numbers each, never reused. wire/codec.py has a line for every field."""
+
+    @_builtins.property
+    def align_blinded(self) -> _align_pb2.Blinded: ...
+    @_builtins.property
+    def align_verdict(self) -> _align_pb2.Verdict: ...
+    @_builtins.property
+    def align_indices(self) -> _align_pb2.Indices: ...
+    @_builtins.property
+    def coin_commitment(self) -> _coin_pb2.Commitment: ...
+    @_builtins.property
+    def coin_seen(self) -> _coin_pb2.Seen: ...
+    @_builtins.property
+    def coin_share(self) -> _coin_pb2.CoinShare: ...
+    @_builtins.property
+    def train_widths(self) -> _train_pb2.Widths: ...
+    @_builtins.property
+    def train_masked(self) -> _train_pb2.Masked: ...
+    @_builtins.property
+    def shares_opening(self) -> _shares_pb2.Opening: ...
+    @_builtins.property
+    def shares_zero_seed(self) -> _shares_pb2.ZeroSeed: ...
+    @_builtins.property
+    def shares_mask_key(self) -> _shares_pb2.MaskKey: ...
+    @_builtins.property
+    def correlations_base_offer(self) -> _correlations_pb2.BaseOffer: ...
+    @_builtins.property
+    def correlations_base_answer(self) -> _correlations_pb2.BaseAnswer: ...
+    @_builtins.property
+    def correlations_tree_sums(self) -> _correlations_pb2.TreeSums: ...
+    @_builtins.property
+    def correlations_columns(self) -> _correlations_pb2.Columns: ...
+    @_builtins.property
+    def correlations_corrections(self) -> _correlations_pb2.Corrections: ...
+    @_builtins.property
+    def keys_public_key(self) -> _keys_pb2.PublicKeyMessage: ...
     def __init__(
         self,
         *,
@@ -81,12 +143,30 @@ class Envelope(_message.Message):
         fragment: Global___Fragment | None = ...,
         close: Global___Close | None = ...,
         ping: Global___Ping | None = ...,
+        align_set_size: _align_pb2.SetSize | None = ...,
+        align_blinded: _align_pb2.Blinded | None = ...,
+        align_verdict: _align_pb2.Verdict | None = ...,
+        align_indices: _align_pb2.Indices | None = ...,
+        coin_commitment: _coin_pb2.Commitment | None = ...,
+        coin_seen: _coin_pb2.Seen | None = ...,
+        coin_share: _coin_pb2.CoinShare | None = ...,
+        train_widths: _train_pb2.Widths | None = ...,
+        train_masked: _train_pb2.Masked | None = ...,
+        shares_opening: _shares_pb2.Opening | None = ...,
+        shares_zero_seed: _shares_pb2.ZeroSeed | None = ...,
+        shares_mask_key: _shares_pb2.MaskKey | None = ...,
+        correlations_base_offer: _correlations_pb2.BaseOffer | None = ...,
+        correlations_base_answer: _correlations_pb2.BaseAnswer | None = ...,
+        correlations_tree_sums: _correlations_pb2.TreeSums | None = ...,
+        correlations_columns: _correlations_pb2.Columns | None = ...,
+        correlations_corrections: _correlations_pb2.Corrections | None = ...,
+        keys_public_key: _keys_pb2.PublicKeyMessage | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "close", b"close", "credit", b"credit", "fragment", b"fragment", "hello", b"hello", "open", b"open", "ping", b"ping"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["align_blinded", b"align_blinded", "align_indices", b"align_indices", "align_set_size", b"align_set_size", "align_verdict", b"align_verdict", "body", b"body", "close", b"close", "coin_commitment", b"coin_commitment", "coin_seen", b"coin_seen", "coin_share", b"coin_share", "correlations_base_answer", b"correlations_base_answer", "correlations_base_offer", b"correlations_base_offer", "correlations_columns", b"correlations_columns", "correlations_corrections", b"correlations_corrections", "correlations_tree_sums", b"correlations_tree_sums", "credit", b"credit", "fragment", b"fragment", "hello", b"hello", "keys_public_key", b"keys_public_key", "open", b"open", "ping", b"ping", "shares_mask_key", b"shares_mask_key", "shares_opening", b"shares_opening", "shares_zero_seed", b"shares_zero_seed", "train_masked", b"train_masked", "train_widths", b"train_widths"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["approvals", b"approvals", "body", b"body", "channel", b"channel", "close", b"close", "credit", b"credit", "fragment", b"fragment", "hello", b"hello", "job", b"job", "open", b"open", "ping", b"ping", "previous", b"previous", "protocol", b"protocol", "receiver", b"receiver", "sender", b"sender", "seq", b"seq", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["align_blinded", b"align_blinded", "align_indices", b"align_indices", "align_set_size", b"align_set_size", "align_verdict", b"align_verdict", "approvals", b"approvals", "body", b"body", "channel", b"channel", "close", b"close", "coin_commitment", b"coin_commitment", "coin_seen", b"coin_seen", "coin_share", b"coin_share", "correlations_base_answer", b"correlations_base_answer", "correlations_base_offer", b"correlations_base_offer", "correlations_columns", b"correlations_columns", "correlations_corrections", b"correlations_corrections", "correlations_tree_sums", b"correlations_tree_sums", "credit", b"credit", "fragment", b"fragment", "hello", b"hello", "job", b"job", "keys_public_key", b"keys_public_key", "open", b"open", "ping", b"ping", "previous", b"previous", "protocol", b"protocol", "receiver", b"receiver", "sender", b"sender", "seq", b"seq", "shares_mask_key", b"shares_mask_key", "shares_opening", b"shares_opening", "shares_zero_seed", b"shares_zero_seed", "train_masked", b"train_masked", "train_widths", b"train_widths", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["hello", "open", "credit", "fragment", "close", "ping"]  # noqa: Y015
+    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["hello", "open", "credit", "fragment", "close", "ping", "align_set_size", "align_blinded", "align_verdict", "align_indices", "coin_commitment", "coin_seen", "coin_share", "train_widths", "train_masked", "shares_opening", "shares_zero_seed", "shares_mask_key", "correlations_base_offer", "correlations_base_answer", "correlations_tree_sums", "correlations_columns", "correlations_corrections", "keys_public_key"]  # noqa: Y015
     _WhichOneofArgType_body: _TypeAlias = _typing.Literal["body", b"body"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_body) -> _WhichOneofReturnType_body | None: ...
 
