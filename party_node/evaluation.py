@@ -232,7 +232,6 @@ def _figures(
     for name in ("ks", "gini", "brier", "log_loss"):
         for column, figure in drawn[name].items():
             table[column][name] = figure
-    table["difference"]["gini"]["p_value"] = _rounded(auc.p_value)
     for column, model in models.items():
         line = calibration_line(y, model.scores)
         if line is not None:
