@@ -4,8 +4,8 @@ It knows sizes, never rows or labels.
 
 Three kinds, all additively shared between N parties: a random angle with its cosines and sines, random bits,
 and random products (Beaver triples). A `CorrelationSource` makes them; training cannot tell which one it has:
-`mpc.chain.OtSource` (oblivious transfer, the real one), `mpc.chain.PaillierSource` (slow, the cross-check)
-and `mpc.testing.dealer.DealerSource` (ideal, tests only).
+`mpc.ot_source.OtSource` (oblivious transfer, the real one), `mpc.paillier_source.PaillierSource` (slow, the
+cross-check) and `mpc.testing.dealer.DealerSource` (ideal, tests only).
 """
 
 from __future__ import annotations
@@ -47,10 +47,7 @@ class TrigPlan:
         return tuple(range(1, 2 * len(self.bits), 2))
 
     def amplitude(self, index: int) -> int:
-        """The largest quantised cosine of one party:
-
-        2^(b-1) - 1, symmetric, so that rounding has mean zero.
-        """
+        """The largest quantised cosine of one party, 2^(b-1) - 1: symmetric, so rounding has mean zero."""
         return (1 << (self.bits[index] - 1)) - 1
 
     def gain(self, index: int) -> float:
