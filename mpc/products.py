@@ -1,0 +1,388 @@
+"""Private fixed matrix times shared vector: the building block of training. Two parties, semi-honest.
+
+   holder: a Paillier key, v_t for t = 1..T         owner: A, fixed integers (m x c)
+   offline, once, for T iterations, s of them side by side in the slots of one ciphertext:
+ 1 r_t uniform in Z_2^k^c      -- EncryptedMasks -->     ct_l = E(sum_t r_t[l] 2^(tL))
+ 2                             <-- MaskedProducts --     prod_l ct_l^A'_ql E(u_q), A' = A + 2^(e-1), u_q in Z_n
+ 3 share = its digits - 2^(e-1) sum_l r_t[l]             share = -(digits of u)
+   online, in iteration t, in a message of the caller:
+ 4 v_t - r_t                   -- RingVector -->         A (v_t - r_t) + share
+
+The two shares add up to A v_t mod 2^k, or to one more: a carry between slots. Sources, proofs and figures:
+docs/protocols/private-products.md. A mask hides one vector, once: it is burnt before it is handed out. The
+masks of one `offer` serve all its owners, so all of them are sent the same v_t - r_t. This module knows no
+features and no rows, and cannot tell what the vectors mean.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import NoReturn
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mpc.errors import LocalError
+from mpc.link import Link, PartyId
+from mpc.paillier import (
+    BadCiphertext,
+    BadKey,
+    CipherVector,
+    Encryptor,
+    PublicKey,
+    PublicKeyMessage,
+    Rerandomiser,
+    SealedVector,
+)
+from mpc.paillier_keys import PrivateKey
+from mpc.product_plan import ProductPlan, chunks
+from mpc.protocol import Party
+from mpc.ring import U64, RingVector, reduce
+from mpc.rng import Rng
+
+__all__ = [
+    "EncryptedMasks",
+    "HolderProduct",
+    "MaskedProducts",
+    "OwnerProduct",
+    "ProductPlan",
+    "exchange_keys",
+    "offer",
+    "serve",
+]
+
+BLOCK = 8192  # bases or rows per multi-exponentiation: tables and buckets pay, memory stays bounded
+Matrix = NDArray[np.integer]
+
+
+# -- messages ----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class EncryptedMasks:
+    """Step 1: the next inputs of one pass, under the holder's key."""
+
+    masks: SealedVector
+
+
+@dataclass(frozen=True)
+class MaskedProducts:
+    """Step 2: the next outputs of one pass, under the holder's key, re-randomised."""
+
+    products: SealedVector
+
+
+# -- results -----------------------------------------------------------------------------------------------------
+
+
+class _Secret:
+    """Blank to print, impossible to pickle or copy."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(...)"
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("shares and masks are secret and are never pickled or copied")
+
+
+class _Once:
+    """Iterations that were used up."""
+
+    def __init__(self, iterations: int, what: str) -> None:
+        self._left, self._what = set(range(iterations)), what
+
+    def burn(self, t: int) -> None:
+        """LocalError if `t` was burnt before or does not exist."""
+        if t not in self._left:
+            raise LocalError(f"the {self._what} of iteration {t} does not exist or was used before")
+        self._left.remove(t)
+
+
+class HolderProduct(_Secret):
+    """What the holder keeps of its product with one owner: the masks (common to one `offer`) and its
+    shares."""
+
+    __slots__ = ("_masks", "_once", "_shares", "plan")
+
+    def __init__(self, plan: ProductPlan, masks: U64, once: _Once, shares: U64) -> None:
+        self.plan, self._masks, self._once, self._shares = plan, masks, once, shares
+
+    def mask(self, t: int, v_share: U64) -> RingVector:
+        """v - r_t (inputs,): uniform, to be sent to every owner of this offer. LocalError on a second call
+        for `t` on any of them."""
+        if v_share.shape != (self.plan.inputs,):
+            raise LocalError(f"a vector of {self.plan.inputs} elements was agreed")
+        self._once.burn(t)  # before anything leaves
+        return RingVector(reduce(v_share - self._masks[t], self.plan.ring_bits), self.plan.ring_bits)
+
+    def share(self, t: int) -> U64:
+        """The holder's share (outputs,) of A v_t."""
+        share: U64 = self._shares[t].copy()
+        return share
+
+
+class OwnerProduct(_Secret):
+    """What the owner keeps: its matrix and its shares."""
+
+    __slots__ = ("_matrix", "_once", "_shares", "plan")
+
+    def __init__(self, plan: ProductPlan, matrix: Matrix, shares: U64) -> None:
+        self.plan, self._matrix, self._shares = plan, matrix, shares
+        self._once = _Once(plan.iterations, "share")
+
+    def fits(self, masked: RingVector) -> bool:
+        """Whether a received vector has the agreed length and ring; for `link.require`."""
+        return len(masked) == self.plan.inputs and masked.bits == self.plan.ring_bits
+
+    def apply(self, t: int, masked: RingVector) -> U64:
+        """The owner's share (outputs,) of A v_t from v_t - r_t. LocalError on a second call for `t`."""
+        if not self.fits(masked):
+            raise LocalError("a vector of another length or ring was agreed")
+        self._once.burn(t)
+        result: U64 = times(self._matrix, masked.values) + self._shares[t]
+        return reduce(result, self.plan.ring_bits)
+
+
+# -- roles -------------------------------------------------------------------------------------------------------
+
+
+async def exchange_keys(
+    me: Party, peers: Mapping[PartyId, Link], key: PrivateKey, key_bits: int
+) -> dict[PartyId, PublicKey]:
+    """Everybody's checked public key, once per job. `key` must itself have `key_bits`.
+
+    Two foreign keys that share a factor are blamed on the later id of the two.
+    """
+    if key.public.bits != key_bits:
+        raise LocalError(f"our own key has {key.public.bits} bits where {key_bits} were agreed")
+    message = await me.compute(key.message)
+
+    async def talk(link: Link) -> PublicKeyMessage:
+        await link.send(message)
+        return await link.receive(PublicKeyMessage)
+
+    links = {party: peers[party].channel("keys") for party in sorted(peers)}
+    received = await me.together(*(talk(link) for link in links.values()))
+    keys: dict[PartyId, PublicKey] = {}
+    for (party, link), theirs in zip(links.items(), received, strict=True):
+        known = [key.public.n, *(other.n for other in keys.values())]
+        try:
+            keys[party] = await me.compute(PublicKey.received, theirs, key_bits, known, key.public.engine)
+        except BadKey as refusal:
+            link.require(False, refusal.reason)
+            raise
+    return keys
+
+
+async def offer(
+    me: Party, links: Mapping[PartyId, Link], key: PrivateKey, plans: Mapping[PartyId, ProductPlan]
+) -> dict[PartyId, HolderProduct]:
+    """The holder's role towards one or several owners: one stream of encrypted masks, sent to all of them.
+
+    `plans` may differ in `outputs` only. Blames an owner for a bad reply; LocalError for plans that do not
+    agree.
+    """
+    first = _common(plans, key)
+    rng = Rng(me.rng.bytes(32))  # one draw on the event loop; the rest may happen in a pool
+    masks = rng.ring(first.iterations * first.inputs, first.ring_bits).reshape(first.iterations, first.inputs)
+    once = _Once(first.iterations, "mask")
+    encryptor = await me.compute(key.encryptor, rng, first.encryptions)
+    shares = {owner: np.empty((plan.iterations, plan.outputs), np.uint64) for owner, plan in plans.items()}
+    seen: dict[PartyId, set[int]] = {owner: set() for owner in links}
+
+    async def collect(owner: PartyId, iterations: range) -> None:
+        link, plan = links[owner], plans[owner]
+        corrections = await me.compute(offset_corrections, masks[iterations.start : iterations.stop], plan)
+        for part in chunks(plan.outputs, plan.chunk):
+            reply = (await link.receive(MaskedProducts)).products
+            vector = await _parsed(me, link, key.public, reply, len(part), seen[owner])
+            digits = await me.compute(opened, key, vector, len(iterations), plan)                           # 3
+            block = reduce(digits - corrections[:, None], plan.ring_bits)
+            shares[owner][iterations.start : iterations.stop, part.start : part.stop] = block
+
+    for number, iterations in enumerate(first.passes_of_iterations()):
+        for part in chunks(first.inputs, first.chunk):
+            me.progress("encrypted masks", number * first.inputs + part.start, first.encryptions)
+            cells = masks[iterations.start : iterations.stop, part.start : part.stop]
+            message = EncryptedMasks(await me.compute(encrypted, encryptor, cells, first.slot_bits))
+            await me.together(*(link.send(message) for link in links.values()))                             # 1
+        await me.together(*(collect(owner, iterations) for owner in links))
+    me.progress("encrypted masks", first.encryptions, first.encryptions)
+    return {owner: HolderProduct(plans[owner], masks, once, shares[owner]) for owner in links}
+
+
+async def serve(me: Party, link: Link, peer_key: PublicKey, matrix: Matrix, plan: ProductPlan) -> OwnerProduct:
+    """The owner's role: `matrix` (outputs x inputs) of integers below 2^(entry_bits - 1) in absolute value.
+
+    The matrix is read again online: it must not change. Blames the holder for bad ciphertexts.
+    """
+    _check_matrix(matrix, plan)
+    if peer_key.bits != plan.key_bits:
+        raise LocalError("the plan was made for keys of another length")
+    rng = Rng(me.rng.bytes(32))
+    sealer = await me.compute(Rerandomiser, peer_key, rng, plan.replies)
+    shares = np.empty((plan.iterations, plan.outputs), np.uint64)
+    seen: set[int] = set()
+    for number, iterations in enumerate(plan.passes_of_iterations()):
+        me.progress("masked products", number, plan.passes)
+        work = _Tall(matrix, plan) if plan.tall else _Wide(matrix, plan)
+        for part in chunks(plan.inputs, plan.chunk):
+            sealed = (await link.receive(EncryptedMasks)).masks                                             # 1
+            await me.compute(work.take, await _parsed(me, link, peer_key, sealed, len(part), seen))
+        for part in chunks(plan.outputs, plan.chunk):
+            products = await me.compute(work.give, part)
+            additive = uniform_masks(rng, peer_key.n, len(part))
+            reply = await me.compute(masked_and_sealed, products, additive, sealer)
+            await link.send(MaskedProducts(reply))                                                          # 2
+            digits = await me.compute(unpacked, additive, len(iterations), plan)
+            block = reduce(np.uint64(0) - digits, plan.ring_bits)                                           # 3
+            shares[iterations.start : iterations.stop, part.start : part.stop] = block
+    me.progress("masked products", plan.passes, plan.passes)
+    return OwnerProduct(plan, matrix, shares)
+
+
+async def _parsed(
+    me: Party, link: Link, key: PublicKey, sealed: SealedVector, count: int, seen: set[int]
+) -> CipherVector:
+    try:
+        return await me.compute(key.parse, sealed, count, seen)
+    except BadCiphertext as refusal:
+        link.require(False, refusal.reason)
+        raise
+
+
+def _common(plans: Mapping[PartyId, ProductPlan], key: PrivateKey) -> ProductPlan:
+    if not plans:
+        raise LocalError("an offer needs at least one owner")
+    first, *others = plans.values()
+    for plan in others:
+        if (plan.inputs, plan.slot_bits, plan.ring_bits, plan.entry_bits, plan.iterations) != (
+            first.inputs, first.slot_bits, first.ring_bits, first.entry_bits, first.iterations
+        ):
+            raise LocalError("the plans of one offer may differ in their outputs only")
+    if any(plan.key_bits != key.public.bits for plan in plans.values()):
+        raise LocalError("the plan was made for keys of another length")
+    return first
+
+
+def _check_matrix(matrix: Matrix, plan: ProductPlan) -> None:
+    if matrix.shape != (plan.outputs, plan.inputs) or not np.issubdtype(matrix.dtype, np.integer):
+        raise LocalError(f"an integer matrix of {plan.outputs} x {plan.inputs} was agreed")
+    bound = 1 << (plan.entry_bits - 1)
+    if int(matrix.max()) >= bound or int(matrix.min()) <= -bound:
+        raise LocalError(f"a matrix entry does not fit {plan.entry_bits} signed bits", "scale the matrix down")
+
+
+# -- steps -------------------------------------------------------------------------------------------------------
+
+
+def times(matrix: Matrix, vector: U64) -> U64:
+    """A v mod 2^64, in blocks of rows: no 64-bit copy of a large matrix."""
+    parts = [matrix[rows.start : rows.stop].astype(np.int64).view(np.uint64) @ vector
+             for rows in chunks(len(matrix), 1 << 16)]
+    return np.concatenate(parts).astype(np.uint64, copy=False)
+
+
+def encrypted(encryptor: Encryptor, masks: U64, slot_bits: int) -> SealedVector:
+    """Step 1: masks (iterations, inputs) packed over iterations, one ciphertext per input."""
+    values = [0] * masks.shape[1]
+    for row in reversed(masks.tolist()):
+        values = [value << slot_bits | int(mask) for value, mask in zip(values, row, strict=True)]
+    return encryptor.encrypt(values)
+
+
+def uniform_masks(rng: Rng, n: int, count: int) -> list[int]:
+    """u uniform in Z_n: hides any plaintext, also one that a holder made too long."""
+    return [rng.below(n) for _ in range(count)]
+
+
+def masked_and_sealed(products: CipherVector, additive: Sequence[int], sealer: Rerandomiser) -> SealedVector:
+    """Step 2: u hides the plaintext, the re-randomisation hides what the randomness would tell."""
+    return sealer.seal(products.add_plain(additive))
+
+
+def unpacked(values: Sequence[int], iterations: int, plan: ProductPlan) -> U64:
+    """The lowest ring_bits of the slots: (iterations, len(values))."""
+    mask = (1 << plan.ring_bits) - 1
+    shifts = [slot * plan.slot_bits for slot in range(iterations)]
+    return np.array([[value >> shift & mask for value in values] for shift in shifts], dtype=np.uint64)
+
+
+def opened(key: PrivateKey, replies: CipherVector, iterations: int, plan: ProductPlan) -> U64:
+    """Step 3 at the holder: the slots of the decrypted replies, (iterations, len(replies))."""
+    return unpacked(key.decrypt(replies), iterations, plan)
+
+
+def offset_corrections(masks: U64, plan: ProductPlan) -> U64:
+    """2^(entry_bits - 1) sum_l r_t[l] per iteration, mod 2^64: what the offset binary form added."""
+    sums: U64 = masks.sum(axis=1, dtype=np.uint64)
+    return sums * np.uint64(1 << (plan.entry_bits - 1))
+
+
+def offset_binary(matrix: Matrix, plan: ProductPlan) -> U64:
+    """A + 2^(entry_bits - 1) >= 0: exponents without negatives."""
+    return (matrix.astype(np.int64) + np.int64(1 << (plan.entry_bits - 1))).astype(np.uint64)
+
+
+class _Tall:
+    """One pass with few inputs: keeps them all, computes outputs in blocks of rows as they are asked for,
+    in order."""
+
+    def __init__(self, matrix: Matrix, plan: ProductPlan) -> None:
+        self._matrix, self._plan = matrix, plan
+        self._inputs: list[CipherVector] = []
+        self._ready: CipherVector | None = None
+        self._first = 0  # row of the first element of _ready
+
+    def take(self, inputs: CipherVector) -> None:
+        """The next inputs."""
+        self._inputs.append(inputs)
+
+    def give(self, rows: range) -> CipherVector:
+        """Outputs `rows`; ranges follow one another and are shorter than a block."""
+        if self._ready is None or rows.stop > self._first + len(self._ready):
+            bases, block = joined(self._inputs), range(rows.start, min(rows.start + self._size(), len(self._matrix)))
+            weights = offset_binary(self._matrix[block.start : block.stop], self._plan)
+            self._ready, self._first = bases.rows(weights, self._plan.entry_bits), block.start
+        return self._ready.slice(rows.start - self._first, rows.stop - self._first)
+
+    def _size(self) -> int:
+        return max(1, BLOCK // self._plan.chunk) * self._plan.chunk
+
+
+class _Wide:
+    """One pass with many inputs: multiplies them into the outputs block by block, and forgets them."""
+
+    def __init__(self, matrix: Matrix, plan: ProductPlan) -> None:
+        self._matrix, self._plan = matrix, plan
+        self._waiting: list[CipherVector] = []
+        self._done = 0  # inputs already multiplied in
+        self._outputs: CipherVector | None = None
+
+    def take(self, inputs: CipherVector) -> None:
+        """The next inputs."""
+        self._waiting.append(inputs)
+        count = sum(len(part) for part in self._waiting)
+        if count >= BLOCK or self._done + count == self._plan.inputs:
+            self._multiply(count)
+
+    def _multiply(self, count: int) -> None:
+        weights = offset_binary(self._matrix[:, self._done : self._done + count].T, self._plan)
+        outputs = joined(self._waiting).columns(weights, self._plan.entry_bits)
+        self._outputs = outputs if self._outputs is None else self._outputs.add(outputs)
+        self._done, self._waiting = self._done + count, []
+
+    def give(self, rows: range) -> CipherVector:
+        """Outputs `rows`, after all inputs."""
+        assert self._outputs is not None
+        assert self._done == self._plan.inputs
+        return self._outputs.slice(rows.start, rows.stop)
+
+
+def joined(parts: Sequence[CipherVector]) -> CipherVector:
+    """Vectors under one key, one after the other."""
+    key = parts[0].key
+    return CipherVector(key, key.ring.concat([part.residues for part in parts]))
