@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -21,11 +22,11 @@ PLAIN, PHONE = IdProfile.PLAIN, IdProfile.PHONE
 FIRST, REFUSE = DuplicatePolicy.FIRST, DuplicatePolicy.REFUSE
 
 
-def column(values: list[str | None]) -> pa.ChunkedArray:
+def column(values: Sequence[str | None]) -> pa.ChunkedArray:
     return pa.chunked_array([pa.array(values, pa.string())])
 
 
-def normal(values: list[str | None], profile: IdProfile) -> list[str | None]:
+def normal(values: Sequence[str | None], profile: IdProfile) -> list[str | None]:
     return list(normalise(column(values), profile).to_pylist())
 
 
@@ -48,7 +49,7 @@ def test_one_id_stays_one_id_under(case: str) -> None:
 
 
 def test_phones_are_their_digits_whatever_the_punctuation() -> None:
-    spellings: list[str | None] = ["+47 912-34-567", "0047 91234567", "4791234567", "(47) 912.34.567", "+４７91234567"]
+    spellings = ["+47 912-34-567", "0047 91234567", "4791234567", "(47) 912.34.567", "+４７91234567"]
     assert set(normal(spellings, PHONE)) == {"4791234567"}
     assert normal(["  ", "n/a", None, "ring at noon"], PHONE) == [None] * 4
 
