@@ -137,6 +137,7 @@ def hash_to_group(messages: Sequence[bytes], dst: bytes) -> PointVector:
 
 def multiply(points: PointVector, scalar: Scalar) -> PointVector:
     """Each point times `scalar`, in order; InvalidPoint if any is not an element or is neutral."""
+    _refuse_high_bit(points)
     # libsodium decodes strictly (canonical, on the group) and refuses a neutral result, which for a scalar
     # that is not zero means a neutral input: the multiplication is the check.
     source = ctypes.create_string_buffer(points.data, len(points.data))
@@ -168,6 +169,8 @@ def subtract(left: PointVector, right: PointVector) -> PointVector:
 
 
 def _pairwise(operation: ctypes._CFunctionType, left: PointVector, right: PointVector) -> PointVector:
+    _refuse_high_bit(left)
+    _refuse_high_bit(right)
     if len(left) != len(right):
         raise ValueError("two vectors of different lengths")
     one = ctypes.create_string_buffer(left.data, len(left.data))
@@ -182,8 +185,16 @@ def _pairwise(operation: ctypes._CFunctionType, left: PointVector, right: PointV
 
 def check(points: PointVector) -> None:
     """InvalidPoint unless each encoding is canonical, on the group, not neutral. RFC 9496 section 4.3.1."""
+    _refuse_high_bit(points)
     source = ctypes.create_string_buffer(points.data, len(points.data))
     read = ctypes.addressof(source)
     for offset in range(0, len(points.data), POINT_BYTES):
         if _is_valid_point(read + offset) != 1 or points.data[offset:offset + POINT_BYTES] == IDENTITY:
             raise InvalidPoint("a point is neutral, off the group or not canonical")
+
+
+def _refuse_high_bit(points: PointVector) -> None:
+    # libsodium 1.0.18 (the one in rbcl 1.1.2) ignores bit 255, so every element would have two encodings and a
+    # repeated point could pass for two. RFC 9496 section 4.3.1 refuses it; so do we.
+    if max(points.data[POINT_BYTES - 1::POINT_BYTES], default=0) & 0x80:
+        raise InvalidPoint("a point is neutral, off the group or not canonical")

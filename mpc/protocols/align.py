@@ -103,6 +103,7 @@ class _Walk:
     seed: Rng
     orders: dict[PartyId, I64] = field(default_factory=dict)
     sent: list[PointVector] = field(default_factory=list)
+    links: dict[tuple[PartyId, PartyId], Link] = field(default_factory=dict)
     blinded: int = 0
 
     def route(self, owner: PartyId) -> list[PartyId]:
@@ -115,8 +116,10 @@ class _Walk:
         return [*members[start:], *members[:start], leader]
 
     def link(self, peer: PartyId, owner: PartyId) -> Link:
-        """The conversation with `peer` about `owner`'s list."""
-        return self.peers[peer].channel(f"list/{owner}")
+        """The conversation with `peer` about `owner`'s list; opened once, for it counts its messages."""
+        if (peer, owner) not in self.links:
+            self.links[peer, owner] = self.peers[peer].channel(f"list/{owner}")
+        return self.links[peer, owner]
 
 
 # ---------------------------------------------------------------- role

@@ -130,6 +130,9 @@ async def together(*conversations: Awaitable[Any]) -> list[Any]:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        for conversation in conversations:
+            if isinstance(conversation, Coroutine):
+                conversation.close()  # one that was cancelled before it began
 
 
 def party(name: str, seed: int = 1, ledger: Mapping[str, LedgerLine] | None = None) -> TestParty:

@@ -1,0 +1,15 @@
+"""The closed list of protocols: what is not here cannot be run. Knows what each is, and starts none."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from mpc.protocol import ProtocolSpec
+from mpc.protocols import align, coin, score
+
+PROTOCOLS: Mapping[str, ProtocolSpec] = MappingProxyType({
+    "align": align.PROTOCOL,
+    "coin": coin.PROTOCOL,
+    "score": score.PROTOCOL,
+})

@@ -1,0 +1,154 @@
+"""The protocols as the conformance suite sees them: small runs with known results, and their own deviations."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from mpc.errors import Reason
+from mpc.group import IDENTITY, PointVector
+from mpc.link import PartyId
+from mpc.protocols import align, coin, score
+from mpc.ring import RingVector, from_signed
+from mpc.rng import Rng
+from mpc.testing.adversary import Change, Corruption, field_set, reflected
+from mpc.testing.conformance import Role, Subject, Trial
+
+NAMES = ("bank-a", "platform-b", "telecom-c", "utility-d")
+SESSION = b"conformance session label"
+ALIGN_COMMON, ALIGN_OWN = 8, 4
+
+
+def _inputs(parties: int) -> Sequence[PartyId]:
+    return [PartyId(name) for name in NAMES[:parties]]
+
+
+# ---------------------------------------------------------------- align
+
+
+def _align_trial(parties: int, secrets: int) -> Trial:
+    names = _inputs(parties)
+    draw = Rng(secrets.to_bytes(32, "big"))
+
+    def fresh() -> bytes:
+        return draw.bytes(12).hex().encode()
+
+    shared = [fresh() for _ in range(ALIGN_COMMON)]
+    sets: dict[PartyId, list[bytes]] = {}
+    for name in names:
+        mixed = shared + [fresh() for _ in range(ALIGN_OWN)]
+        sets[name] = [mixed[i] for i in draw.permutation(len(mixed))]
+    options = align.AlignOptions(leader=names[-1], minimum=5, session=SESSION)
+
+    def role(name: PartyId) -> Role:
+        return lambda me, peers: align.run(me, peers, sets[name], options)
+
+    def judge(results: Mapping[str, Any]) -> None:
+        rows = {name: [sets[name][i] for i in results[name]] for name in names}
+        assert all(row == rows[names[0]] for row in rows.values()), "the parties order customers differently"
+        assert len(set(rows[names[0]])) == len(rows[names[0]]), "a customer occurs twice"
+        assert set(rows[names[0]]) == align.ideal(sets, options.minimum), "not the intersection"
+
+    everyone = sorted({i for ids in sets.values() for i in ids})
+    return Trial({name: role(name) for name in names}, judge, everyone, (SESSION,))
+
+
+def _points(change: Callable[[bytes], bytes]) -> Change:
+    return field_set(points=lambda points: PointVector(change(points.data)))
+
+
+def _places(change: Callable[[np.ndarray[Any, Any]], None]) -> Change:
+    def changed(places: RingVector) -> RingVector:
+        values = places.values.copy()
+        change(values)
+        return RingVector(values, places.bits)
+
+    return field_set(places=changed)
+
+
+def _set(index: int, value: int) -> Callable[[np.ndarray[Any, Any]], None]:
+    return lambda values: values.__setitem__(index, value)
+
+
+_ALIGN = (
+    Corruption("a size below zero", align.SetSize, field_set(count=-1), (Reason.OUT_OF_RANGE,)),
+    Corruption("a size beyond the bound", align.SetSize, field_set(count=align.MAX_IDS + 1),
+               (Reason.OUT_OF_RANGE,)),
+    Corruption("the identity among the points", align.Blinded, _points(lambda d: IDENTITY + d[32:]),
+               (Reason.BAD_POINT,)),
+    Corruption("a point off the group", align.Blinded, _points(lambda d: b"\x01" + bytes(31) + d[32:]),
+               (Reason.BAD_POINT,)),
+    Corruption("a point whose encoding is not canonical", align.Blinded,
+               _points(lambda d: (int.from_bytes(d[:32], "little") | 1 << 255).to_bytes(32, "little") + d[32:]),
+               (Reason.BAD_POINT,)),
+    Corruption("a point twice", align.Blinded, _points(lambda d: d[32:64] + d[32:]), (Reason.REPEATED_VALUE,)),
+    Corruption("our own list", align.Blinded, reflected, (Reason.REFLECTED,)),
+    Corruption("more in common than anybody has", align.Verdict,
+               field_set(common=ALIGN_COMMON + ALIGN_OWN + 1), (Reason.OUT_OF_RANGE,)),
+    Corruption("fewer in common than the minimum", align.Verdict, field_set(common=4), (Reason.OUT_OF_RANGE,)),
+    Corruption("a negative number in common", align.Verdict, field_set(common=-1), (Reason.OUT_OF_RANGE,)),
+    Corruption("a place beyond the list", align.Indices, _places(_set(0, ALIGN_COMMON + ALIGN_OWN)),
+               (Reason.OUT_OF_RANGE,)),
+    Corruption("a place near the end of the ring", align.Indices, _places(_set(0, 2**64 - 1)),
+               (Reason.OUT_OF_RANGE,)),
+    Corruption("a place twice", align.Indices, _places(lambda values: values.__setitem__(0, values[1])),
+               (Reason.REPEATED_VALUE,)),
+    Corruption("places of another width", align.Indices,
+               field_set(places=lambda places: RingVector(places.values, 64)), (Reason.OUT_OF_RANGE,)),
+)
+
+# ---------------------------------------------------------------- coin
+
+
+def _coin_trial(parties: int, secrets: int) -> Trial:
+    names = _inputs(parties)
+
+    def role(name: PartyId) -> Role:
+        return lambda me, peers: coin.run(me, peers, SESSION)
+
+    def judge(results: Mapping[str, Any]) -> None:
+        assert len(set(results.values())) == 1, "the parties hold different coins"
+        assert len(results[names[0]]) == 32, "a coin has 32 bytes"
+
+    return Trial({name: role(name) for name in names}, judge)
+
+
+def _flip(value: bytes) -> bytes:
+    return bytes([value[0] ^ 1]) + value[1:]
+
+
+_COIN = (
+    Corruption("our own commitment", coin.Commitment, reflected, (Reason.REFLECTED,)),
+    Corruption("an opening of something else", coin.CoinShare, field_set(share=_flip), (Reason.BAD_COMMITMENT,)),
+    Corruption("our own opening", coin.CoinShare, reflected, (Reason.BAD_COMMITMENT,)),
+    Corruption("other commitments than ours", coin.Seen, field_set(digest=_flip), (Reason.BAD_TRANSCRIPT,)),
+)
+
+# ---------------------------------------------------------------- score
+
+
+def _score_trial(parties: int, secrets: int, rows: int = 16) -> Trial:
+    names = _inputs(parties)
+    draw = Rng(secrets.to_bytes(32, "big"))
+    partials = {name: draw.ring(rows) for name in names}
+    partials[names[0]][:4] = from_signed(np.array([0, -1, 2**63 - 1, -(2**63)]))
+    options = score.ScoreOptions(label_holder=names[0], rows=rows)
+
+    def role(name: PartyId) -> Role:
+        return lambda me, peers: score.run(me, peers, partials[name], options)
+
+    def judge(results: Mapping[str, Any]) -> None:
+        assert np.array_equal(results[names[0]], score.ideal(list(partials.values()))), "not the sum"
+        assert all(results[name] is None for name in names[1:]), "a feature holder was given scores"
+
+    canaries = [values.tobytes()[8 * i:8 * i + 8] for values in partials.values() for i in range(4, rows)]
+    return Trial({name: role(name) for name in names}, judge, canaries)
+
+
+SUBJECTS: Mapping[str, Subject] = {
+    "align": Subject(align.PROTOCOL, _align_trial, (2, 3, 4), _ALIGN),
+    "coin": Subject(coin.PROTOCOL, _coin_trial, (2, 3, 4), _COIN),
+    "score": Subject(score.PROTOCOL, _score_trial, (2, 3, 4)),
+}

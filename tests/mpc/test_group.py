@@ -1,0 +1,215 @@
+"""ristretto255 against the published vectors, algebra on random elements, and every encoding it must refuse."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+import pickle
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import rbcl
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mpc import group
+from mpc.group import IDENTITY, ORDER, InvalidPoint, PointVector, Scalar
+from mpc.rng import Rng
+
+VECTORS = Path(__file__).resolve().parents[2] / "../shared/vectors"
+needs_vectors = pytest.mark.skipif(not VECTORS.is_dir(), reason="public test vectors are not beside the checkout")
+
+# RFC 9496 appendix A.2: encodings that must be refused, and why
+REFUSED = {
+    "the high bit is set": "00ffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff",
+    "2^255 - 1, not reduced": "ffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+    "p + 6, not reduced": "f3ffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+    "p, not reduced": "edffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+    "1, a negative field element": "0100000000000000000000000000000000000000000000000000000000000000",
+    "a negative, not reduced one": "01ffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+    "a negative field element": "ed57ffd8c914fb201471d1c3d245ce3c746fcbe63a3679d51b6a516ebebe0e20",
+    "another negative field element": "c34c4e1826e5d403b78e246e88aa051c36ccf0aafebffe137d148a2bf9104562",
+    "x^2 is no square": "26948d35ca62e643e26a83177332e6b6afeb9d08e4268b650f1f5bbd8d81d371",
+    "x^2 is no square again": "4eac077a713c57b4f4397629a4145982c661f48044dd3f96427d40b147d9742f",
+    "x y is negative": "3eb858e78f5a7254d8c9731174a94f76755fd3941c0ac93735c07ba14579630e",
+    "x y is negative again": "a45fdc55c76448c049a1ab33f17023edfb2be3581e9c7aade8a6125215e04220",
+    "s = -1, where y = 0": "ecffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+    "the neutral element": "00" * 32,
+}
+# RFC 9496 appendix A.1: 1, 2, 3 times the generator
+MULTIPLES = [
+    "e2f2ae0a6abc4e71a884a961c500515f58e30b6aa582dd8db6a65945e08d2d76",
+    "6a493210f7499cd17fecb510ae0cea23a110e8d5b901f8acadd3095c73a3b919",
+    "94741f5d5d52755ece4f23f044ee27d5d1ea1e2bd196b462166b16152a9d0259",
+]
+
+scalars = st.integers(1, ORDER - 1).map(Scalar)
+labels = st.binary(min_size=1, max_size=40)
+
+
+def some_points(count: int = 3) -> PointVector:
+    return group.hash_to_group([b"%d" % i for i in range(count)], b"test label")
+
+
+def scalar_of(hexadecimal: str) -> Scalar:
+    return Scalar(int.from_bytes(bytes.fromhex(hexadecimal), "little"))
+
+
+@needs_vectors
+def test_expansion_equals_the_vectors_of_rfc_9380():
+    data = json.loads((VECTORS / "rfc9380_expand_message_xmd_sha512.json").read_text())
+    assert len(data["tests"]) >= 5
+    for case in data["tests"]:
+        out = group.expand_message_xmd(case["msg"].encode(), data["DST"].encode(), int(case["len_in_bytes"], 16))
+        assert out.hex() == case["uniform_bytes"]
+
+
+@needs_vectors
+def test_hashing_and_multiplying_equal_the_vectors_of_rfc_9497():
+    (oprf,) = [s for s in json.loads((VECTORS / "rfc9497_ristretto255_sha512.json").read_text()) if s["mode"] == 0]
+    key = scalar_of(oprf["skSm"])
+    for case in oprf["vectors"]:
+        message, blind = bytes.fromhex(case["Input"]), scalar_of(case["Blind"])
+        hashed = group.hash_to_group([message], bytes.fromhex(oprf["groupDST"]))
+        blinded = group.multiply(hashed, blind)
+        assert blinded.data.hex() == case["BlindedElement"]
+        assert group.multiply(blinded, key).data.hex() == case["EvaluationElement"]
+        bare = group.multiply(hashed, key).data
+        framed = b"".join(len(p).to_bytes(2, "big") + p for p in (message, bare)) + b"Finalize"
+        assert hashlib.sha512(framed).hexdigest() == case["Output"]
+
+
+def test_small_multiples_of_the_generator_equal_the_vectors_of_rfc_9496():
+    assert [group.multiply_base(Scalar(k)).data.hex() for k in (1, 2, 3)] == MULTIPLES
+
+
+def test_the_one_way_map_equals_the_vector_of_rfc_9496(monkeypatch):
+    uniform = hashlib.sha512(b"Ristretto is traditionally a short shot of espresso coffee").digest()
+    monkeypatch.setattr(group, "expand_message_xmd", lambda message, dst, length: uniform)
+    assert group.hash_to_group([b""], b"x").data.hex() == (
+        "3066f82a1a747d45120d1740f14358531a8f04bbffe6a819f86dfe50f44a0a46"
+    )
+
+
+@pytest.mark.parametrize("why", REFUSED)
+def test_an_encoding_that_is_no_element_is_refused_everywhere(why):
+    bad = PointVector(some_points(1).data + bytes.fromhex(REFUSED[why]))
+    with pytest.raises(InvalidPoint):
+        group.multiply(bad, Scalar(2))
+    with pytest.raises(InvalidPoint):
+        group.check(bad)
+    if bad.data[32:] != IDENTITY:
+        with pytest.raises(InvalidPoint):
+            group.add(bad, some_points(2))
+        with pytest.raises(InvalidPoint):
+            group.subtract(some_points(2), bad)
+
+
+@given(st.integers(0, 2), st.sampled_from([b"a", b"b", b"c"]))
+@settings(max_examples=9, deadline=None)
+def test_no_element_has_a_second_encoding_with_the_high_bit_set(place, name):
+    data = bytearray(group.hash_to_group([name] * 3, b"x").data)
+    data[32 * place + 31] |= 0x80
+    with pytest.raises(InvalidPoint):
+        group.multiply(PointVector(bytes(data)), Scalar(2))
+
+
+@given(scalars, scalars, labels)
+@settings(max_examples=30, deadline=None)
+def test_blinding_commutes(one, two, label):
+    points = group.hash_to_group([label, label + b"."], b"x")
+    assert group.multiply(group.multiply(points, one), two) == group.multiply(group.multiply(points, two), one)
+
+
+@given(st.integers(1, ORDER - 1), st.integers(1, ORDER - 1))
+@settings(max_examples=20, deadline=None)
+def test_multiples_add_like_integers(one, two):
+    total = (one + two) % ORDER
+    left, right = group.multiply_base(Scalar(one)), group.multiply_base(Scalar(two))
+    summed = group.add(left, right)
+    assert summed.data == (group.multiply_base(Scalar(total)).data if total else IDENTITY)
+    assert group.subtract(summed, right) == left
+
+
+def test_a_batch_equals_the_checked_wrappers_of_the_library_one_by_one():
+    rng = Rng(bytes(32))
+    scalar, points = Scalar.random(rng), some_points(20)
+    raw = scalar._bytes
+    expected = [rbcl.crypto_scalarmult_ristretto255(raw, points[i:i + 1].data) for i in range(20)]
+    assert group.multiply(points, scalar).data == b"".join(expected)
+
+
+def test_the_session_label_changes_every_point():
+    ids = [b"%d" % i for i in range(50)]
+    one, two = (set(group.hash_to_group(ids, label).values()) for label in (b"label one", b"label two"))
+    assert len(one) == len(two) == 50
+    assert not one & two
+
+
+def test_a_scalar_outside_its_range_is_refused():
+    for value in (0, ORDER, -1, 2**256):
+        with pytest.raises(ValueError, match="scalar"):
+            Scalar(value)
+
+
+def test_random_scalars_differ_and_fill_the_range():
+    rng = Rng(bytes(32))
+    drawn = [int.from_bytes(Scalar.random(rng)._bytes, "little") for _ in range(200)]
+    assert len(set(drawn)) == 200
+    assert all(0 < value < ORDER for value in drawn)
+    assert 60 < sum(value > ORDER // 2 for value in drawn) < 140
+
+
+def test_a_scalar_is_never_printed_pickled_copied_or_used_as_a_truth_value():
+    scalar = Scalar(123456789)
+    assert "123456789" not in f"{scalar!r}{scalar}{[scalar]}"
+    assert (scalar == Scalar(123456789)) is True
+    assert (scalar == Scalar(2)) is False
+    for accident in (pickle.dumps, bool, hash, copy.deepcopy):
+        with pytest.raises(TypeError):
+            accident(scalar)
+
+
+def test_a_vector_counts_cuts_takes_and_joins():
+    points = some_points(5)
+    assert len(points) == 5
+    assert PointVector.join([points[:2], points[2:]]) == points
+    assert points.take(np.array([4, 0])).data == points[4:5].data + points[0:1].data
+    assert len(PointVector(b"")) == 0
+    assert group.multiply(PointVector(b""), Scalar(2)) == PointVector(b"")
+    for bad in (b"x" * 31, b"x" * 33):
+        with pytest.raises(ValueError, match="32-byte"):
+            PointVector(bad)
+    with pytest.raises(ValueError, match="one piece"):
+        points[::2]
+
+
+def test_vectors_of_different_lengths_are_not_added():
+    with pytest.raises(ValueError, match="different lengths"):
+        group.add(some_points(2), some_points(3))
+
+
+def test_the_expansion_refuses_labels_and_lengths_out_of_range():
+    for dst, length in ((b"", 64), (b"x" * 256, 64), (b"x", 0), (b"x", 255 * 64 + 1)):
+        with pytest.raises(ValueError, match="255"):
+            group.expand_message_xmd(b"m", dst, length)
+
+
+def test_multiplying_leaves_other_threads_running():
+    points, ticks, done = some_points(3000), [], threading.Event()
+
+    def tick():
+        while not done.is_set():
+            ticks.append(time.perf_counter())
+            time.sleep(0.002)
+
+    clock = threading.Thread(target=tick)
+    clock.start()
+    group.multiply(points, Scalar(3))
+    done.set()
+    clock.join()
+    assert len(ticks) >= 10  # 3000 multiplications take 0.15 s; with the lock held there would be one or two
