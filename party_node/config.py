@@ -157,18 +157,6 @@ class PartyDirectory:
                 raise ConfigError(f"{path} is open to others (mode {mode:03o})", f"run: chmod {want} {path}")
 
 
-def write_private(path: Path, data: bytes) -> None:
-    """Write `data` to `path`, 0600 from the first byte, whole or not at all."""
-    fresh = path.with_name(f".{path.name}.new")
-    fresh.unlink(missing_ok=True)
-    handle = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(handle, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    fresh.replace(path)
-
-
 def explain(error: ValidationError) -> tuple[str, str]:
     """(field, sentence) of the first fault of a pydantic error; the value itself is never repeated."""
     first = error.errors(include_url=False, include_input=False)[0]

@@ -65,12 +65,10 @@ class StoreError(LocalError):
 class BudgetExhausted(StoreError):
     """The debit would pass the limit of the dataset's policy; nothing was debited."""
 
-    def __init__(self, dataset: str, budget: Budget, spent: int, asked: int, limit: int) -> None:
-        super().__init__(
-            f"budget {budget.value} of dataset {dataset}: {spent} spent, {asked} asked, limit {limit}",
-            "raise the budget in the dataset's policy if the data protection officer agrees",
-        )
-        self.budget = budget
+    def __init__(self, dataset: str, budget: Budget) -> None:
+        # No figures: the text may be shown to a peer, and a limit can be a tenth of our rows.
+        super().__init__(f"the budget {budget.value} of dataset {dataset} is used up",
+                         "party-node dataset list shows what was spent; the bank may raise it in the policy")
 
 
 @dataclass(frozen=True)
@@ -234,9 +232,18 @@ class Store:
         rows = self._read("SELECT * FROM jobs WHERE id = ?", (job,))
         return _job_row(rows[0]) if rows else None
 
-    def jobs(self) -> list[JobRow]:
-        """All jobs, oldest first."""
-        return [_job_row(row) for row in self._read("SELECT * FROM jobs ORDER BY created, id")]
+    def jobs(self, *states: JobState) -> list[JobRow]:
+        """Jobs in one of `states` (none given: all), oldest first."""
+        rows = self._read("SELECT * FROM jobs WHERE state IN (SELECT value FROM json_each(?)) ORDER BY created, id",
+                          (json.dumps(states or list(JobState)),))
+        return [_job_row(row) for row in rows]
+
+    def find_job(self, start: str) -> JobRow:
+        """The one job whose id begins with `start`; StoreError if there is none or several."""
+        rows = self._read("SELECT * FROM jobs WHERE substr(id, 1, ?) = ?", (len(start), start))
+        if len(rows) != 1:
+            raise StoreError(f"{len(rows) or 'no'} jobs begin with `{start}`", "run: party-node jobs")
+        return _job_row(rows[0])
 
     def job_of_nonce(self, nonce: str) -> str | None:
         """The id of the job that carried `nonce`, or None."""
@@ -306,9 +313,8 @@ class Store:
             raise StoreError("a debit cannot be negative")
         row = db.execute("SELECT COALESCE(SUM(amount), 0) FROM debits WHERE dataset = ? AND budget = ?",
                          (dataset, debit.budget)).fetchone()
-        spent = int(row[0])
-        if spent + debit.amount > debit.limit:
-            raise BudgetExhausted(dataset, debit.budget, spent, debit.amount, debit.limit)
+        if int(row[0]) + debit.amount > debit.limit:
+            raise BudgetExhausted(dataset, debit.budget)
         db.execute(
             "INSERT INTO debits VALUES(?,?,?,?,?) ON CONFLICT(dataset, job, budget) "
             "DO UPDATE SET amount = amount + excluded.amount",

@@ -106,7 +106,7 @@ def test_a_job_starts_once(store: Store) -> None:
 
 def test_an_exhausted_budget_starts_nothing_and_debits_nothing(store: Store) -> None:
     store.debit("loans", "earlier", Debit(Budget.TRAINING_ROUNDS, 90, 100))
-    with pytest.raises(BudgetExhausted, match="90 spent, 20 asked, limit 100"):
+    with pytest.raises(BudgetExhausted, match="training_rounds of dataset loans is used up"):
         approved(store).start_job(JOB, {"bank-b": b"x"}, "loans",
                                   [Debit(Budget.ALIGNMENTS, 1, 5), Debit(Budget.TRAINING_ROUNDS, 20, 100)])
     row = store.job(JOB)

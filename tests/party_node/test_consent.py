@@ -1,0 +1,299 @@
+"""Consent: what is signed, what starts, and every way in which a start or a proposal is refused."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from party_node.audit import AuditError, verify_log
+from party_node.consent import MAX_OPEN_JOBS, AlreadyRunning
+from party_node.store import Budget, JobState, StoreError
+from wire.errors import Denied
+from wire.signing import ApprovalError, Identity, approve, check_approvals
+from wire.spec import SpecError, job_id
+
+WHO = "conductor"
+
+
+def kinds(bank: Any) -> list[str]:
+    return [json.loads(line)["kind"] for line in bank.audit_lines()]
+
+
+def purpose(text: str) -> Callable[[dict[str, Any]], None]:
+    return lambda raw: raw.update(purpose=text)
+
+
+def ask(raw: dict[str, Any]) -> None:
+    raw["policy"]["approval"] = "ask"
+
+
+def test_an_allowed_job_is_signed_and_starts(bank: Any) -> None:
+    bank.register()
+    spec = bank.bytes()
+    answer = bank.consent.propose(spec, WHO)
+    assert answer.signature == bank.approvals(spec)["bank-a"]
+    assert answer.error is None
+    agreed = bank.consent.verify_start(spec, bank.approvals(spec), WHO)
+    assert agreed.job == job_id(spec)
+    assert agreed.approvals_digest == check_approvals(agreed.spec, spec, bank.approvals(spec))
+    assert bank.store.spent("loans") == {
+        Budget.ALIGNMENTS: 1, Budget.TRAINING_ROUNDS: 20, Budget.SCORE_CALLS: 1, Budget.FEATURE_EQUATIONS: 2,
+    }
+    assert kinds(bank) == ["proposal", "start"]
+    verify_log(bank.root / "audit.jsonl", "bank-a")
+
+
+def test_a_denied_job_leaves_one_audit_line_and_nothing_else(bank: Any) -> None:
+    bank.register()
+    before = list(bank.store._db.iterdump())
+    files = sorted(path.name for path in bank.root.rglob("*"))
+    answer = bank.consent.propose(bank.bytes(purpose("marketing")), WHO)
+    assert (answer.signature, answer.pending) == (None, False)
+    assert answer.error.code == "denied"
+    assert "policy.purposes" in answer.error.what
+    assert kinds(bank) == ["proposal"]
+    assert list(bank.store._db.iterdump()) == before
+    assert sorted(path.name for path in bank.root.rglob("*")) == files
+
+
+def test_a_proposal_repeated_gets_the_same_answer_and_no_further_line(bank: Any) -> None:
+    bank.register()
+    first = bank.consent.propose(bank.bytes(), WHO)
+    assert bank.consent.propose(bank.bytes(), WHO) == first
+    assert kinds(bank) == ["proposal"]
+
+
+def test_a_person_approves_and_the_coordinator_then_gets_the_signature(bank: Any) -> None:
+    bank.register(ask)
+    spec = bank.bytes()
+    for _ in range(3):
+        answer = bank.consent.propose(spec, WHO)
+        assert answer.pending
+        assert answer.signature is None
+    signature = bank.consent.approve(answer.job, "olga")
+    assert bank.consent.approve(answer.job, "olga") == signature
+    assert bank.consent.propose(spec, WHO).signature == signature
+    assert kinds(bank) == ["proposal", "approval"]
+    bank.consent.verify_start(spec, bank.approvals(spec), WHO)
+
+
+def test_a_person_denies_and_the_job_never_starts(bank: Any) -> None:
+    bank.register(ask)
+    spec = bank.bytes()
+    job = bank.consent.propose(spec, WHO).job
+    bank.consent.deny(job, "olga")
+    answer = bank.consent.propose(spec, WHO)
+    assert (answer.pending, answer.signature) == (False, None)
+    assert "a person at bank-a denied" in answer.error.what
+    with pytest.raises(StoreError, match="nothing to approve"):
+        bank.consent.approve(job, "olga")
+    with pytest.raises(Denied):
+        bank.consent.verify_start(spec, bank.approvals(spec), WHO)
+
+
+def test_a_policy_that_changed_before_the_person_answered_wins(bank: Any) -> None:
+    bank.register(ask)
+    spec = bank.bytes()
+    job = bank.consent.propose(spec, WHO).job
+    bank.register(lambda raw: raw["policy"].update(purposes=[]))
+    with pytest.raises(Denied, match=r"policy\.purposes"):
+        bank.consent.approve(job, "olga")
+    answer = bank.consent.propose(spec, WHO)
+    assert (answer.pending, answer.signature) == (False, None)
+    assert bank.store.approvals(job) == {}
+
+
+STARTS: dict[str, Callable[[Any, bytes, dict[str, bytes]], dict[str, bytes]]] = {
+    "an approval is missing": lambda b, s, a: {"bank-a": a["bank-a"]},
+    "an approval is counted twice": lambda b, s, a: {**a, "shop": a["bank-a"]},
+    "a stranger approves too": lambda b, s, a: {**a, "telecom": approve(b.identities["telecom"], "telecom", s)},
+    "a stranger signs in a partner's name": lambda b, s, a: {**a, "shop": approve(Identity.generate(), "shop", s)},
+    "an approval is of another job": lambda b, s, a: {**a, "shop": b.approvals(b.bytes(nonce=9))["shop"]},
+    "an approval is cut short": lambda b, s, a: {**a, "shop": a["shop"][:-1]},
+    "an approval is empty": lambda b, s, a: {**a, "shop": b""},
+    "our own approval is forged": lambda b, s, a: {**a, "bank-a": a["shop"]},
+    "our own approval is missing": lambda b, s, a: {"shop": a["shop"]},
+}
+
+
+@pytest.mark.parametrize("what", STARTS)
+def test_a_start_is_refused_and_nothing_is_debited_when(what: str, bank: Any) -> None:
+    bank.register()
+    spec = bank.bytes()
+    bank.consent.propose(spec, WHO)
+    with pytest.raises((ApprovalError, Denied)):
+        bank.consent.verify_start(spec, STARTS[what](bank, spec, bank.approvals(spec)), WHO)
+    assert set(bank.store.spent("loans").values()) == {0}
+    assert bank.store.job(job_id(spec)).state is JobState.APPROVED
+    assert kinds(bank) == ["proposal", "start"]
+    bank.consent.verify_start(spec, bank.approvals(spec), WHO)
+
+
+def test_a_job_that_we_never_approved_does_not_start_though_our_signature_is_genuine(bank: Any) -> None:
+    bank.register(ask)
+    spec = bank.bytes()
+    with pytest.raises(Denied, match="never saw"):
+        bank.consent.verify_start(spec, bank.approvals(spec), WHO)
+    bank.consent.propose(spec, WHO)
+    with pytest.raises(Denied, match="has not approved"):
+        bank.consent.verify_start(spec, bank.approvals(spec), WHO)
+
+
+def test_a_repeated_start_is_told_apart_from_a_replay(bank: Any) -> None:
+    bank.register()
+    spec = bank.bytes()
+    bank.consent.propose(spec, WHO)
+    agreed = bank.consent.verify_start(spec, bank.approvals(spec), WHO)
+    with pytest.raises(AlreadyRunning):
+        bank.consent.verify_start(spec, bank.approvals(spec), WHO)
+    bank.consent.finish(agreed.job, JobState.DONE)
+    with pytest.raises(Denied, match="a job runs once") as caught:
+        bank.consent.verify_start(spec, bank.approvals(spec), WHO)
+    assert not isinstance(caught.value, AlreadyRunning)
+    assert bank.store.spent("loans")[Budget.ALIGNMENTS] == 1
+    answer = bank.consent.propose(spec, WHO)
+    assert answer.signature is None
+    assert "a job runs once" in answer.error.what
+
+
+def test_an_approval_that_has_expired_starts_nothing(bank: Any) -> None:
+    bank.register()
+    spec = bank.bytes()
+    bank.consent.propose(spec, WHO)
+    bank.now += 10_000
+    with pytest.raises(Denied, match="expired"):
+        bank.consent.verify_start(spec, bank.approvals(spec), WHO)
+
+
+def test_two_specs_for_one_job_are_noticed(bank: Any) -> None:
+    bank.register()
+    bank.consent.propose(bank.bytes(), WHO)
+    def longer(raw: dict[str, Any]) -> None:
+        raw["training"] = {"iterations": 30}
+
+    answer = bank.consent.propose(bank.bytes(longer), WHO)
+    assert answer.signature is None
+    assert answer.error.reason == "TWO_SPECS"
+    assert bank.consent.propose(bank.bytes(longer, nonce=2), WHO).signature is not None
+
+
+def test_another_coordinator_gets_neither_signature_nor_start_nor_cancel(bank: Any) -> None:
+    bank.register(lambda raw: raw["policy"].update(coordinators=[WHO, "second"]))
+    spec = bank.bytes()
+    bank.consent.propose(spec, WHO)
+    assert bank.consent.propose(spec, "second").signature is None
+    with pytest.raises(Denied, match="another coordinator"):
+        bank.consent.verify_start(spec, bank.approvals(spec), "second")
+    assert bank.consent.cancel(job_id(spec), "second") is False
+
+
+def test_what_changed_since_the_signature_is_checked_again_at_the_start(bank: Any) -> None:
+    bank.register()
+    spec = bank.bytes()
+    bank.consent.propose(spec, WHO)
+    bank.register(digest="e" * 64)
+    with pytest.raises(Denied, match="other bytes of the table"):
+        bank.consent.verify_start(spec, bank.approvals(spec), WHO)
+
+
+def test_the_budget_holds_across_jobs_approved_side_by_side(bank: Any) -> None:
+    bank.register()
+    specs = [bank.bytes(nonce=n) for n in range(1, 4)]
+    for spec in specs:
+        assert bank.consent.propose(spec, WHO).signature is not None  # each alone would fit: 20 rounds of 50
+    for spec in specs[:2]:
+        bank.consent.verify_start(spec, bank.approvals(spec), WHO)
+    with pytest.raises(Denied, match="budget training_rounds"):
+        bank.consent.verify_start(specs[2], bank.approvals(specs[2]), WHO)
+    assert bank.store.spent("loans")[Budget.TRAINING_ROUNDS] == 40
+
+
+def test_columns_that_became_several_are_charged_and_refused_past_the_budget(bank: Any) -> None:
+    dataset = bank.register()
+    bank.consent.charge("j", dataset, Budget.FEATURE_EQUATIONS, 100)
+    with pytest.raises(Denied, match="is used up"):
+        bank.consent.charge("j", dataset, Budget.FEATURE_EQUATIONS, 1)
+
+
+def test_a_set_near_an_earlier_one_is_refused_without_its_count(bank: Any) -> None:
+    bank.register()
+    spec = bank.bytes()
+    bank.consent.propose(spec, WHO)
+    agreed = bank.consent.verify_start(spec, bank.approvals(spec), WHO)
+    bank.consent.check_count(agreed, 517)
+    bank.consent.check_count(replace(agreed, job="same-set"), 517)
+    for count, line in ((520, "minimum_difference"), (99, "minimum_intersection")):
+        with pytest.raises(Denied, match=line):
+            bank.consent.check_count(agreed, count)
+    assert b"517" not in b"".join(bank.audit_lines())
+
+
+HOSTILE_BYTES: dict[str, Callable[[bytes], bytes]] = {
+    "a key twice": lambda s: s.replace(b'{"', b'{"version":1,"', 1),
+    "an unknown field": lambda s: s.replace(b'{"', b'{"aaa":1,"', 1),
+    "NaN": lambda s: s.replace(b'"clip":5.0', b'"clip":NaN'),
+    "blanks": lambda s: s.replace(b",", b", ", 1),
+    "a 512-bit key": lambda s: s.replace(b"3072", b"512"),
+    "an intersection of nobody": lambda s: s.replace(b'"minimum_intersection":100', b'"minimum_intersection":0'),
+    "one iteration": lambda s: s.replace(b'"iterations":20', b'"iterations":1'),
+    "no JSON": lambda s: b"\xff\xfe",
+    "nothing": lambda s: b"",
+    "a list": lambda s: b"[]",
+    "deep nesting": lambda s: b"[" * 100_000,
+    "two megabytes": lambda s: s + b" " * (2 << 20),
+}
+
+
+@pytest.mark.parametrize("what", HOSTILE_BYTES)
+def test_a_proposal_leaves_one_line_and_no_job_when_it_holds(what: str, bank: Any) -> None:
+    bank.register()
+    spoiled = HOSTILE_BYTES[what](bank.bytes())
+    assert spoiled != bank.bytes()
+    with pytest.raises(SpecError):
+        bank.consent.propose(spoiled, WHO)
+    assert kinds(bank) == ["proposal"]
+    assert bank.store.jobs() == []
+
+
+def test_without_an_audit_line_nothing_is_signed(bank: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    bank.register()
+
+    def full(handle: int, data: bytes) -> int:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("party_node.audit.os.write", full)
+    with pytest.raises(AuditError):
+        bank.consent.propose(bank.bytes(), WHO)
+    assert bank.store.jobs() == []
+
+
+def test_open_jobs_are_bounded_and_expire(bank: Any) -> None:
+    bank.register(ask)
+    for nonce in range(MAX_OPEN_JOBS):
+        bank.store.add_job(f"{nonce:064x}", f"n{nonce}", bank.bytes(), WHO)
+    answer = bank.consent.propose(bank.bytes(nonce=500), WHO)
+    assert answer.error.reason == "TOO_MANY_JOBS"
+    bank.now += 10_000
+    bank.consent.propose(bank.bytes(nonce=501), WHO)
+    assert {row.error_code for row in bank.store.jobs()} == {"EXPIRED"}
+
+
+def test_an_approved_job_can_be_cancelled_and_a_running_one_is_the_callers(bank: Any) -> None:
+    bank.register()
+    specs = [bank.bytes(nonce=n) for n in (1, 2)]
+    for spec in specs:
+        bank.consent.propose(spec, WHO)
+    assert bank.consent.cancel(job_id(specs[0]), WHO) is True
+    with pytest.raises(Denied, match="is cancelled"):
+        bank.consent.verify_start(specs[0], bank.approvals(specs[0]), WHO)
+    bank.consent.verify_start(specs[1], bank.approvals(specs[1]), WHO)
+    assert bank.consent.cancel(job_id(specs[1]), WHO) is False
+    assert bank.consent.cancel("0" * 64, WHO) is False
+
+
+def test_the_key_is_not_shown(bank: Any) -> None:
+    assert repr(bank.consent) == "Consent(bank-a)"

@@ -1,0 +1,178 @@
+"""The policy: the ordinary job passes, and each way to ask for too much is refused by its own line."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from party_node.datasets import DatasetPolicy
+from party_node.policy import RULES, Verdict, debits, decide, decide_count, feature_equations
+from party_node.store import Budget
+from wire.spec import JobSpec
+
+
+def put(*path: str | int, value: Any) -> Callable[[dict[str, Any]], None]:
+    """A change that sets one nested value."""
+    def change(raw: dict[str, Any]) -> None:
+        target: Any = raw
+        for step in path[:-1]:
+            target = target.setdefault(step, {}) if isinstance(target, dict) else target[step]
+        target[path[-1]] = value
+    return change
+
+
+def test_the_ordinary_job_is_allowed(bank: Any) -> None:
+    decision = decide(bank.question(bank.spec(), bank.register()))
+    assert (decision.verdict, decision.code) == (Verdict.ALLOW, "ALLOWED")
+
+
+def test_a_dataset_may_want_a_person(bank: Any) -> None:
+    dataset = bank.register(put("policy", "approval", value="ask"))
+    decision = decide(bank.question(bank.spec(), dataset))
+    assert decision.verdict is Verdict.ASK
+    assert "party-node approve" in decision.advice
+
+
+SPECS = {  # what the job asks for -> (change to the spec, line of the policy)
+    "a purpose that the dataset does not serve": (put("purpose", value="marketing"), "policy.purposes"),
+    "a purpose in other letters": (put("purpose", value="Credit Risk"), "policy.purposes"),
+    "a column that is not offered": (put("parties", 0, "columns", value=["salary"]), "policy.columns"),
+    "a column offered but not in the policy":
+        (put("parties", 0, "columns", value=["income", "secret_score"]), "policy.columns"),
+    "a label of another name": (put("label", "column", value="worse"), "policy.use_label"),
+    "ids matched by another column": (put("parties", 0, "id_column", value="passport"), "dataset.id"),
+    "ids matched by another profile": (put("parties", 0, "id_profile", value="phone"), "dataset.id"),
+    "a table with other bytes": (put("parties", 0, "dataset_digest", value="e" * 64), "dataset.digest"),
+    "keys of 2048 bits": (put("crypto", value={"key_bits": 2048}), "policy.key_bits"),
+    "a support of one row": (put("preparation", value={"minimum_support": 1}), "policy.minimum_support"),
+    "rows with any leverage": (put("preparation", value={"leverage_bound": 1.0}), "policy.maximum_leverage"),
+    "a reveal beyond the policy":
+        (put("reveal", value=["score.sum", "train.delta", "train.step", "train.weights"]), "policy.reveal"),
+    "a reveal that nobody knows": (put("reveal", value=["train.everything"]), "policy.reveal"),
+    "the release of curves": (put("release", value=["curves"]), "policy.release"),
+    "another version of a protocol":
+        (put("protocols", value={"align": 1, "score": 1, "train": 2}), "spec.protocols"),
+    "a protocol that we do not speak":
+        (put("protocols", value={"align": 1, "score": 1, "train": 1, "xgb": 1}), "spec.protocols"),
+    "a protocol left without a version": (put("protocols", value={"align": 1}), "spec.protocols"),
+    "more training rounds than are left": (put("training", value={"iterations": 51}), "policy.budgets"),
+    "more feature equations than a tenth of the rows":
+        (put("parties", 1, "columns", value=[f"c{n}" for n in range(101)]), "policy.budgets"),
+}
+
+
+@pytest.mark.parametrize("what", SPECS)
+def test_denied_by_its_own_line_when_the_job_wants(what: str, bank: Any) -> None:
+    change, line = SPECS[what]
+    decision = decide(bank.question(bank.spec(change), bank.register()))
+    assert (decision.verdict, decision.line) == (Verdict.DENY, line)
+    assert decision.what
+    assert decision.advice
+    assert decision.code in {rule.code for rule in RULES}
+
+
+POLICIES = {  # what the policy says -> (change to the dataset file, line)
+    "no purpose": (put("policy", "purposes", value=[]), "policy.purposes"),
+    "no partner": (put("policy", "partners", value=["telecom"]), "policy.partners"),
+    "no coordinator": (put("policy", "coordinators", value=[]), "policy.coordinators"),
+    "no label": (put("policy", "use_label", value=False), "policy.use_label"),
+    "no column": (put("policy", "columns", value=[]), "policy.columns"),
+    "more rows than there are": (put("policy", "minimum_rows", value=1001), "policy.minimum_rows"),
+    "a larger intersection": (put("policy", "minimum_intersection", value=101), "policy.minimum_intersection"),
+    "no reveal": (put("policy", "reveal", value=[]), "policy.reveal"),
+    "no release": (put("policy", "release", value=[]), "policy.release"),
+    "a budget of no alignments": (put("policy", "budgets", "alignments", value=0), "policy.budgets"),
+    "a budget of no scores": (put("policy", "budgets", "score_calls", value=0), "policy.budgets"),
+    "a budget of one equation": (put("policy", "budgets", "feature_equations", value=1), "policy.budgets"),
+    "nothing at all": (put("policy", value={}), "policy.coordinators"),
+}
+
+
+@pytest.mark.parametrize("what", POLICIES)
+def test_denied_by_its_own_line_when_the_policy_says(what: str, bank: Any) -> None:
+    change, line = POLICIES[what]
+    decision = decide(bank.question(bank.spec(), bank.register(change)))
+    assert (decision.verdict, decision.line) == (Verdict.DENY, line)
+
+
+CIRCUMSTANCES = {
+    "the spec has expired": ({"now": 1_800_010_000.0}, "spec.valid_until"),
+    "the spec is not yet valid": ({"now": 1_700_000_000.0}, "spec.valid_until"),
+    "we are not a party": ({"me": "telecom"}, "spec.parties"),
+    "another coordinator asks": ({"coordinator": "intruder"}, "policy.coordinators"),
+    "the budget is spent": ({"spent": {Budget.ALIGNMENTS: 3}}, "policy.budgets"),
+    "a party is not in the consortium": ({"identities": {}}, "consortium.identity"),
+}
+
+
+@pytest.mark.parametrize("what", CIRCUMSTANCES)
+def test_denied_when(what: str, bank: Any) -> None:
+    changes, line = CIRCUMSTANCES[what]
+    decision = decide(bank.question(bank.spec(), bank.register(), **changes))
+    assert (decision.verdict, decision.line) == (Verdict.DENY, line)
+
+
+def test_denied_when_the_coordinator_puts_its_own_key_in_a_partners_place(bank: Any) -> None:
+    dataset = bank.register()
+    for place in (0, 1):
+        spec = bank.spec(put("parties", place, "identity", value=bank.public["stranger"]))
+        assert decide(bank.question(spec, dataset)).line == "consortium.identity"
+
+
+def test_an_unknown_dataset_and_one_for_others_read_the_same(bank: Any) -> None:
+    hidden = bank.register(put("policy", "coordinators", value=["other"]))
+    absent = decide(bank.question(bank.spec(), None))
+    assert absent == decide(bank.question(bank.spec(), hidden))
+    assert absent.line == "policy.coordinators"
+
+
+def test_a_column_that_is_not_offered_reads_like_one_that_does_not_exist(bank: Any) -> None:
+    dataset = bank.register()
+    texts = {
+        decide(bank.question(bank.spec(put("parties", 0, "columns", value=[name])), dataset)).what.replace(name, "X")
+        for name in ("secret_score", "no_such_column")
+    }
+    assert len(texts) == 1
+
+
+def test_a_feature_holder_needs_no_label(bank: Any) -> None:
+    def swap(raw: dict[str, Any]) -> None:
+        raw["parties"][0]["role"], raw["parties"][1]["role"] = "feature_holder", "label_holder"
+    dataset = bank.register(put("policy", "use_label", value=False))
+    assert decide(bank.question(bank.spec(swap), dataset)).verdict is Verdict.ALLOW
+
+
+def test_no_denial_tells_how_many_rows_we_have(bank: Any) -> None:
+    dataset = bank.register(put("policy", "minimum_rows", value=5000))
+    texts = [decide(bank.question(bank.spec(), dataset))]
+    texts += [decide(bank.question(bank.spec(change), bank.register())) for change, _ in SPECS.values()]
+    for decision in texts:
+        assert not {"1000", "1010", "100"} & set(decision.what.replace(",", " ").split())
+
+
+def test_every_rule_is_reached_by_a_case() -> None:
+    lines = {line for cases in (SPECS, POLICIES, CIRCUMSTANCES) for _, line in cases.values()}
+    assert lines == {rule.line for rule in RULES}
+
+
+def test_a_job_costs_what_its_spec_says(bank: Any) -> None:
+    costs = {debit.budget: (debit.amount, debit.limit) for debit in debits(bank.spec(), "bank-a", bank.register())}
+    assert costs == {
+        Budget.ALIGNMENTS: (1, 3), Budget.TRAINING_ROUNDS: (20, 50), Budget.SCORE_CALLS: (1, 3),
+        Budget.FEATURE_EQUATIONS: (2, 100),
+    }
+    assert feature_equations(bank.spec(), "shop") == 2
+
+
+@given(count=st.integers(0, 400), earlier=st.lists(st.integers(0, 400), max_size=4))
+def test_a_set_is_refused_below_the_minimum_or_near_an_earlier_one(count: int, earlier: list[int]) -> None:
+    spec = JobSpec.model_construct(minimum_intersection=120)
+    policy = DatasetPolicy(minimum_intersection=150, minimum_difference=20)
+    decision = decide_count(count, spec, policy, earlier)
+    near = any(count != other and abs(count - other) < 20 for other in earlier)
+    assert (decision.verdict is Verdict.ALLOW) == (count >= 150 and not near)
+    assert str(count) not in decision.what.split()
