@@ -228,7 +228,7 @@ def seal(key: PublicKey, residues: Residues) -> SealedVector:
 
 
 def _nude(key: PublicKey, values: Sequence[int]) -> Residues:
-    """(1 + n)^m = 1 + m n mod n^2 [DJN10, section 2]: no randomness yet."""
+    """(1 + n)^m = 1 + m n mod n^2 [DJN10]: no randomness yet."""
     if any(not 0 <= value < key.n for value in values):
         raise ValueError("a plaintext lies outside [0, n)")
     n = mpz(key.n)

@@ -28,7 +28,7 @@ from mpc.rng import Rng
 
 DEFAULT_BITS = 3072
 ALLOWED_BITS = (2048, 3072, 4096)
-"""112, 128 and about 150 bits of strength [NIST SP 800-57 part 1, table 2]."""
+"""112, 128 and more than 128 bits of strength [NIST SP 800-57 part 1, table 2]."""
 _COFACTOR_BITS = 33
 
 
@@ -151,7 +151,7 @@ def _draw_prime(rng: Rng, bits: int) -> tuple[int, tuple[int, int, int]]:
     """A prime p = 2 k f + 1 of `bits` bits, its two top bits set, k and f odd primes, k of about 32 bits;
     and (2, k, f).
 
-    So p = 3 mod 4, p - 1 has no small odd factor [DJN10, section 4.2] and its factors are known. f is
+    So p = 3 mod 4, p - 1 has no small odd factor [DJN10] and its factors are known. f is
     uniform among the primes of its length, k among those that fit.
     """
     f_bits = bits - _COFACTOR_BITS
