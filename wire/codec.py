@@ -7,7 +7,6 @@ dataclass's fields. What is malformed raises `Malformed`: the link knows whom to
 from __future__ import annotations
 
 import dataclasses
-import functools
 import re
 import typing
 from collections.abc import Mapping
@@ -70,6 +69,12 @@ REGISTRY: Mapping[type, Line] = {
     PublicKeyMessage: Line("keys", "keys_public_key"),
 }
 VERSIONS: Mapping[str, int] = {"align": 1, "coin": 1, "train": 1, "shares": 1, "correlations": 1, "keys": 1}
+def _field_types(kind: type) -> dict[str, type]:
+    hints = typing.get_type_hints(kind)
+    return {field.name: hints[field.name] for field in dataclasses.fields(kind)}
+
+
+_FIELDS: Mapping[type, Mapping[str, type]] = {kind: _field_types(kind) for kind in REGISTRY}
 _BY_FIELD: Mapping[str, type] = {line.field: kind for kind, line in REGISTRY.items()}
 
 
@@ -79,13 +84,20 @@ def pack(message: object) -> tuple[Line, bytes]:
     envelope = Envelope()
     target: Message = getattr(envelope, line.field)
     target.SetInParent()
-    for name in _fields(type(message)):
+    for name in _FIELDS[type(message)]:
         value = getattr(message, name)
         if isinstance(value, int | bytes):
             setattr(target, name, value)
         else:
             _pack_vector(value, getattr(target, name))
     return line, envelope.SerializeToString()
+
+
+def fragment(index: int, total_size: int, data: bytes) -> bytes:
+    """A piece of a serialised body, as the serialised body of an envelope of its own."""
+    return Envelope(
+        fragment=peer_pb2.Fragment(index=index, total_size=total_size, data=data)
+    ).SerializeToString()
 
 
 def parse(raw: bytes) -> Envelope:
@@ -122,7 +134,7 @@ def unpack(envelope: Envelope) -> object:
         raise Malformed(Reason.WRONG_VERSION)
     source: Message = getattr(envelope, line.field)
     values: dict[str, Any] = {}   # heterogeneous by nature
-    for name, form in _fields(kind).items():
+    for name, form in _FIELDS[kind].items():
         if form in (int, bytes):
             values[name] = getattr(source, name)
         else:
@@ -133,12 +145,6 @@ def unpack(envelope: Envelope) -> object:
         return kind(**values)
     except (ValueError, TypeError):
         raise Malformed from None
-
-
-@functools.cache
-def _fields(kind: type) -> dict[str, type]:
-    hints = typing.get_type_hints(kind)
-    return {field.name: hints[field.name] for field in dataclasses.fields(kind)}
 
 
 def _pack_vector(value: object, vector: common_pb2.Vector) -> None:

@@ -45,3 +45,21 @@ def encode_datasets(datasets: list[DatasetDescription]) -> bytes:
 def decode_datasets(data: bytes) -> list[DatasetDescription]:
     """Parse a node's answer; ValueError when it is malformed."""
     return _LIST.validate_json(data)
+
+
+_KINDS = (("with_at", "e-mail addresses"), ("hexadecimal", "hashed values"), ("digits_only", "digits only"))
+_FAR = 0.75
+
+
+def id_mismatch(ours: dict[str, float], theirs: dict[str, float]) -> str | None:
+    """Why ids of these shapes can never meet, or None. Shares: kinds of characters, and `length_LOW_HIGH`."""
+    for key, what in _KINDS:
+        here, there = ours.get(key, 0.0), theirs.get(key, 0.0)
+        if abs(here - there) >= _FAR:
+            first, second = ("the former", "the latter") if here > there else ("the latter", "the former")
+            return f"{first} are {what}, {second} are not"
+    lengths = sorted(key for key in ours if key.startswith("length_"))
+    exist = any(ours[k] for k in lengths) and any(theirs.get(k, 0.0) for k in lengths)
+    if exist and not any(ours[k] and theirs.get(k, 0.0) for k in lengths):
+        return "they never have the same length"
+    return None

@@ -5,6 +5,7 @@ A peer reads the public sentence; the full text stays in the local log. Knows no
 
 from __future__ import annotations
 
+from asyncio import CancelledError
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from typing import cast
@@ -147,6 +148,8 @@ def row_of(error: BaseException) -> Row:
     """The line of the table for `error`."""
     if isinstance(error, RemoteFailure):
         return ROWS[error.public.code]
+    if isinstance(error, CancelledError):
+        return ROWS["cancelled"]
     for row in TABLE:
         if isinstance(error, row.kind) and (not row.reasons or getattr(error, "reason", None) in row.reasons):
             return row
@@ -178,6 +181,8 @@ def to_public(error: BaseException, whose: str) -> PublicError:
         return PublicError(code, error.what, whose, error.advice)
     if isinstance(error, SpecError | ApprovalError):
         return PublicError(code, str(error), whose)
+    if isinstance(error, CancelledError):
+        return PublicError(code, f"stopped at {whose}", whose)
     return PublicError("bug", f"an unexpected failure at {whose}", whose, f"see the log of {whose}")
 
 

@@ -89,7 +89,9 @@ def merge(
             "hold_out": spec.hold_out.fraction,
             "minimum_intersection": spec.minimum_intersection,
         },
-        "seconds": {stage: max(p.seconds.get(stage, 0.0) for p in parts.values()) for stage in sorted(stages)},
+        "seconds": {
+            stage: max(part.seconds.get(stage, 0.0) for part in parts.values()) for stage in sorted(stages)
+        },
         "bytes": links,
         "approvals": {name: approvals[name].hex() for name in sorted(approvals)},
         "audit_heads": {name: part.audit_head for name, part in parts.items()},

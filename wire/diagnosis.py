@@ -1,0 +1,115 @@
+"""Why a peer cannot be reached. gRPC says "unavailable" for all of it: a process that is down, an expired
+certificate on either side, a CA that is not pinned. So: look at the port, at the peer's certificate, and ask its
+doctor what it holds against ours. Learns and tells nothing but that.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+from dataclasses import dataclass
+
+import grpc.aio
+
+from mpc.errors import MpcError
+from wire import pki, tls
+from wire.consortium import Member
+from wire.errors import PublicError, Unauthenticated, Unreachable, from_wire
+from wire.v1 import doctor_pb2, doctor_pb2_grpc
+
+LOOK_S = 3.0
+
+
+@dataclass(frozen=True)
+class Opinion:
+    """What a peer's doctor says: welcome, or why not; and its clock (Unix milliseconds)."""
+
+    refusal: PublicError | None
+    clock_ms: int
+
+
+async def why_unreachable(member: Member, identity: pki.TlsIdentity) -> MpcError:
+    """The error to raise after a failed call to `member`: Unauthenticated if dialling again cannot help."""
+    try:
+        await check_listening(member)
+        await check_certificate(member)
+        opinion = await ask_doctor(member, identity)
+    except (Unauthenticated, Unreachable) as error:
+        return error
+    if opinion.refusal is None:
+        return Unreachable(
+            f"{member.id} listens and finds our certificate in order, but the connection failed",
+            whose=member.id, advice=f"party-node doctor --peer {member.id}", reason="unexplained",
+        )
+    said = opinion.refusal
+    return Unauthenticated(said.what, whose=said.whose, advice=said.advice, reason=said.reason)
+
+
+async def check_listening(member: Member) -> None:
+    """Unreachable, by kind, unless something listens at the member's address."""
+    host, port = split_address(member.address)
+    try:
+        async with asyncio.timeout(LOOK_S):
+            _, writer = await asyncio.open_connection(host, port)
+        writer.close()
+    except ConnectionRefusedError:
+        raise Unreachable(
+            f"{member.id} refused the connection at {member.address}: its process is down",
+            whose=member.id, advice=f"on {member.id}: party-node run", reason="connection-refused",
+        ) from None
+    except TimeoutError:
+        raise Unreachable(
+            f"{member.id} does not answer at {member.address}: host down, or a firewall drops the packets",
+            whose=member.id, advice=f"ask {member.id} to open that port for us", reason="no-answer",
+        ) from None
+    except socket.gaierror:
+        raise Unreachable(
+            f"the host name in {member.address} of {member.id} is unknown here",
+            advice="correct the consortium file or the name service", reason="unknown-host",
+        ) from None
+    except OSError as error:
+        raise Unreachable(
+            f"{member.id} cannot be reached at {member.address}: {error.strerror}",
+            whose=member.id, reason="network",
+        ) from None
+
+
+async def check_certificate(member: Member) -> None:
+    """Unauthenticated says what is wrong with the certificate that the member's doctor listener shows."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE   # pki.check verifies, and can say what is wrong
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    context.set_alpn_protocols(["h2"])
+    host, port = split_address(member.doctor)
+    try:
+        async with asyncio.timeout(LOOK_S):
+            _, writer = await asyncio.open_connection(host, port, ssl=context)
+        shown = writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
+        writer.close()
+    except (OSError, TimeoutError):
+        raise Unreachable(
+            f"{member.id} listens at {member.address}, but its doctor at {member.doctor} does not answer",
+            whose=member.id, advice=f"on {member.id}: party-node doctor", reason="no-doctor",
+        ) from None
+    pki.check(ssl.DER_cert_to_PEM_cert(shown).encode(), member.id, member.ca_pem)
+
+
+async def ask_doctor(member: Member, identity: pki.TlsIdentity) -> Opinion:
+    """What `member` would say to our certificate; Unreachable if it does not say."""
+    async with tls.dial(member.doctor, member.id, member.ca_pem, None) as channel:
+        doctor = doctor_pb2_grpc.DoctorStub(channel)
+        try:
+            answer = await doctor.Ask(
+                doctor_pb2.Question(certificate_pem=identity.certificate_pem), timeout=LOOK_S
+            )
+        except grpc.aio.AioRpcError:
+            raise Unreachable(f"the doctor of {member.id} does not answer", whose=member.id) from None
+    return Opinion(None if answer.welcome else from_wire(answer.error), answer.clock_ms)
+
+
+def split_address(address: str) -> tuple[str, int]:
+    """`host:port`, with or without brackets around an IPv6 host."""
+    host, _, port = address.rpartition(":")
+    return host.strip("[]"), int(port)
