@@ -111,7 +111,7 @@ def test_rare_levels_are_merged_and_unseen_ones_join_them() -> None:
 
 
 def test_merged_levels_that_are_still_too_rare_have_no_column_and_read_as_zeros() -> None:
-    values: list[str | None] = ["a"] * 30 + ["b"] * 30 + ["r1", "r2"]
+    values = ["a"] * 30 + ["b"] * 30 + ["r1", "r2"]
     data = table(text("c", values), text("d", ["u", "v"] * 31))
     preparation = fit(data, every(data), SPEC)
     # a and b are opposites in all but two rows: those two rows would show in the sum of the two weights.
