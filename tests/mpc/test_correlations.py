@@ -18,9 +18,13 @@ from mpc.errors import LocalError, PeerError, Reason
 from mpc.link import Link, PartyId
 from mpc.ot import Columns, Corrections
 from mpc.ot_source import OtSource
+from mpc.paillier import SealedVector
+from mpc.paillier_source import PaillierSource
+from mpc.products import MaskedProducts
 from mpc.ring import U64, to_signed
 from mpc.rng import Rng
 from mpc.testing.dealer import Dealer
+from mpc.testing.keys import small_key
 from mpc.testing.memory_link import Network, party, run_roles
 from mpc.truncation import prepare_truncation, truncate
 
@@ -36,6 +40,13 @@ async def from_ot(network: Network, names: Sequence[str], plan: TrigPlan) -> Sou
     return await run_roles({n: OtSource.start(party(n), peers_of(network, n, names), plan) for n in names})
 
 
+async def from_paillier(network: Network, names: Sequence[str], plan: TrigPlan) -> Sources:
+    return await run_roles({
+        n: PaillierSource.start(party(n), peers_of(network, n, names), plan, small_key(256, seed))
+        for seed, n in enumerate(names, 1)
+    })
+
+
 async def from_dealer(network: Network, names: Sequence[str], plan: TrigPlan) -> Sources:
     dealer = Dealer(names, plan, Rng(b"d" * 32))
     return {n: dealer.source(n) for n in names}
@@ -43,8 +54,10 @@ async def from_dealer(network: Network, names: Sequence[str], plan: TrigPlan) ->
 
 SOURCES: dict[str, Callable[[Network, Sequence[str], TrigPlan], Awaitable[Sources]]] = {
     "oblivious transfer": from_ot,
+    "Paillier": from_paillier,
     "ideal dealer": from_dealer,
 }
+SMALLER = {"Paillier": 16}  # by how much the slow cross-check divides the counts of the larger tests
 CASES = [(kind, parties) for kind in SOURCES for parties in (2, 3, 4)]
 
 
@@ -74,7 +87,7 @@ def chi_square_of_top_bits(words: U64, bits: int = 64) -> float:
 async def test_masked_angles_come_with_the_product_of_all_quantised_points(kind: str, parties: int) -> None:
     sources = await make(kind, parties)
     plan = sources["bank"].plan
-    trigs: list[Trig] = list((await all_parties(sources, "trig", 500)).values())
+    trigs: list[Trig] = list((await all_parties(sources, "trig", 512 // SMALLER.get(kind, 1))).values())
     cosines, sines = ideal_trig(plan, [t.rho for t in trigs])
     assert np.array_equal(total([t.cosines for t in trigs]), cosines)
     assert np.array_equal(total([t.sines for t in trigs]), sines)
@@ -91,7 +104,7 @@ async def test_masked_angles_come_with_the_product_of_all_quantised_points(kind:
 @pytest.mark.parametrize(("kind", "parties"), CASES)
 async def test_masks_and_shares_are_uniform_at_every_party(kind: str, parties: int) -> None:
     sources = await make(kind, parties, (5, 4))
-    trigs = await all_parties(sources, "trig", 4096)
+    trigs = await all_parties(sources, "trig", 4096 // SMALLER.get(kind, 1))
     for trig in trigs.values():
         assert chi_square_of_top_bits(trig.rho, 37) < 60
         for shares in (*trig.cosines, *trig.sines):
@@ -101,18 +114,20 @@ async def test_masks_and_shares_are_uniform_at_every_party(kind: str, parties: i
 
 @pytest.mark.parametrize(("kind", "parties"), CASES)
 async def test_shared_bits_are_fair_bits_in_uniform_shares(kind: str, parties: int) -> None:
-    shares = await all_parties(await make(kind, parties), "bits", 4096)
+    count = 4096 // SMALLER.get(kind, 1)
+    shares = await all_parties(await make(kind, parties), "bits", count)
     bits = total(list(shares.values()))
     assert set(bits.tolist()) == {0, 1}
-    assert abs(int(bits.sum()) - 2048) < 6 * 32
+    assert abs(int(bits.sum()) - count / 2) < 3 * math.sqrt(count)  # six standard deviations
     for share in shares.values():
         assert chi_square_of_top_bits(share) < 60
-        assert abs(int((share & np.uint64(1)).sum()) - 2048) < 6 * 32
+        assert abs(int((share & np.uint64(1)).sum()) - count / 2) < 3 * math.sqrt(count)
 
 
 @pytest.mark.parametrize(("kind", "parties"), CASES)
 async def test_triples_are_products_of_uniform_numbers(kind: str, parties: int) -> None:
-    triples: list[Triples] = list((await all_parties(await make(kind, parties), "triples", 1000)).values())
+    count = 1024 // SMALLER.get(kind, 1)
+    triples: list[Triples] = list((await all_parties(await make(kind, parties), "triples", count)).values())
     a, b, c = (total([getattr(t, name) for t in triples]) for name in "abc")
     assert np.array_equal(a * b, c)
     for words in (a, b, *(t.c for t in triples)):
@@ -268,6 +283,33 @@ async def test_a_peer_that_shortens_its_corrections_is_blamed() -> None:
     with pytest.raises(PeerError) as caught:
         await run_roles({n: s.bits(party(n), 100) for n, s in sources.items()})
     assert (caught.value.culprit, caught.value.reason) == ("telecom", Reason.WRONG_LENGTH)
+
+
+HOSTILE_REPLIES: dict[str, tuple[Callable[[bytes], bytes], Reason]] = {
+    "a ciphertext that is zero": (lambda data: bytes(64) + data[64:], Reason.CIPHERTEXT_ZERO),
+    "a ciphertext beyond n squared": (lambda data: b"\xff" * 64 + data[64:], Reason.CIPHERTEXT_OUT_OF_RANGE),
+    "a ciphertext that is not blinded": (lambda data: b"\1" + bytes(63) + data[64:], Reason.CIPHERTEXT_NOT_BLINDED),
+    "a repeated ciphertext": (lambda data: data[:64] * 2 + data[128:], Reason.CIPHERTEXT_REPEATED),
+    "a reply too few": (lambda data: data[64:], Reason.WRONG_LENGTH),
+}
+
+
+@pytest.mark.parametrize("case", HOSTILE_REPLIES)
+async def test_a_bad_ciphertext_in_a_reply_is_blamed_on_the_giver(case: str) -> None:
+    change, reason = HOSTILE_REPLIES[case]
+    network = Network()
+    sources = await from_paillier(network, NAMES[:2], TrigPlan(2, (3,)))
+
+    def tamper(sent: Any) -> object:
+        if not isinstance(sent.message, MaskedProducts):
+            return sent.message
+        data = change(sent.message.products.data)
+        return MaskedProducts(SealedVector.received(data, len(data) // 64, 64))
+
+    network.tamper = tamper
+    with pytest.raises(PeerError) as caught:
+        await all_parties(sources, "bits", 4)
+    assert (caught.value.culprit, caught.value.reason) == ("bank", reason)
 
 
 async def test_truncation_and_comparison_run_on_real_correlations() -> None:
