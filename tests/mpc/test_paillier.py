@@ -153,6 +153,42 @@ def test_the_jacobi_test_catches_a_rerandomisation_by_powers_of_h_alone() -> Non
     assert jacobi_minus_ones(narrow.seal(even)) == 0
 
 
+def sealed_zeros_of_a_tiny_key(exponent_bits: int | None) -> dict[int, int]:
+    """How often each c mod 77^2 appears among 6000 re-randomisations of one ciphertext of 0."""
+    key = PrivateKey(7, 11, ((2, 3), (2, 5)), "gmp").public
+    sealer = Rerandomiser(key, rng("tiny generator 2"), 6000)  # p - 1 = 6: only some draws of h generate
+    if exponent_bits is not None:
+        sealer._bits = exponent_bits
+    start = pow(3, 77, 77 * 77)
+    sealed = sealer.seal(CipherVector(key, key.ring.load([start] * 6000)))
+    counts: dict[int, int] = {}
+    for i in range(0, len(sealed.data), sealed.width):
+        value = int.from_bytes(sealed.data[i : i + sealed.width], "little")
+        counts[value] = counts.get(value, 0) + 1
+    return counts
+
+
+def test_rerandomisation_is_uniform_over_the_whole_group_and_narrow_exponents_are_not() -> None:
+    counts = sealed_zeros_of_a_tiny_key(None)
+    assert set(counts) == {pow(r, 77, 77 * 77) for r in range(1, 77) if gmpy2.gcd(r, 77) == 1}
+    assert sum((c - 100) ** 2 / 100 for c in counts.values()) < 120  # 59 degrees of freedom
+    assert len(sealed_zeros_of_a_tiny_key(3)) <= 16  # the planted fault
+
+
+def test_exponents_of_rerandomisation_are_forty_bits_longer_than_the_key() -> None:
+    drawn: list[int] = []
+
+    class Spy(Rng):
+        def bits(self, count: int) -> int:
+            drawn.append(count)
+            return super().bits(count)
+
+    sealer = Rerandomiser(PUBLIC, Spy(bytes(32)), 3)
+    drawn.clear()
+    sealer.seal(encrypted([1, 2, 3]))
+    assert drawn == [PUBLIC.bits + 40 + 1] * 3  # and one for the sign
+
+
 def test_rerandomisation_separates_a_reply_from_its_inputs_and_skipping_it_is_visible() -> None:
     vector = encrypted([1, 2])
     reply = vector.columns(np.array([[3], [4]], dtype=np.uint64), 3)
