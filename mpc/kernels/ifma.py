@@ -1,0 +1,222 @@
+"""The engine for processors with AVX512-IFMA: code that LLVM emits for the processor at hand, called without the GIL.
+
+Compiled once per process, for all moduli (docs/adr/0001-native-kernels-by-llvmlite.md). Equal to the gmp engine bit
+for bit. It knows no keys, and does not hide exponents from someone who watches this machine's caches.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections.abc import Sequence
+
+import numpy as np
+
+from mpc.errors import LocalError
+from mpc.kernels import Exponents, Modulus, Residues
+from mpc.kernels.ifma_ir import (
+    BLOCK,
+    HEADER,
+    K0,
+    LANES,
+    LIMB_BITS,
+    LIMB_MASK,
+    LIMBS,
+    MAX_LIMBS,
+    PARTS,
+    SIZE,
+    SLACK_BITS,
+)
+from mpc.kernels.ifma_jit import Library, processor_has_ifma
+from mpc.kernels.ifma_memory import Bytes, IfmaResidues, Words, aligned, batches, own
+from mpc.kernels.ifma_multiexp import IfmaFixedBase, columns_product, rows_product
+
+PADDING_BYTES = 8          # words are read and written whole at the end of a packed integer
+
+_library: Library | None = None
+_compiling = threading.Lock()
+
+
+def available() -> bool:
+    """Whether this processor and its operating system run AVX512-IFMA."""
+    return processor_has_ifma()
+
+
+def library() -> Library:
+    """The compiled functions; the first call compiles them (about 0.1 s)."""
+    global _library
+    with _compiling:
+        if _library is None:
+            _library = Library()
+        return _library
+
+
+class IfmaModulus(Modulus):
+    """Implements mpc.kernels.Modulus; a perfect square costs 5/8 of another modulus of its length."""
+
+    def __init__(self, value: int) -> None:
+        super().__init__(value)
+        self._lib = library()
+        root = math.isqrt(self.value)
+        self._n, self._parts = (root, 2) if root * root == self.value else (self.value, 1)
+        needed = -(-(self._n.bit_length() + SLACK_BITS) // LIMB_BITS)
+        limbs = max(2 * BLOCK, -(-needed // BLOCK) * BLOCK)
+        if limbs > MAX_LIMBS:
+            raise LocalError("the modulus is too long for this engine", "choose the engine gmp")
+        self._limbs = limbs
+        self.size = -(-self._parts * limbs // LANES) * LANES
+        radix = 1 << (LIMB_BITS * limbs)
+        self._context = self._describe(radix)
+        self._unit, self.one, self._square, self._cube = (
+            self._constant(pow(radix, k, self.value)) for k in range(4)
+        )
+        self._packed_bytes = self._parts * limbs * LIMB_BITS // 8
+
+    def _describe(self, radix: int) -> Words:
+        """The modulus as compiled code reads it; K = R + (K - R) is spread so that every limb is >= 2^52 - 1."""
+        n, limbs = self._n, self._limbs
+        context = aligned(HEADER + (2 + self._parts) * limbs)
+        context[:HEADER] = 0
+        context[K0] = -pow(n, -1, 1 << LIMB_BITS) % (1 << LIMB_BITS)
+        context[LIMBS], context[PARTS], context[SIZE] = limbs, self._parts, self.size
+        context[HEADER : HEADER + limbs] = _limbs_of(n, limbs)
+        shift = _limbs_of(-radix % n, limbs) + np.uint64(LIMB_MASK)
+        shift[0] += np.uint64(1)
+        context[HEADER + limbs : HEADER + 2 * limbs] = shift
+        context[HEADER + 2 * limbs :] = _limbs_of(self.value, self._parts * limbs)
+        return context
+
+    def _constant(self, value: int) -> Words:
+        """The words of a canonical residue in all lanes."""
+        batch = aligned(self.size, LANES)
+        batch[:] = 0
+        for part, digits in enumerate((value % self._n, value // self._n)[: self._parts]):
+            batch[part * self._limbs : (part + 1) * self._limbs] = _limbs_of(digits, self._limbs)[:, None]
+        return batch
+
+    def empty(self, count: int) -> IfmaResidues:
+        """Room for `count` residues."""
+        return IfmaResidues.empty(count, self.size)
+
+    def ones(self, count: int) -> IfmaResidues:
+        """`count` times the residue 1."""
+        result = self.empty(count)
+        result.words[:] = self.one
+        return result
+
+    def call(self, name: str, *arguments: int | Words | Bytes) -> None:
+        """A compiled function on this modulus."""
+        self._lib.call(name, *arguments, self._context)
+
+    @property
+    def engine(self) -> str:
+        return "ifma"
+
+    def load(self, values: Sequence[int]) -> IfmaResidues:
+        width = self.width
+        reduced = [int(v) if 0 <= v < self.value else int(v) % self.value for v in values]
+        return self.from_bytes(b"".join([v.to_bytes(width, "little") for v in reduced]), len(reduced), width)
+
+    def store(self, residues: Residues) -> list[int]:
+        width, data = self.width, self.to_bytes(residues, self.width)
+        return [int.from_bytes(data[i : i + width], "little") for i in range(0, len(data), width)]
+
+    def from_bytes(self, data: bytes, count: int, width: int) -> IfmaResidues:
+        if len(data) != count * width:
+            raise ValueError("the data do not have count * width bytes")
+        if width > self._packed_bytes:
+            return self.load([int.from_bytes(data[i : i + width], "little") for i in range(0, len(data), width)])
+        packed = np.zeros((batches(count) * LANES, self._packed_bytes + PADDING_BYTES), dtype=np.uint8)
+        packed[:count, :width] = np.frombuffer(data, dtype=np.uint8).reshape(count, width)
+        result = self.empty(count)
+        self.call("enter", result.words, packed, packed.shape[1], self._square, self._cube, batches(count))
+        return result
+
+    def to_bytes(self, residues: Residues, width: int) -> bytes:
+        vector = own(residues)
+        if width < self.width:
+            raise ValueError("the width is too small for this modulus")
+        stride = max(width, self._packed_bytes) + PADDING_BYTES
+        packed = np.zeros((batches(len(vector)) * LANES, stride), dtype=np.uint8)
+        self.call("leave", packed, stride, vector.words, self._unit, batches(len(vector)))
+        return packed[: len(vector), :width].tobytes()
+
+    def slice(self, residues: Residues, start: int, stop: int) -> IfmaResidues:
+        vector = own(residues)
+        chosen = range(len(vector))[start:stop]
+        first, count = chosen.start, len(chosen)
+        if first % LANES == 0 or not count:
+            return IfmaResidues(vector.words[first // LANES : first // LANES + batches(count)], count)
+        result = self.empty(count)
+        result.put(0, vector, first, count)
+        return result
+
+    def concat(self, parts: Sequence[Residues]) -> IfmaResidues:
+        result = self.empty(sum(len(part) for part in parts))
+        at = 0
+        for part in parts:
+            result.put(at, own(part), 0, len(part))
+            at += len(part)
+        return result
+
+    def mul(self, left: Residues, right: Residues) -> IfmaResidues:
+        one_side, other = own(left), own(right)
+        result = self.empty(len(one_side))
+        if len(other) == 1:
+            factor = aligned(self.size, LANES)
+            factor[:] = other.words[0, :, :1]
+        elif len(other) == len(one_side):
+            factor = other.words
+        else:
+            raise ValueError("the vectors have different lengths")
+        step = int(len(other) != 1)
+        self.call("multiply_many", result.words, one_side.words, factor, step, batches(len(one_side)))
+        return result
+
+    def pow_same(self, bases: Residues, exponent: int) -> IfmaResidues:
+        if exponent < 0:
+            raise ValueError("the exponent must not be negative")
+        vector, bits = own(bases), max(1, int(exponent).bit_length())
+        window = min(range(2, 8), key=lambda w: (1 << w) - 2 + -(-bits // w))
+        digits = _digits_high_first(int(exponent), bits, window)
+        result, table = self.empty(len(vector)), aligned(1 << window, self.size, LANES)
+        self.call(
+            "power", result.words, vector.words, self.one, digits, len(digits), window, table, batches(len(vector))
+        )
+        return result
+
+    def fixed_base(self, base: int, exponent_bits: int, expected_count: int) -> IfmaFixedBase:
+        return IfmaFixedBase(self, base, exponent_bits, expected_count)
+
+    def multiexp_rows(self, bases: Residues, exponents: Exponents, exponent_bits: int) -> IfmaResidues:
+        return rows_product(self, own(bases), exponents, exponent_bits)
+
+    def multiexp_columns(self, bases: Residues, exponents: Exponents, exponent_bits: int) -> IfmaResidues:
+        return columns_product(self, own(bases), exponents, exponent_bits)
+
+    def product(self, residues: Residues) -> int:
+        vector = own(residues)
+        if not len(vector):
+            return 1
+        count = batches(len(vector))
+        words = aligned(count, self.size, LANES)
+        words[:] = vector.words
+        words[-1, :, (len(vector) - 1) % LANES + 1 :] = self.one[:, :1]
+        while count > 1:
+            half = count // 2
+            self.call("multiply_many", words, words, words[count - half :], 1, half)
+            count -= half
+        result = 1
+        for value in self.store(IfmaResidues(words[:1], LANES)):
+            result = result * value % self.value
+        return result
+
+
+def _limbs_of(value: int, limbs: int) -> Words:
+    return np.array([(value >> (LIMB_BITS * i)) & LIMB_MASK for i in range(limbs)], dtype=np.uint64)
+
+
+def _digits_high_first(exponent: int, bits: int, window: int) -> Bytes:
+    count = -(-bits // window)
+    mask = (1 << window) - 1
+    return np.array([(exponent >> (window * k)) & mask for k in reversed(range(count))], dtype=np.uint8)

@@ -1,0 +1,195 @@
+"""Powers with tables and buckets over the compiled loops: who holds which digit, and how the work is cut.
+
+Digits are cut from the exponents inside the compiled code; here are only the places where they begin.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+import gmpy2
+import numpy as np
+
+from mpc.kernels import Exponents
+from mpc.kernels.ifma_ir import LANES
+from mpc.kernels.ifma_memory import Bytes, IfmaResidues, Words, aligned, batches
+from mpc.kernels.windows import table_window
+
+if TYPE_CHECKING:
+    from mpc.kernels.ifma import IfmaModulus
+
+CHUNK_BATCHES = 512        # of bases that are laid out as rows at a time
+WIDEST_BUCKETS = 12
+WORD_BITS = 64
+
+
+class Tables(NamedTuple):
+    """Rows base_t^d, and where table t finds its digit in an exponent."""
+
+    rows: Words
+    entries: int
+    starts: Words
+    masks: Words
+
+
+def _build_tables(modulus: IfmaModulus, bases: Sequence[int], bits: int, window: int) -> Tables:
+    """Tables of every digit of every base; the exponents of the bases lie 64 bits apart, or there is one base."""
+    windows, entries = -(-bits // window), 1 << window
+    powers = []
+    for base in bases:
+        powers.append(base % modulus.value)
+        for _ in range(windows - 1):
+            powers.append(int(gmpy2.powmod(powers[-1], entries, modulus.value)))
+    count = batches(len(powers))
+    rows = aligned(count * LANES * entries, modulus.size)
+    modulus.call("build_tables", rows, modulus.load(powers).words, modulus.one, entries, count)
+    digit, base_index = np.arange(windows) * window, np.arange(len(bases)) * WORD_BITS
+    masks = [(1 << min(window, bits - window * k)) - 1 for k in range(windows)] * len(bases)
+    starts = (base_index[:, None] + digit).reshape(-1).astype(np.uint64)
+    return Tables(rows, entries, starts, np.array(masks, dtype=np.uint64))
+
+
+def _select_product(modulus: IfmaModulus, tables: Tables, exponents: Bytes, stride: int, count: int) -> IfmaResidues:
+    """The product of one entry per table for each of `count` packed exponents."""
+    result = modulus.empty(count)
+    modulus.call(
+        "select_product", result.words, tables.rows, tables.entries, exponents, stride, tables.starts,
+        tables.masks, len(tables.starts), batches(count),
+    )  # fmt: skip
+    return result
+
+
+class IfmaFixedBase:
+    """Radix-2^w tables of one base [BGMW 1992]."""
+
+    def __init__(self, modulus: IfmaModulus, base: int, bits: int, expected_count: int) -> None:
+        self._modulus, self._bits = modulus, bits
+        window = table_window(bits, 1, expected_count, 8 * modulus.size)
+        self._tables = _build_tables(modulus, [base], bits, window)
+
+    def pow(self, exponents: Sequence[int]) -> IfmaResidues:
+        """base^e for each e in [0, 2^bits)."""
+        count, width = len(exponents), (self._bits + 7) // 8
+        if count and (min(exponents) < 0 or max(exponents) >> self._bits):
+            raise ValueError("an exponent is longer than the tables")
+        stride = width + 8                               # digits are read as whole words
+        packed = np.zeros((batches(count) * LANES, stride), dtype=np.uint8)
+        data = b"".join([int(e).to_bytes(width, "little") for e in exponents])
+        packed[:count, :width] = np.frombuffer(data, dtype=np.uint8).reshape(count, width)
+        return _select_product(self._modulus, self._tables, packed, stride, count)
+
+
+def _check_range(exponents: Exponents, bits: int) -> None:
+    if not 1 <= bits <= WORD_BITS:
+        raise ValueError("matrix exponents have 1 to 64 bits")
+    if bits < WORD_BITS and exponents.size and int(exponents.max()) >> bits:
+        raise ValueError("an exponent is longer than was declared")
+
+
+def rows_product(modulus: IfmaModulus, bases: IfmaResidues, exponents: Exponents, bits: int) -> IfmaResidues:
+    """Modulus.multiexp_rows: tables per base, all lanes of a batch in other rows."""
+    rows, columns = exponents.shape
+    if columns != len(bases):
+        raise ValueError("one column of exponents per base")
+    _check_range(exponents, bits)
+    if not columns:
+        return modulus.ones(rows)
+    window = table_window(bits, columns, rows, 8 * modulus.size)
+    tables = _build_tables(modulus, modulus.store(bases), bits, window)
+    packed = np.zeros(batches(rows) * LANES * columns + 1, dtype="<u8")   # one more, as digits are read whole
+    packed[: rows * columns] = exponents.reshape(-1)
+    return _select_product(modulus, tables, packed.view(np.uint8), 8 * columns, rows)
+
+
+class BucketPlan(NamedTuple):
+    """How Pippenger's work is cut: digits of `window` bits, rows in `slices` of `length` (a multiple of 8)."""
+
+    window: int
+    windows: int
+    slices: int
+    length: int
+
+    @classmethod
+    def cheapest(cls, rows: int, columns: int, bits: int) -> BucketPlan:
+        """Fewest steps of eight lanes, where every (digit, slice, column) takes one lane."""
+        best, least = cls(1, bits, 1, batches(rows) * LANES), math.inf
+        for window in range(1, WIDEST_BUCKETS + 1):
+            windows = -(-bits // window)
+            for slices in range(1, LANES + 1):
+                length = batches(-(-rows // slices)) * LANES
+                cost = batches(windows * slices * columns) * (length + (2 << window))
+                if cost < least:
+                    best, least = cls(window, windows, slices, length), cost
+        return best
+
+
+class Job(NamedTuple):
+    """The work of one lane: one digit of the exponents of one column in one slice of the rows."""
+
+    digit: int
+    slice: int
+    column: int
+
+
+def columns_product(modulus: IfmaModulus, bases: IfmaResidues, exponents: Exponents, bits: int) -> IfmaResidues:
+    """Modulus.multiexp_columns: buckets [Pippenger 1976; BDLO 2012, section 4], eight jobs at a time."""
+    rows, columns = exponents.shape
+    if rows != len(bases):
+        raise ValueError("one row of exponents per base")
+    _check_range(exponents, bits)
+    if not rows or not columns:
+        return modulus.ones(columns)
+    plan = BucketPlan.cheapest(rows, columns, bits)
+    exponents = np.ascontiguousarray(exponents, dtype=np.uint64)
+    jobs = [
+        Job(k, s, j) for k in range(plan.windows) for s in range(plan.slices) for j in range(columns)
+    ]
+    results = modulus.empty(len(jobs))
+    buckets = aligned(LANES << plan.window, modulus.size)
+    for batch in range(batches(len(jobs))):
+        buckets[:] = modulus.one[:, 0]
+        _fill_buckets(modulus, buckets, bases, exponents, plan, jobs[batch * LANES : (batch + 1) * LANES])
+        modulus.call("sum_buckets", results.words[batch], buckets, modulus.one, 1 << plan.window)
+    return _joined(modulus, results, plan, columns)
+
+
+def _fill_buckets(
+    modulus: IfmaModulus,
+    buckets: Words,
+    bases: IfmaResidues,
+    exponents: Exponents,
+    plan: BucketPlan,
+    jobs: Sequence[Job],
+) -> None:
+    """One pass over the rows for up to eight jobs; a lane without a job has no rows."""
+    columns, slices = exponents.shape[1], sorted({job.slice for job in jobs})
+    chunk = min(CHUNK_BATCHES * LANES, plan.length)
+    lanes = np.zeros((4, LANES), dtype=np.uint64)        # read by fill_buckets of ifma_loops
+    for lane, job in enumerate(jobs):
+        first = job.slice * plan.length
+        length = max(0, min(plan.length, len(bases) - first))
+        exponent = first * columns + job.column if length else 0
+        lanes[:, lane] = slices.index(job.slice) * chunk, exponent, length, job.digit * plan.window
+    rows = aligned(len(slices) * chunk, modulus.size)
+    rows[:] = 0
+    for start in range(0, plan.length, chunk):
+        stop = min(start + chunk, plan.length)
+        for place, index in enumerate(slices):
+            first = (index * plan.length + start) // LANES
+            part = bases.words[first : first + (stop - start) // LANES]
+            modulus.call("rows_of", rows[place * chunk :], part, len(part))
+        modulus.call("fill_buckets", buckets, 1 << plan.window, rows, exponents, columns, lanes, start, stop)
+
+
+def _joined(modulus: IfmaModulus, results: IfmaResidues, plan: BucketPlan, columns: int) -> IfmaResidues:
+    """The slices of each digit multiplied, the digits joined by Horner's rule."""
+    total = modulus.ones(columns)
+    for k in reversed(range(plan.windows)):
+        for _ in range(plan.window):
+            total = modulus.mul(total, total)
+        for s in range(plan.slices):
+            first = (k * plan.slices + s) * columns
+            total = modulus.mul(total, modulus.slice(results, first, first + columns))
+    return total
