@@ -267,8 +267,11 @@ def _flat(values: F64, support: int) -> str | None:
     """Why a column without missing values tells too little, or None."""
     if values.min() == values.max() or values.std() <= _FLAT * np.abs(values).max():
         return "constant"
-    # A value that all but a few rows share is the median.
-    usual = np.partition(values, len(values) // 2)[len(values) // 2]
+    high = values == values.max()
+    usual = values.min() if 2 * np.count_nonzero(high) < len(values) else values.max()
+    if not np.all(high | (values == values.min())):
+        # A value that all but a few rows share is the median; partitioning is slow where values repeat much.
+        usual = np.partition(values, len(values) // 2)[len(values) // 2]
     if np.count_nonzero(values != usual) < support:
         return f"constant in all but fewer than {support} rows"
     return None
