@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import stat
 from dataclasses import dataclass
 from pathlib import Path
 
 from mpc.errors import LocalError
 from wire.consortium import Consortium, load_consortium
-from wire.pki import TlsIdentity, create_directory, fingerprint, load
+from wire.pki import TlsIdentity, create_directory, fingerprint, load, write_private
 from wire.signing import Identity
 
 
@@ -75,15 +74,3 @@ class CoordinatorDirectory:
             raise LocalError(f"the consortium file names {consortium.coordinator.id} as coordinator, not {name}",
                              "ask for the file that names you")
         return name, consortium, load(self.root / "tls", name)
-
-
-def write_private(path: Path, data: bytes) -> None:
-    """Write `data` to `path`, 0600 from the first byte, whole or not at all."""
-    fresh = path.with_name(f".{path.name}.new")
-    fresh.unlink(missing_ok=True)
-    handle = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(handle, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    fresh.replace(path)

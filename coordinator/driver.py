@@ -94,10 +94,10 @@ async def survey(nodes: Mapping[str, Node]) -> dict[str, NodeView]:
 
 async def prepare(plan: JobPlan, nodes: Mapping[str, Node]) -> tuple[JobSpec, dict[str, NodeView]]:
     """The spec for `plan` from what the nodes offer; nothing cryptographic has happened yet."""
-    for party in plan.party:
-        if party.id not in nodes:
-            raise PlanError(f"{party.id} is not in the consortium file", "join it first, or mend job.toml")
-    wanted = {party.id: nodes[party.id] for party in plan.party}
+    for planned in plan.party:
+        if planned.id not in nodes:
+            raise PlanError(f"{planned.id} is not in the consortium file", "join it first, or mend job.toml")
+    wanted = {planned.id: nodes[planned.id] for planned in plan.party}
     views = await survey(wanted)
     spec = build_spec(plan, {p: v.datasets for p, v in views.items()}, {p: v.identity for p, v in views.items()})
     for party, view in sorted(views.items()):

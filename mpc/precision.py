@@ -69,7 +69,7 @@ class Precision:
         empty = ~matrix.any(axis=0)  # padding: its weight stays zero
         inverse[empty, :] = inverse[:, empty] = 0.0
         factor = STEP / self.parties * self.weight_unit / self.gradient_unit * 2.0**self.step_shift
-        result = np.rint(inverse * factor).astype(np.int64)
+        result: NDArray[np.int64] = np.rint(inverse * factor).astype(np.int64)
         if np.abs(result).max(initial=0) >= 1 << (STEP_ENTRY_BITS - 1):
             raise LocalError("the preconditioner exceeds its bit budget", "raise the penalty")
         return result

@@ -35,9 +35,8 @@ class SineSeries:
     def __call__(self, z: NDArray[np.float64]) -> NDArray[np.float64]:
         """The series in the clear, same shape as `z`."""
         angle = 2 * np.pi * np.asarray(z) / self.period
-        return 0.5 + sum(
-            b * np.sin(m * angle) for b, m in zip(self.coefficients, self.harmonics, strict=True)
-        )
+        terms = [b * np.sin(m * angle) for b, m in zip(self.coefficients, self.harmonics, strict=True)]
+        return np.asarray(0.5 + np.sum(terms, axis=0))
 
 
 SERIES = {

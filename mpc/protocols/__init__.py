@@ -6,10 +6,12 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from mpc.protocol import ProtocolSpec
-from mpc.protocols import align, coin, score
+from mpc.protocols import align, coin, finish, score, train
 
 PROTOCOLS: Mapping[str, ProtocolSpec] = MappingProxyType({
     "align": align.PROTOCOL,
     "coin": coin.PROTOCOL,
+    "finish": finish.PROTOCOL,
     "score": score.PROTOCOL,
+    "train": train.PROTOCOL,
 })

@@ -126,11 +126,17 @@ class _Walk:
 
 
 async def run(
-    me: Party, peers: Mapping[PartyId, Link], ids: Sequence[bytes], options: AlignOptions
+    me: Party,
+    peers: Mapping[PartyId, Link],
+    ids: Sequence[bytes],
+    options: AlignOptions,
+    accept_count: Callable[[int], None] = lambda count: None,
 ) -> I64:
     """Positions in `ids` of the customers that all parties have, the same customer at the same index everywhere.
 
     `ids` are normalised and unique. Refused TOO_FEW_COMMON at every party if fewer than `minimum` are common.
+    `accept_count` may raise between the phases: every list passes every party, so one that stops here keeps the
+    members from everybody.
     """
     _check_inputs(me, peers, ids, options)
     sizes = await _announce(me, peers, len(ids))                                    # 1
@@ -144,6 +150,7 @@ async def run(
         places = await _decide(walk, dict(zip(owners, lists, strict=True)))         # 3, 4
     else:
         places = await _hear(walk)
+    accept_count(len(places[me.id]))
     rows = await me.together(*(_bring_back(walk, owner, places[owner]) for owner in owners))    # 5
     mine: I64 = rows[owners.index(me.id)]
     return mine

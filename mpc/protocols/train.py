@@ -335,7 +335,7 @@ def padded(width: int) -> int:
 
 def times(matrix: I64, vector: U64) -> U64:
     """matrix @ vector mod 2^64."""
-    return matrix.view(np.uint64) @ vector
+    return np.matmul(matrix.view(np.uint64), vector)  # type: ignore[no-any-return]
 
 
 def momentum(point: U64, before: U64, push: U64, push_before: U64, shift: int) -> U64:

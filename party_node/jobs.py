@@ -1,0 +1,258 @@
+"""The node's jobs: proposals, starts, the run through all stages, and an end that leaves no doubt.
+
+A job runs once, in one asyncio task. Whatever ends it, the store, the audit log, the peers and the watchers read the
+same state and the same public sentence, and nothing half-written is left.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import structlog
+
+from mpc.errors import LocalError
+from mpc.kernels import engine_name
+from mpc.link import Link, PartyId
+from mpc.protocol import Ledger, LedgerLine
+from mpc.protocols import PROTOCOLS, finish
+from mpc.protocols.train import Tools
+from mpc.rng import Rng
+from party_node import datasets
+from party_node.audit import AuditLog, SignedHead, countersign, countersigned
+from party_node.config import PartyDirectory
+from party_node.consent import Agreed, AlreadyRunning, Answer, Consent
+from party_node.feed import Feed, FeedState
+from party_node.model import PART, PASSING, report_of, settle, write_part
+from party_node.report import render_fragment, render_page
+from party_node.runtime import NodeParty
+from party_node.store import JobState, Store
+from party_node.tasks import STAGES
+from party_node.tasks.context import JobContext
+from wire.description import DatasetDescription
+from wire.errors import Cancelled, Unreachable, exit_code, to_public
+from wire.peer_hub import PeerHub
+from wire.pki import write_private
+from wire.record import LedgerEntry, PartyPart
+from wire.signing import Identity
+from wire.spec import JobSpec, job_id
+
+UNWATCHED_S = 20.0   # a job whose coordinator has not been watching for so long is stopped
+ToolsFor = Callable[[JobSpec], Tools]
+_log = structlog.get_logger("jobs")
+
+
+@dataclass
+class Running:
+    """One job in this process."""
+
+    feed: Feed
+    agreed: Agreed
+    task: asyncio.Task[None] | None = None
+    stop: BaseException | None = None
+    seconds: dict[str, float] = field(default_factory=dict)
+
+
+class Jobs:
+    """What the control service calls."""
+
+    def __init__(
+        self,
+        directory: PartyDirectory,
+        party: str,
+        identity: Identity,
+        store: Store,
+        audit: AuditLog,
+        consent: Consent,
+        hub: PeerHub,
+        pool: ThreadPoolExecutor,
+        make_tools: ToolsFor,
+    ) -> None:
+        self.party, self.identity_hex = party, identity.public_hex
+        self._directory, self._identity, self._store, self._audit = directory, identity, store, audit
+        self._consent, self._hub, self._pool, self._make_tools = consent, hub, pool, make_tools
+        self._running: dict[str, Running] = {}
+
+    # ------------------------------------------------------------------ what a coordinator asks
+
+    def describe(self, coordinator: str) -> list[DatasetDescription]:
+        """The datasets that `coordinator` may know of."""
+        return datasets.describe(datasets.registered(self._store), coordinator)
+
+    def propose(self, spec: bytes, coordinator: str) -> Answer:
+        """Our policy's answer."""
+        return self._consent.propose(spec, coordinator)
+
+    def start(self, spec: bytes, approvals: Mapping[str, bytes], coordinator: str) -> str:
+        """Begin a job that all have signed; a repeated start of a running job changes nothing."""
+        try:
+            agreed = self._consent.verify_start(spec, approvals, coordinator)
+        except AlreadyRunning:
+            return job_id(spec)
+        running = Running(Feed(), agreed)
+        self._running[agreed.job] = running
+        running.task = asyncio.create_task(self._supervise(running), name=f"job-{agreed.job[:12]}")
+        return agreed.job
+
+    def feed(self, job: str) -> Feed:
+        """The events of a job of this process; LocalError if there is none."""
+        if job not in self._running:
+            raise LocalError(f"{self.party} is not running a job {job[:12]}", "it may have ended: party-node jobs")
+        return self._running[job].feed
+
+    def cancel(self, job: str, coordinator: str, reason: str) -> bool:
+        """Stop a job cleanly; False if it was not running."""
+        running = self._running.get(job)
+        if running is None or running.feed.over:
+            self._consent.cancel(job, coordinator)
+            return False
+        self._stop(running, Cancelled(f"{coordinator} cancelled the job: {reason[:200]}", whose=coordinator))
+        return True
+
+    async def close(self) -> None:
+        """SIGTERM: stop every job by name and wait for their ends."""
+        for running in self._running.values():
+            self._stop(running, Cancelled(f"{self.party} is shutting down", whose=self.party))
+        tasks = [r.task for r in self._running.values() if r.task is not None]
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    # ------------------------------------------------------------------ the run
+
+    @staticmethod
+    def _stop(running: Running, why: BaseException) -> None:
+        if running.stop is None and running.task is not None and not running.task.done():
+            running.stop = why
+            running.task.cancel()
+
+    async def _supervise(self, running: Running) -> None:
+        """Run one job to its end; every failure becomes one public sentence, everywhere the same."""
+        job = running.agreed.job
+        guard = asyncio.create_task(self._guard(running))
+        try:
+            record = await self._run(running)
+        except BaseException as error:  # a process edge: full log here, public sentence to the others
+            cause = running.stop if isinstance(error, asyncio.CancelledError) and running.stop else error
+            await self._fail(running, cause)
+        else:
+            self._consent.finish(job, JobState.DONE)
+            await self._hub.close(job, None)
+            running.feed.end(FeedState.FINISHED, record=record)
+        finally:
+            guard.cancel()
+
+    async def _fail(self, running: Running, error: BaseException) -> None:
+        job = running.agreed.job
+        public = to_public(error, self.party)
+        if public.code == "bug":
+            _log.error("job failed unexpectedly", job=job, exc_info=error)
+        _log.warning("job ended", job=job, code=public.code, reason=public.reason, exit_code=exit_code(error))
+        shutil.rmtree(self._directory.models / f"{job}{PASSING}", ignore_errors=True)
+        cancelled = isinstance(error, Cancelled)
+        try:
+            await self._hub.close(job, error)
+        finally:
+            state = JobState.CANCELLED if cancelled else JobState.FAILED
+            self._consent.finish(job, state, public.reason or public.code, public.what)
+            running.feed.end(FeedState.CANCELLED if cancelled else FeedState.FAILED, public)
+
+    async def _guard(self, running: Running) -> None:
+        """Stop the job when its coordinator is gone."""
+        while True:
+            await asyncio.sleep(1.0)
+            feed = running.feed
+            if not feed.watched and time.monotonic() - feed.unwatched_since > UNWATCHED_S:
+                self._stop(running, Unreachable(
+                    "the coordinator stopped watching the job, its process is down or cannot be reached",
+                    whose="coordinator", advice="launch a new job",
+                ))
+
+    async def _run(self, running: Running) -> bytes:
+        agreed, feed = running.agreed, running.feed
+        spec, job = agreed.spec, agreed.job
+        await asyncio.to_thread(datasets.check_unchanged, agreed.dataset)
+        others = [PartyId(party.id) for party in spec.parties if party.id != self.party]
+        feed.stage("connect")
+        links = await self._hub.open(job, others, agreed.approvals_digest)
+        lines = {line.code: line for protocol in PROTOCOLS.values() for line in protocol.ledger}
+        ledger = Ledger({code: lines[code] for code in spec.reveal if code in lines})
+        me = NodeParty(self.party, Rng.from_system(), ledger, self._pool, feed.progress)
+        context = JobContext(
+            job=job, spec=spec, me=me, links=links, table_path=Path(agreed.dataset.path),
+            kinds=agreed.dataset.kinds_for_reading(), tools=self._make_tools(spec),
+            accept_count=lambda count: self._consent.check_count(agreed, count),
+        )
+        for name, stage in STAGES:
+            self._store.set_stage(job, name)
+            feed.stage(name)
+            began = time.monotonic()
+            await stage(context)
+            running.seconds[name] = round(time.monotonic() - began, 3)
+            self._audit.flush(job)
+        self._store.set_stage(job, "finish")
+        feed.stage("finish")
+        return await self._finish(running, context, links)
+
+    async def _finish(self, running: Running, context: JobContext, links: Mapping[PartyId, Link]) -> bytes:
+        """Keep the own part when all have theirs, with the peers' signatures on our audit log."""
+        job, spec = context.job, context.spec
+        part = self._public_part(running, context)
+        page = render_page(render_fragment(report_of(context, part)))
+        folder, digest = await asyncio.to_thread(write_part, self._directory.models, context, page)
+        ours = self._audit.signed_head(self._identity, job)
+        mine = finish.AuditHead(ours.count, bytes.fromhex(ours.hash), ours.signature)
+
+        def sign(peer: PartyId, head: finish.AuditHead) -> bytes:
+            theirs = SignedHead(peer, job, head.count, head.head.hex(), head.signature)
+            earlier = self._store.heads(ours=False)
+            signature, row = countersign(self._identity, theirs, spec.party(peer).identity, earlier)
+            self._store.keep_head(row)
+            return signature
+
+        def keep(peer: PartyId, signature: bytes) -> None:
+            self._store.keep_head(countersigned(ours, peer, spec.party(peer).identity, signature))
+
+        await finish.close(context.me, context.peers("finish"), mine, sign, keep)
+        record = part.model_copy(update={"audit_head": ours.hash, "bytes": self._traffic(job)})
+        data = record.model_dump_json().encode()
+        write_private(folder / PART, data)
+        settled = settle(folder)
+        self._store.add_model(job, settled.name, digest)
+        return data
+
+    def _traffic(self, job: str) -> dict[str, dict[str, int]]:
+        """Bytes per stage and peer."""
+        found: dict[str, dict[str, int]] = {}
+        for peer, stages in self._hub.bytes(job).items():
+            for stage, traffic in stages.items():
+                ends = found.setdefault(stage, {})
+                ends[f"{peer}/sent"], ends[f"{peer}/received"] = traffic.sent, traffic.received
+        return found
+
+    def _public_part(self, running: Running, context: JobContext) -> PartyPart:
+        """What this node hands to the coordinator, as far as the spec's `release` allows."""
+        assert context.counts is not None
+        assert context.test is not None
+        release, ledger = set(context.spec.release), context.me.ledger
+        evaluation = context.evaluation if "metrics" in release else None
+        if evaluation is not None and "curves" not in release:
+            evaluation = evaluation | {"curves": {}}
+        return PartyPart(
+            party=self.party,
+            rows=context.counts.to_json() if "row_counts" in release else {},
+            common=len(context.test),
+            train_rows=int((~context.test).sum()),
+            test_rows=int(context.judged.sum()),
+            seconds=dict(running.seconds) if "timings" in release else {},
+            ledger=[_entry(ledger.allowed[code], count) for code, count in sorted(ledger.opened.items())],
+            evaluation=evaluation,
+            engine=engine_name(),
+        )
+
+
+def _entry(line: LedgerLine, count: int) -> LedgerEntry:
+    return LedgerEntry(code=line.code, kind=line.kind, to=line.to, what=line.what, count=count)

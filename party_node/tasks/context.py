@@ -1,0 +1,76 @@
+"""What one job holds at one party while it runs: the agreed spec, the links, and the private results so far."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NoReturn
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mpc.link import Link, PartyId
+from mpc.protocol import Party
+from mpc.protocols.train import Tools
+from party_node.data.ids import IdCounts
+from party_node.data.prepare import Preparation
+from party_node.data.table import Kind, Table
+from wire.spec import JobSpec, PartySpec
+
+
+@dataclass
+class JobContext:
+    """Filled stage by stage. Everything below `links` is private and never leaves the process unmasked."""
+
+    job: str
+    spec: JobSpec
+    me: Party
+    links: Mapping[PartyId, Link]
+    table_path: Path
+    kinds: Mapping[str, Kind]
+    tools: Tools
+    accept_count: Callable[[int], None]              # raises if this party's policy refuses so many in common
+    # align
+    table: Table | None = None
+    outcome: NDArray[np.bool_] | None = None         # per table row, label holder only
+    rows: NDArray[np.int64] | None = None            # table rows in canonical order
+    counts: IdCounts | None = None
+    # prepare
+    test: NDArray[np.bool_] | None = None            # per common customer
+    preparation: Preparation | None = None
+    features: NDArray[np.float64] | None = None      # common customers x d
+    # train
+    weights: NDArray[np.float64] | None = None
+    solo_weights: NDArray[np.float64] | None = None  # label holder only
+    # evaluate, label holder only
+    evaluation: dict[str, Any] | None = None
+    scores: dict[str, NDArray[Any]] = field(default_factory=dict)
+
+    @property
+    def my_part(self) -> PartySpec:
+        return self.spec.party(self.me.id)
+
+    @property
+    def label_holder(self) -> PartyId:
+        return PartyId(self.spec.label_holder.id)
+
+    @property
+    def is_label_holder(self) -> bool:
+        return self.me.id == self.label_holder
+
+    def peers(self, stage: str) -> dict[PartyId, Link]:
+        """The links of one stage; their traffic is counted under its name."""
+        return {peer: link.channel(stage) for peer, link in self.links.items()}
+
+    @property
+    def judged(self) -> NDArray[np.bool_]:
+        """Which common customers judge the model: the hold-out, or all when there is none."""
+        assert self.test is not None
+        return self.test if self.test.any() else np.ones_like(self.test)
+
+    def __repr__(self) -> str:
+        return f"JobContext({self.job[:12]})"
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a running job holds private data and is never pickled")

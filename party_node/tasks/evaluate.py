@@ -1,0 +1,42 @@
+"""Stage 4: the joint scores of the judging rows reach the label holder, who measures them and says whether they are
+in range. Every party keeps its weights in memory only until that verdict."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import numpy as np
+
+from mpc.protocols import finish, score
+from mpc.ring import from_signed, to_signed
+from mpc.sigmoid import SERIES
+from party_node.evaluation import evaluate
+from party_node.tasks.context import JobContext
+
+SCORE_SCALE = 2.0**32  # fixed point of a partial score; the sum of 16 parties stays exact to 2^-28
+
+
+async def run(context: JobContext) -> None:
+    """At the label holder sets scores and evaluation. Refused OUT_OF_RANGE at all parties."""
+    assert context.features is not None
+    assert context.weights is not None
+    judged = context.judged
+    own = context.features[judged] @ context.weights
+    partial_scores = from_signed(np.rint(own * SCORE_SCALE))
+    options = score.ScoreOptions(context.label_holder, int(judged.sum()))
+    peers = context.peers("evaluate")
+    total = await score.run(context.me, peers, partial_scores, options)
+    accepted = None
+    if total is not None:
+        joint = to_signed(total) / SCORE_SCALE
+        valid = SERIES[context.spec.training.sigmoid].valid
+        accepted = bool(np.abs(joint).max() <= valid)
+        if accepted:
+            assert context.outcome is not None
+            assert context.rows is not None
+            assert context.solo_weights is not None
+            outcome = context.outcome[context.rows][judged]
+            solo = context.features[judged] @ context.solo_weights
+            context.scores = {"outcome": outcome, "joint": joint, "solo": solo}
+            context.evaluation = dict(await context.me.compute(partial(evaluate, outcome, joint, solo)))
+    await finish.verdict(context.me, peers, context.label_holder, accepted)

@@ -1,0 +1,52 @@
+"""Stage 3: the joint model on shares; the label holder's own model in the clear, before it, is its starting point."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mpc.link import PartyId
+from mpc.models.logistic import fit_logistic
+from mpc.protocols import train
+from party_node.data.matrix import quantise
+from party_node.tasks.context import JobContext
+
+
+async def run(context: JobContext) -> None:
+    """Sets weights; at the label holder solo_weights too."""
+    assert context.features is not None
+    assert context.rows is not None
+    assert context.test is not None
+    spec, fitted = context.spec, ~context.test
+    own = context.features[fitted]
+    labels = None
+    if context.outcome is not None:
+        labels = context.outcome[context.rows][fitted]
+        fit = partial(fit_logistic, own, labels, spec.training.penalty, 0)
+        context.solo_weights = (await context.me.compute(fit)).weights
+    block = train.Block(
+        matrix=await context.me.compute(_quantised, own, context),
+        labels=labels,
+        start=context.solo_weights,
+    )
+    options = train.TrainOptions(
+        parties=tuple(PartyId(party.id) for party in spec.parties),
+        label_holder=context.label_holder,
+        rows=int(fitted.sum()),
+        iterations=spec.training.iterations,
+        penalty=spec.training.penalty,
+        clip=spec.preparation.clip,
+        expected_default_rate=spec.training.expected_default_rate,
+        sigmoid=spec.training.sigmoid,
+        tolerance=spec.training.tolerance,
+        key_bits=spec.crypto.key_bits,
+    )
+    context.weights = await train.run(context.me, context.peers("train"), block, options, context.tools)
+
+
+def _quantised(own: NDArray[np.float64], context: JobContext) -> NDArray[np.int16]:
+    """The block in fixed point; the label holder's column of ones becomes the scale itself."""
+    first = int(context.is_label_holder)
+    return quantise(own[:, first:], context.spec.preparation.clip, intercept=context.is_label_holder)
