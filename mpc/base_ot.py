@@ -34,6 +34,7 @@ from mpc.group import (
 )
 from mpc.link import Link, PartyId
 from mpc.protocol import Party
+from mpc.rng import Rng
 
 KEY_BYTES = 16
 _NONCE_BYTES = 32
@@ -78,9 +79,9 @@ class ReceiverKeys:
         raise TypeError("keys are secrets and are never pickled")
 
 
-async def send_base(me: Party, link: Link, count: int) -> SenderKeys:
+async def send_base(me: Party, link: Link, rng: Rng, count: int) -> SenderKeys:
     """`count` pairs of random keys, one of each known to the peer. PeerError BAD_POINT, WRONG_LENGTH."""
-    secret, nonce = Scalar.random(me.rng), me.rng.bytes(_NONCE_BYTES)
+    secret, nonce = Scalar.random(rng), rng.bytes(_NONCE_BYTES)
     offer = BaseOffer(nonce, multiply_base(secret))                                       # 1
     await link.send(offer)
     answer = await link.receive(BaseAnswer)                                               # 2
@@ -95,13 +96,13 @@ async def send_base(me: Party, link: Link, count: int) -> SenderKeys:
     ])
 
 
-async def receive_base(me: Party, link: Link, choices: Sequence[int]) -> ReceiverKeys:
+async def receive_base(me: Party, link: Link, rng: Rng, choices: Sequence[int]) -> ReceiverKeys:
     """The random key that each choice (0 or 1) picks. PeerError BAD_POINT, WRONG_LENGTH."""
     offer = await link.receive(BaseOffer)                                                 # 1
     link.require(len(offer.nonce) == _NONCE_BYTES and len(offer.point) == 1, Reason.WRONG_LENGTH)
-    scalars = [Scalar.random(me.rng) for _ in choices]
+    scalars = [Scalar.random(rng) for _ in choices]
     points, secrets = await _blaming(me, link, _chosen, scalars, choices, offer.point)
-    answer = BaseAnswer(me.rng.bytes(_NONCE_BYTES), points)
+    answer = BaseAnswer(rng.bytes(_NONCE_BYTES), points)
     await link.send(answer)                                                               # 2
     session = _session(link.peer, me.id, offer, answer)
     return ReceiverKeys(session, [                                                        # 3

@@ -22,6 +22,7 @@ from mpc.errors import LocalError
 from mpc.link import PartyId
 from mpc.protocol import Party
 from mpc.ring import I64, U64, from_signed
+from mpc.rng import Rng
 
 _TRIG_BATCH = 1 << 12
 _BIT_BATCH = 1 << 18
@@ -48,12 +49,15 @@ class ChainSource:
     """Implements mpc.correlations.CorrelationSource over one product conversation with each peer."""
 
     def __init__(
-        self, plan: TrigPlan, givers: Mapping[PartyId, Giver], takers: Mapping[PartyId, Taker]
+        self, plan: TrigPlan, rng: Rng, givers: Mapping[PartyId, Giver], takers: Mapping[PartyId, Taker]
     ) -> None:
-        """`givers`: towards peers with a higher id than mine; `takers`: towards those with a lower one."""
+        """`givers`: towards peers with a higher id than mine; `takers`: towards those with a lower one.
+
+        All my secrets are drawn from `rng`, which belongs to this source alone.
+        """
         if plan.parties != 1 + len(givers) + len(takers):
             raise LocalError("the plan of the correlations is for another number of parties")
-        self._plan = plan
+        self._plan, self._rng = plan, rng
         self._givers = [givers[peer] for peer in sorted(givers)]
         self._takers = [takers[peer] for peer in sorted(takers)]
         self._busy = False
@@ -71,7 +75,7 @@ class ChainSource:
     async def trig(self, me: Party, count: int) -> Trig:
         """`count` masked angles. Reports progress. PeerError as the products raise it."""
         harmonics = len(self._plan.bits)
-        rho = me.rng.ring(count, self._plan.period_bits)
+        rho = self._rng.ring(count, self._plan.period_bits)
         cosines, sines = np.empty((harmonics, count), np.uint64), np.empty((harmonics, count), np.uint64)
         with self._alone():
             for part in _batches(count, _TRIG_BATCH):
@@ -106,7 +110,7 @@ class ChainSource:
         shares = np.empty(count, np.uint64)
         with self._alone():
             for part in _batches(count, _BIT_BATCH):
-                share = me.rng.ring(part.stop - part.start, 1)
+                share = self._rng.ring(part.stop - part.start, 1)
                 if self._takers:
                     factors = np.negative(share.view(np.int64))
                     share = share + (await self._take(me, factors[:, None], (1,), 1))[:, 0, 0]
@@ -118,7 +122,7 @@ class ChainSource:
 
     async def triples(self, me: Party, count: int) -> Triples:
         """My shares of `count` triples: c = sum of all a_i b_j. PeerError as the products raise it."""
-        a, b = me.rng.ring(count), me.rng.ring(count)
+        a, b = self._rng.ring(count), self._rng.ring(count)
         c = a * b
         with self._alone():
             for part in _batches(count, _TRIPLE_BATCH):

@@ -90,11 +90,10 @@ async def refreshed(me: Party, peers: Mapping[PartyId, Link], share: RingVector)
     Uniform subject to the sum, for any coalition of up to N-1 parties.
     """
     values = share.values.copy()
-    for peer in sorted(peers):
-        if me.id < peer:
-            seed = me.rng.bytes(32)
-            await peers[peer].send(ZeroSeed(seed))
-            values += _zero_stream(seed, len(share), share.bits)
+    seeds = {peer: me.rng.bytes(32) for peer in sorted(peers) if me.id < peer}
+    for peer, seed in seeds.items():
+        await peers[peer].send(ZeroSeed(seed))
+        values += _zero_stream(seed, len(share), share.bits)
     for peer in sorted(peers):
         if peer < me.id:
             seed = (await peers[peer].receive(ZeroSeed)).seed

@@ -38,6 +38,7 @@ from mpc.kernels.bits import fold_leaves, transpose_bits
 from mpc.link import Link
 from mpc.protocol import Party
 from mpc.ring import U64, RingVector
+from mpc.rng import Rng
 
 Choices = NDArray[np.uint8] | NDArray[np.bool_]
 
@@ -220,9 +221,10 @@ async def start_sender(me: Party, link: Link) -> OtSender:
 
     PeerError WRONG_LENGTH, BAD_POINT.
     """
-    delta = [me.rng.below(LEAVES) for _ in range(GROUPS)]
+    rng = Rng(me.rng.bytes(32))  # drawn before any wait, so that a replay draws the same
+    delta = [rng.below(LEAVES) for _ in range(GROUPS)]
     path = [[(nibble >> (FIELD_BITS - 1 - level)) & 1 for level in range(FIELD_BITS)] for nibble in delta]
-    base = await receive_base(me, link, [1 - bit for bits in path for bit in bits])
+    base = await receive_base(me, link, rng, [1 - bit for bits in path for bit in bits])
     sums = (await link.receive(TreeSums)).sums
     link.require(len(sums) == 2 * KAPPA * KEY_BYTES, Reason.WRONG_LENGTH)
     leaves = []
@@ -237,10 +239,11 @@ async def start_sender(me: Party, link: Link) -> OtSender:
 
 async def start_receiver(me: Party, link: Link) -> OtReceiver:
     """A new session in which I choose; the peer runs `start_sender`. PeerError WRONG_LENGTH, BAD_POINT."""
-    base = await send_base(me, link, KAPPA)
+    rng = Rng(me.rng.bytes(32))
+    base = await send_base(me, link, rng, KAPPA)
     leaves, masked = [], []
     for group in range(GROUPS):
-        nodes = [me.rng.bytes(KEY_BYTES)]
+        nodes = [rng.bytes(KEY_BYTES)]
         for level in range(FIELD_BITS):
             nodes = [child for node in nodes for child in _children(base.session, group, node)]
             keys = base.pairs[group * FIELD_BITS + level]

@@ -21,6 +21,7 @@ from mpc.link import Link, PartyId
 from mpc.ot import OtReceiver, OtSender, start_receiver, start_sender
 from mpc.protocol import Party
 from mpc.ring import I64, U64
+from mpc.rng import Rng
 
 
 class OtSource(ChainSource):
@@ -32,6 +33,7 @@ class OtSource(ChainSource):
 
         PeerError BAD_POINT, ...
         """
+        rng = Rng(me.rng.bytes(32))
         later = [peer for peer in sorted(peers) if me.id < peer]
         earlier = [peer for peer in sorted(peers) if peer < me.id]
         sessions = await me.together(
@@ -40,7 +42,7 @@ class OtSource(ChainSource):
         )
         givers = {p: _OtGiver(s, peers[p]) for p, s in zip(later, sessions[: len(later)], strict=True)}
         takers = {p: _OtTaker(s, peers[p]) for p, s in zip(earlier, sessions[len(later) :], strict=True)}
-        return cls(plan, givers, takers)
+        return cls(plan, rng, givers, takers)
 
 
 class _OtGiver:

@@ -47,18 +47,19 @@ class PaillierSource(ChainSource):
         cls, me: Party, peers: Mapping[PartyId, Link], plan: TrigPlan, key: PrivateKey
     ) -> PaillierSource:
         """With one key of equal length at each party. PeerError for a bad key."""
+        rng = Rng(me.rng.bytes(32))
         keys = await exchange_keys(me, peers, key, key.public.bits)
-        givers = {p: _PaillierGiver(me, peers[p], keys[p]) for p in sorted(peers) if me.id < p}
-        takers = {p: _PaillierTaker(me, peers[p], key) for p in sorted(peers) if p < me.id}
-        return cls(plan, givers, takers)
+        givers = {p: _PaillierGiver(peers[p], keys[p], rng.child(f"peer/{p}")) for p in sorted(peers) if me.id < p}
+        takers = {p: _PaillierTaker(peers[p], key, rng.child(f"peer/{p}")) for p in sorted(peers) if p < me.id}
+        return cls(plan, rng, givers, takers)
 
 
 class _PaillierGiver:
     """Implements mpc.chain.Giver."""
 
-    def __init__(self, me: Party, link: Link, key: PublicKey) -> None:
-        self._link, self._key, self._rng = link, key, Rng(me.rng.bytes(32))
-        self._sealer = Rerandomiser(key, self._rng, _EXPECTED)
+    def __init__(self, link: Link, key: PublicKey, rng: Rng) -> None:
+        self._link, self._key, self._rng = link, key, rng
+        self._sealer = Rerandomiser(key, rng, _EXPECTED)
         self._seen: set[int] = set()
 
     async def share(self, me: Party, values: U64, widths: Sequence[int]) -> U64:
@@ -80,9 +81,9 @@ class _PaillierGiver:
 class _PaillierTaker:
     """Implements mpc.chain.Taker."""
 
-    def __init__(self, me: Party, link: Link, key: PrivateKey) -> None:
+    def __init__(self, link: Link, key: PrivateKey, rng: Rng) -> None:
         self._link, self._key = link, key
-        self._encryptor = key.encryptor(Rng(me.rng.bytes(32)), _EXPECTED)
+        self._encryptor = key.encryptor(rng, _EXPECTED)
         self._seen: set[int] = set()
 
     async def share(self, me: Party, factors: I64, widths: Sequence[int], words: int) -> U64:

@@ -26,6 +26,7 @@ from mpc.rng import Rng
 from mpc.testing.dealer import Dealer
 from mpc.testing.keys import small_key
 from mpc.testing.memory_link import Network, party, run_roles
+from mpc.testing.transcript import content
 from mpc.truncation import prepare_truncation, truncate
 
 NAMES = ("bank", "shop", "telecom", "utility")
@@ -36,8 +37,8 @@ def peers_of(network: Network, me: str, names: Sequence[str]) -> dict[PartyId, L
     return {PartyId(p): network.link(me, p) for p in names if p != me}
 
 
-async def from_ot(network: Network, names: Sequence[str], plan: TrigPlan) -> Sources:
-    return await run_roles({n: OtSource.start(party(n), peers_of(network, n, names), plan) for n in names})
+async def from_ot(network: Network, names: Sequence[str], plan: TrigPlan, seed: int = 1) -> Sources:
+    return await run_roles({n: OtSource.start(party(n, seed), peers_of(network, n, names), plan) for n in names})
 
 
 async def from_paillier(network: Network, names: Sequence[str], plan: TrigPlan) -> Sources:
@@ -231,7 +232,7 @@ async def test_messages_number_and_size_do_not_depend_on_secrets_and_fit_the_wir
     shapes = []
     for seed in (1, 2):
         network = Network()
-        sources = await from_ot(network, NAMES[:3], TrigPlan(3))
+        sources = await from_ot(network, NAMES[:3], TrigPlan(3), seed)
         start = len(network.transcript)
         await run_roles({n: s.trig(party(n, seed), 1000) for n, s in sources.items()})
         sizes: dict[tuple[str, str], list[int]] = {}
@@ -244,6 +245,25 @@ async def test_messages_number_and_size_do_not_depend_on_secrets_and_fit_the_wir
     assert max(max(sizes) for sizes in shapes[0].values()) <= 1 << 20
     # 78 OTs a row and pair, 4 bytes of columns and 16 of corrections each; a chunk is padded to 64 OTs
     assert sum(map(sum, shapes[0].values())) == pytest.approx(1000 * 78 * 3 * 20, rel=0.01)
+
+
+async def test_equal_seeds_send_equal_bytes_whatever_the_timing() -> None:
+    """Deterministic replay: no draw may depend on which peer answers first."""
+    transcripts = []
+    for threads in (False, True):
+        network, people = Network(), {n: party(n, 3) for n in NAMES[:3]}
+        for person in people.values():
+            person.threads = threads
+        sources = await run_roles({
+            n: OtSource.start(me, peers_of(network, n, NAMES[:3]), TrigPlan(3, (4, 3))) for n, me in people.items()})
+        await run_roles({n: s.trig(people[n], 100) for n, s in sources.items()})
+        await run_roles({n: s.triples(people[n], 10) for n, s in sources.items()})
+        sent: dict[tuple[str, str], bytes] = {}
+        for record in network.transcript:
+            pair = record.sender, record.receiver
+            sent[pair] = sent.get(pair, b"") + content([record])
+        transcripts.append(sent)
+    assert transcripts[0] == transcripts[1]
 
 
 async def test_planted_fault_a_giver_that_skips_its_pads_is_seen_on_the_wire(

@@ -61,8 +61,8 @@ async def test_the_receiver_of_a_base_transfer_gets_the_chosen_key_and_not_the_o
     network = Network()
     choices = [0, 1, 1, 0, 1]
     made = await run_roles({
-        "bank": send_base(party("bank"), network.link("bank", "shop"), 5),
-        "shop": receive_base(party("shop"), network.link("shop", "bank"), choices),
+        "bank": send_base(party("bank"), network.link("bank", "shop"), Rng(b"1" * 32), 5),
+        "shop": receive_base(party("shop"), network.link("shop", "bank"), Rng(b"2" * 32), choices),
     })
     assert made["bank"].session == made["shop"].session
     for pair, key, choice in zip(made["bank"].pairs, made["shop"].keys, choices, strict=True):
@@ -126,8 +126,8 @@ async def test_a_malformed_base_transfer_is_blamed_on_its_author(case: str) -> N
     network = Network(tamper=tamper)
     with pytest.raises(PeerError) as caught:
         await run_roles({
-            "bank": send_base(party("bank"), network.link("bank", "shop"), 3),
-            "shop": receive_base(party("shop"), network.link("shop", "bank"), [0, 1, 0]),
+            "bank": send_base(party("bank"), network.link("bank", "shop"), Rng(b"1" * 32), 3),
+            "shop": receive_base(party("shop"), network.link("shop", "bank"), Rng(b"2" * 32), [0, 1, 0]),
         })
     assert (caught.value.culprit, caught.value.reason) == (culprit, reason)
 
