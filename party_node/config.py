@@ -16,6 +16,8 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from mpc.errors import LocalError
+from wire.pki import write_private as write_private  # every file of the directory is written with it
+from wire.signing import Identity
 from wire.spec import PartyName
 
 M = TypeVar("M", bound=BaseModel)
@@ -67,28 +69,18 @@ class PartyDirectory:
         return self.keys / "identity.pem"
 
     @property
-    def ca_key(self) -> Path:
-        return self.keys / "ca.key"
-
-    @property
-    def node_key(self) -> Path:
-        return self.keys / "node.key"
-
-    @property
     def tls(self) -> Path:
+        """CA and certificate, in the form of `wire.pki`."""
         return self.root / "tls"
-
-    @property
-    def ca_certificate(self) -> Path:
-        return self.tls / "ca.pem"
-
-    @property
-    def node_certificate(self) -> Path:
-        return self.tls / "node.pem"
 
     @property
     def models(self) -> Path:
         return self.root / "models"
+
+    @property
+    def entry_file(self) -> Path:
+        """Our entry for the consortium file: public, to be handed to whoever writes that file."""
+        return self.root / "entry.toml"
 
     @property
     def audit(self) -> Path:
@@ -122,9 +114,25 @@ class PartyDirectory:
         """The consortium file that `config` names."""
         return self.root / config.consortium
 
+    def create_identity(self) -> Identity:
+        """Make the signing key; ConfigError if there is one."""
+        if self.identity_key.exists():
+            raise ConfigError(f"{self.root} already holds an identity key", "choose another directory")
+        identity = Identity.generate()
+        write_private(self.identity_key, identity.to_pem())
+        return identity
+
+    def load_identity(self) -> Identity:
+        """The signing key; ConfigError if it is missing or damaged."""
+        try:
+            return Identity.from_pem(self.identity_key.read_bytes())
+        except (OSError, ValueError, TypeError):
+            raise ConfigError(f"{self.identity_key} is missing or damaged",
+                              "restore it from the backup; a new key must be joined anew by all peers") from None
+
     def load_config(self) -> PartyConfig:
         """Read `party.toml`; ConfigError says which field is wrong and how to mend it."""
-        return load_toml(PartyConfig, self.config_file, "run: party-node init --party NAME")
+        return load_toml(PartyConfig, self.config_file, f"run: party-node --dir {self.root} init --party NAME")
 
     def guarded(self) -> Iterator[Path]:
         """Every path whose permissions are checked: the directory, keys, certificates, models, log, state."""

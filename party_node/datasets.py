@@ -145,12 +145,15 @@ def load_dataset_file(path: Path) -> DatasetFile:
     return load_toml(DatasetFile, path, "give the path of a dataset file; a sample is docs/samples/loans.toml")
 
 
-def register(file: Path, config: PartyConfig, store: Store) -> Registration:
-    """Read and profile the table locally, and keep the record. DataError or ConfigError; nothing leaves."""
+def prepare(file: Path, config: PartyConfig) -> Registration:
+    """Read and profile the table that a dataset file names. DataError or ConfigError; nothing leaves or is kept."""
     parsed = load_dataset_file(file)
-    registration = examine(parsed, (file.parent / parsed.source).resolve(), config.approval)
-    store.put_dataset(parsed.name, registration.dataset.model_dump(mode="json"))
-    return registration
+    return examine(parsed, (file.parent / parsed.source).resolve(), config.approval)
+
+
+def keep(dataset: RegisteredDataset, store: Store) -> None:
+    """Remember a dataset; the budgets of one that is registered again stay as spent."""
+    store.put_dataset(dataset.name, dataset.model_dump(mode="json"))
 
 
 def examine(parsed: DatasetFile, path: Path, approval: Literal["ask", "auto"]) -> Registration:

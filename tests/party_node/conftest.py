@@ -104,7 +104,7 @@ class Bank:
             change(raw)
         return JobSpec.model_validate(raw)
 
-    def bytes(self, change: Change | None = None, nonce: int = 1) -> bytes:
+    def spec_bytes(self, change: Change | None = None, nonce: int = 1) -> bytes:
         return encode_spec(self.spec(change, nonce))
 
     def approvals(self, spec: bytes) -> dict[str, bytes]:

@@ -33,7 +33,7 @@ def ask(raw: dict[str, Any]) -> None:
 
 def test_an_allowed_job_is_signed_and_starts(bank: Any) -> None:
     bank.register()
-    spec = bank.bytes()
+    spec = bank.spec_bytes()
     answer = bank.consent.propose(spec, WHO)
     assert answer.signature == bank.approvals(spec)["bank-a"]
     assert answer.error is None
@@ -51,7 +51,7 @@ def test_a_denied_job_leaves_one_audit_line_and_nothing_else(bank: Any) -> None:
     bank.register()
     before = list(bank.store._db.iterdump())
     files = sorted(path.name for path in bank.root.rglob("*"))
-    answer = bank.consent.propose(bank.bytes(purpose("marketing")), WHO)
+    answer = bank.consent.propose(bank.spec_bytes(purpose("marketing")), WHO)
     assert (answer.signature, answer.pending) == (None, False)
     assert answer.error.code == "denied"
     assert "policy.purposes" in answer.error.what
@@ -62,14 +62,14 @@ def test_a_denied_job_leaves_one_audit_line_and_nothing_else(bank: Any) -> None:
 
 def test_a_proposal_repeated_gets_the_same_answer_and_no_further_line(bank: Any) -> None:
     bank.register()
-    first = bank.consent.propose(bank.bytes(), WHO)
-    assert bank.consent.propose(bank.bytes(), WHO) == first
+    first = bank.consent.propose(bank.spec_bytes(), WHO)
+    assert bank.consent.propose(bank.spec_bytes(), WHO) == first
     assert kinds(bank) == ["proposal"]
 
 
 def test_a_person_approves_and_the_coordinator_then_gets_the_signature(bank: Any) -> None:
     bank.register(ask)
-    spec = bank.bytes()
+    spec = bank.spec_bytes()
     for _ in range(3):
         answer = bank.consent.propose(spec, WHO)
         assert answer.pending
@@ -83,7 +83,7 @@ def test_a_person_approves_and_the_coordinator_then_gets_the_signature(bank: Any
 
 def test_a_person_denies_and_the_job_never_starts(bank: Any) -> None:
     bank.register(ask)
-    spec = bank.bytes()
+    spec = bank.spec_bytes()
     job = bank.consent.propose(spec, WHO).job
     bank.consent.deny(job, "olga")
     answer = bank.consent.propose(spec, WHO)
@@ -97,7 +97,7 @@ def test_a_person_denies_and_the_job_never_starts(bank: Any) -> None:
 
 def test_a_policy_that_changed_before_the_person_answered_wins(bank: Any) -> None:
     bank.register(ask)
-    spec = bank.bytes()
+    spec = bank.spec_bytes()
     job = bank.consent.propose(spec, WHO).job
     bank.register(lambda raw: raw["policy"].update(purposes=[]))
     with pytest.raises(Denied, match=r"policy\.purposes"):
@@ -112,7 +112,7 @@ STARTS: dict[str, Callable[[Any, bytes, dict[str, bytes]], dict[str, bytes]]] = 
     "an approval is counted twice": lambda b, s, a: {**a, "shop": a["bank-a"]},
     "a stranger approves too": lambda b, s, a: {**a, "telecom": approve(b.identities["telecom"], "telecom", s)},
     "a stranger signs in a partner's name": lambda b, s, a: {**a, "shop": approve(Identity.generate(), "shop", s)},
-    "an approval is of another job": lambda b, s, a: {**a, "shop": b.approvals(b.bytes(nonce=9))["shop"]},
+    "an approval is of another job": lambda b, s, a: {**a, "shop": b.approvals(b.spec_bytes(nonce=9))["shop"]},
     "an approval is cut short": lambda b, s, a: {**a, "shop": a["shop"][:-1]},
     "an approval is empty": lambda b, s, a: {**a, "shop": b""},
     "our own approval is forged": lambda b, s, a: {**a, "bank-a": a["shop"]},
@@ -123,7 +123,7 @@ STARTS: dict[str, Callable[[Any, bytes, dict[str, bytes]], dict[str, bytes]]] = 
 @pytest.mark.parametrize("what", STARTS)
 def test_a_start_is_refused_and_nothing_is_debited_when(what: str, bank: Any) -> None:
     bank.register()
-    spec = bank.bytes()
+    spec = bank.spec_bytes()
     bank.consent.propose(spec, WHO)
     with pytest.raises((ApprovalError, Denied)):
         bank.consent.verify_start(spec, STARTS[what](bank, spec, bank.approvals(spec)), WHO)
@@ -135,7 +135,7 @@ def test_a_start_is_refused_and_nothing_is_debited_when(what: str, bank: Any) ->
 
 def test_a_job_that_we_never_approved_does_not_start_though_our_signature_is_genuine(bank: Any) -> None:
     bank.register(ask)
-    spec = bank.bytes()
+    spec = bank.spec_bytes()
     with pytest.raises(Denied, match="never saw"):
         bank.consent.verify_start(spec, bank.approvals(spec), WHO)
     bank.consent.propose(spec, WHO)
@@ -145,7 +145,7 @@ def test_a_job_that_we_never_approved_does_not_start_though_our_signature_is_gen
 
 def test_a_repeated_start_is_told_apart_from_a_replay(bank: Any) -> None:
     bank.register()
-    spec = bank.bytes()
+    spec = bank.spec_bytes()
     bank.consent.propose(spec, WHO)
     agreed = bank.consent.verify_start(spec, bank.approvals(spec), WHO)
     with pytest.raises(AlreadyRunning):
@@ -162,7 +162,7 @@ def test_a_repeated_start_is_told_apart_from_a_replay(bank: Any) -> None:
 
 def test_an_approval_that_has_expired_starts_nothing(bank: Any) -> None:
     bank.register()
-    spec = bank.bytes()
+    spec = bank.spec_bytes()
     bank.consent.propose(spec, WHO)
     bank.now += 10_000
     with pytest.raises(Denied, match="expired"):
@@ -171,19 +171,19 @@ def test_an_approval_that_has_expired_starts_nothing(bank: Any) -> None:
 
 def test_two_specs_for_one_job_are_noticed(bank: Any) -> None:
     bank.register()
-    bank.consent.propose(bank.bytes(), WHO)
+    bank.consent.propose(bank.spec_bytes(), WHO)
     def longer(raw: dict[str, Any]) -> None:
         raw["training"] = {"iterations": 30}
 
-    answer = bank.consent.propose(bank.bytes(longer), WHO)
+    answer = bank.consent.propose(bank.spec_bytes(longer), WHO)
     assert answer.signature is None
     assert answer.error.reason == "TWO_SPECS"
-    assert bank.consent.propose(bank.bytes(longer, nonce=2), WHO).signature is not None
+    assert bank.consent.propose(bank.spec_bytes(longer, nonce=2), WHO).signature is not None
 
 
 def test_another_coordinator_gets_neither_signature_nor_start_nor_cancel(bank: Any) -> None:
     bank.register(lambda raw: raw["policy"].update(coordinators=[WHO, "second"]))
-    spec = bank.bytes()
+    spec = bank.spec_bytes()
     bank.consent.propose(spec, WHO)
     assert bank.consent.propose(spec, "second").signature is None
     with pytest.raises(Denied, match="another coordinator"):
@@ -193,7 +193,7 @@ def test_another_coordinator_gets_neither_signature_nor_start_nor_cancel(bank: A
 
 def test_what_changed_since_the_signature_is_checked_again_at_the_start(bank: Any) -> None:
     bank.register()
-    spec = bank.bytes()
+    spec = bank.spec_bytes()
     bank.consent.propose(spec, WHO)
     bank.register(digest="e" * 64)
     with pytest.raises(Denied, match="other bytes of the table"):
@@ -202,7 +202,7 @@ def test_what_changed_since_the_signature_is_checked_again_at_the_start(bank: An
 
 def test_the_budget_holds_across_jobs_approved_side_by_side(bank: Any) -> None:
     bank.register()
-    specs = [bank.bytes(nonce=n) for n in range(1, 4)]
+    specs = [bank.spec_bytes(nonce=n) for n in range(1, 4)]
     for spec in specs:
         assert bank.consent.propose(spec, WHO).signature is not None  # each alone would fit: 20 rounds of 50
     for spec in specs[:2]:
@@ -221,7 +221,7 @@ def test_columns_that_became_several_are_charged_and_refused_past_the_budget(ban
 
 def test_a_set_near_an_earlier_one_is_refused_without_its_count(bank: Any) -> None:
     bank.register()
-    spec = bank.bytes()
+    spec = bank.spec_bytes()
     bank.consent.propose(spec, WHO)
     agreed = bank.consent.verify_start(spec, bank.approvals(spec), WHO)
     bank.consent.check_count(agreed, 517)
@@ -251,8 +251,8 @@ HOSTILE_BYTES: dict[str, Callable[[bytes], bytes]] = {
 @pytest.mark.parametrize("what", HOSTILE_BYTES)
 def test_a_proposal_leaves_one_line_and_no_job_when_it_holds(what: str, bank: Any) -> None:
     bank.register()
-    spoiled = HOSTILE_BYTES[what](bank.bytes())
-    assert spoiled != bank.bytes()
+    spoiled = HOSTILE_BYTES[what](bank.spec_bytes())
+    assert spoiled != bank.spec_bytes()
     with pytest.raises(SpecError):
         bank.consent.propose(spoiled, WHO)
     assert kinds(bank) == ["proposal"]
@@ -267,24 +267,24 @@ def test_without_an_audit_line_nothing_is_signed(bank: Any, monkeypatch: pytest.
 
     monkeypatch.setattr("party_node.audit.os.write", full)
     with pytest.raises(AuditError):
-        bank.consent.propose(bank.bytes(), WHO)
+        bank.consent.propose(bank.spec_bytes(), WHO)
     assert bank.store.jobs() == []
 
 
 def test_open_jobs_are_bounded_and_expire(bank: Any) -> None:
     bank.register(ask)
     for nonce in range(MAX_OPEN_JOBS):
-        bank.store.add_job(f"{nonce:064x}", f"n{nonce}", bank.bytes(), WHO)
-    answer = bank.consent.propose(bank.bytes(nonce=500), WHO)
+        bank.store.add_job(f"{nonce:064x}", f"n{nonce}", bank.spec_bytes(), WHO)
+    answer = bank.consent.propose(bank.spec_bytes(nonce=500), WHO)
     assert answer.error.reason == "TOO_MANY_JOBS"
     bank.now += 10_000
-    bank.consent.propose(bank.bytes(nonce=501), WHO)
+    bank.consent.propose(bank.spec_bytes(nonce=501), WHO)
     assert {row.error_code for row in bank.store.jobs()} == {"EXPIRED"}
 
 
 def test_an_approved_job_can_be_cancelled_and_a_running_one_is_the_callers(bank: Any) -> None:
     bank.register()
-    specs = [bank.bytes(nonce=n) for n in (1, 2)]
+    specs = [bank.spec_bytes(nonce=n) for n in (1, 2)]
     for spec in specs:
         bank.consent.propose(spec, WHO)
     assert bank.consent.cancel(job_id(specs[0]), WHO) is True

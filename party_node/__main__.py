@@ -1,0 +1,17 @@
+"""`party-node`: the commands of one institution."""
+
+from __future__ import annotations
+
+import sys
+
+from party_node import command
+from party_node.cli import app
+
+
+def main() -> None:
+    """Entry point of the console script; exits with the code of the command."""
+    sys.exit(command.run(app, sys.argv[1:]))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,48 @@
+"""What would leave the bank if it agreed to a job, as sentences for the person who decides. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+
+from mpc.protocol import ProtocolSpec
+from wire.spec import JobSpec
+
+READERS = {
+    "all": "all parties", "label_holder": "the label holder", "owner": "the party that it belongs to",
+    "coordinator": "the coordinator",
+}
+
+
+def what_leaves(spec: JobSpec, me: str, protocols: Mapping[str, ProtocolSpec]) -> list[str]:
+    """One sentence each: who and what for, what is used here, what others find out, what is released."""
+    mine = spec.party(me)
+    others = [f"{party.id} ({party.role.replace('_', ' ')}, {len(party.columns)} columns)"
+              for party in spec.parties if party.id != me]
+    until = datetime.fromtimestamp(spec.valid_until, UTC)
+    lines = [
+        f"purpose: {spec.purpose}",
+        f"with: {', '.join(others)}; to be started before {until:%Y-%m-%d %H:%M} UTC",
+        f"used here, in dataset {mine.dataset}: {', '.join(mine.columns)}; matched by {mine.id_column}",
+    ]
+    if mine.role == "label_holder":
+        lines.append(f"the label {spec.label.column} is used; it is never sent")
+    lines.append("no row, id, label or cell leaves this bank; others find out:")
+    known = {line.code: line for protocol in protocols.values() for line in protocol.ledger}
+    masked = 0
+    for code in spec.reveal:
+        line = known.get(code)
+        if line is None:
+            lines.append(f"  {code}: unknown to this release")
+        elif line.kind == "masked":
+            masked += 1
+        else:
+            lines.append(f"  {code}, to {READERS.get(line.to, line.to)}: {line.what}")
+    if masked:
+        lines.append(f"  and {masked} kinds of masked values, which say nothing")
+    for name in sorted(spec.protocols):
+        if name in protocols:
+            for role, learned in sorted(protocols[name].learns.items()):
+                lines.append(f"  in {name}, {role.replace('_', ' ')}: {learned}")
+    lines.append(f"released to the coordinator: {', '.join(spec.release) or 'nothing'}")
+    return lines
