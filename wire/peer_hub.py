@@ -26,7 +26,7 @@ from wire.consortium import Consortium, Member
 from wire.errors import Cancelled, Forbidden, PeerStopped, PublicError, RemoteFailure, Unreachable, from_rpc, from_wire
 from wire.grpc_link import GrpcLink, Limits, Record, Session, Traffic
 from wire.interceptors import current_caller
-from wire.peer_stream import PeerStream
+from wire.peer_stream import INSTANCE_BYTES, PeerStream
 from wire.pki import TlsIdentity
 
 SERVICE, METHOD = "wire.v1.Peer", "Converse"
@@ -36,7 +36,8 @@ REMEMBERED_JOBS = 1024
 
 Raw: TypeAlias = bytes            # inside a class with a method `bytes` the type needs other names
 Approvals: TypeAlias = bytes
-Announced: TypeAlias = Approvals | PublicError | None   # opened with these approvals; closed for this reason, or for none
+# A job that a peer opened with these approvals, or closed again, for this reason or for none.
+Announced: TypeAlias = Approvals | PublicError | None
 _log = structlog.get_logger("wire")
 
 
@@ -50,7 +51,7 @@ class PeerHub:
         self.me = PartyId(identity.party)
         self._consortium, self._identity, self._record = consortium, identity, record
         self._limits = limits or Limits()
-        self._instance = secrets.token_bytes(16)
+        self._instance = secrets.token_bytes(INSTANCE_BYTES)
         self._streams: dict[PartyId, PeerStream] = {}
         self._arrived: defaultdict[PartyId, asyncio.Event] = defaultdict(asyncio.Event)
         self._dialling: defaultdict[PartyId, asyncio.Lock] = defaultdict(asyncio.Lock)
@@ -190,7 +191,8 @@ class PeerHub:
             call = channel.stream_stream(f"/{SERVICE}/{METHOD}", Raw, Raw)(None)
             stream = PeerStream(self.me, member.party, lambda: _read(call.read), call.write, self._deliver)
             async with asyncio.timeout(self._limits.connect_s):
-                await stream.greet(self._instance)
+                await stream.say_hello(self._instance)
+                await stream.hear_hello()
         except BaseException:
             await channel.close(None)
             raise
@@ -214,7 +216,7 @@ class PeerHub:
             raise Forbidden("the party with the lower id dials", whose=peer, reason="wrong-direction")
         stream = PeerStream(self.me, peer, lambda: _read(context.read), context.write, self._deliver)
         async with asyncio.timeout(self._limits.connect_s):
-            await stream.greet(self._instance)
+            await stream.hear_hello()
         running = self._streams.get(peer)
         if running is not None and not running.ended:
             if running.instance != stream.instance:
@@ -223,6 +225,7 @@ class PeerHub:
                     advice=f"on {peer}: stop the second party-node", reason="second-instance",
                 )
             running.end(Reason.GONE)   # the same process dials again: it has given the old stream up
+        await stream.say_hello(self._instance)
         self._keep(stream)
         await self._run(stream)
 

@@ -19,6 +19,7 @@ from wire.errors import to_public, to_wire
 from wire.v1 import peer_pb2
 
 CONTRACT_VERSION = 1
+INSTANCE_BYTES = 16
 QUEUED = 64                    # envelopes waiting for the transport
 FLUSH_S = 2.0
 
@@ -44,10 +45,13 @@ class PeerStream:
     def ended(self) -> bool:
         return self.reason is not None
 
-    async def greet(self, instance: bytes) -> None:
-        """Exchange greetings; PeerError unless the other side is who it should be and speaks this contract."""
+    async def say_hello(self, instance: bytes) -> None:
+        """Ours: the one who dials says it first."""
         hello = peer_pb2.Hello(instance=instance, version=CONTRACT_VERSION)
         await self._write(self._header(hello=hello).SerializeToString())
+
+    async def hear_hello(self) -> None:
+        """Theirs: PeerError unless the other side is who it should be and speaks this contract."""
         raw = await self._read()
         if raw is None:
             raise PeerError(self.peer, "greeting", Reason.GONE)
@@ -57,7 +61,7 @@ class PeerStream:
             raise PeerError(self.peer, "greeting", error.reason) from None
         if (envelope.sender, envelope.receiver) != (self.peer, self.me):
             raise PeerError(self.peer, "greeting", Reason.WRONG_PARTY)
-        if envelope.WhichOneof("body") != "hello" or len(envelope.hello.instance) != len(instance):
+        if envelope.WhichOneof("body") != "hello" or len(envelope.hello.instance) != INSTANCE_BYTES:
             raise PeerError(self.peer, "greeting", Reason.WRONG_KIND)
         if envelope.hello.version != CONTRACT_VERSION:
             raise PeerError(self.peer, "greeting", Reason.WRONG_VERSION)
