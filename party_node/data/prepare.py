@@ -21,6 +21,7 @@ from party_node.data.twins import twins
 
 VERSION = 1
 _FLAT = 1e-12
+_MANY_SHRUNK = 0.1
 
 
 @dataclass(frozen=True)
@@ -73,6 +74,16 @@ class PreparationReport:
     merged: Mapping[str, int]
     clipped_cells: int
     leverage: LeverageReport | None
+
+    @property
+    def warning(self) -> str | None:
+        """A sentence where the leverage bound changed so many rows that the model suffers, else None."""
+        if self.leverage is None or self.leverage.shrunk_rows <= _MANY_SHRUNK * self.rows:
+            return None
+        return (
+            f"{self.leverage.shrunk_rows} of {self.rows} training rows were scaled down to bound their leverage: "
+            "too few rows for so many columns. Offer fewer columns or take a greater lambda."
+        )
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON."""

@@ -31,6 +31,7 @@ BLOCKS = {
     ),
     "two equal columns": np.repeat(np.random.default_rng(5).normal(size=(60, 1)), 2, axis=1),
     "one column": np.array([[5.0], *([[0.01]] * 50)]),
+    "just as many rows as the bound can bear": np.random.default_rng(9).normal(size=(10, 1)),
     "a block of zeros": np.zeros((30, 2)),
 }
 
@@ -52,6 +53,23 @@ def test_no_training_row_is_above_the_bound_afterwards(case: str, penalty: float
     again = before.copy()
     assert fitted.shrink(again) == report.shrunk_rows
     assert np.array_equal(again, block)
+
+
+def test_the_passes_scale_no_further_than_the_bound_asks() -> None:
+    block = block_with_outliers(60, 4, 10)
+    _, report = bound_leverage(block, 0.1, 1e-3)
+    assert 1 < report.passes < leverage.MOST_PASSES
+    assert report.common == 1.0
+    assert 0 < report.shrunk_rows < 60
+    assert report.largest > 0.098
+
+
+def test_where_the_passes_do_not_suffice_every_row_is_scaled_and_the_report_says_so() -> None:
+    block = BLOCKS["just as many rows as the bound can bear"].copy()
+    _, report = bound_leverage(block, 0.1, 1e-4)
+    assert report.passes == leverage.MOST_PASSES
+    assert report.common < 1
+    assert report.shrunk_rows == 10
 
 
 def test_the_fitted_factor_gives_the_leverage_that_the_formula_gives() -> None:

@@ -188,6 +188,14 @@ def test_applying_to_some_rows_equals_the_same_rows_of_applying_to_all_to_the_la
         assert np.array_equal(some, whole[rows])
 
 
+def test_a_block_with_too_many_columns_for_its_rows_carries_a_warning() -> None:
+    rng = np.random.default_rng(4)
+    data = table(*(numeric(f"x{j}", rng.normal(size=60)) for j in range(8)))
+    crowded, roomy = fit(data, every(data), PreparationSpec()), fit(data, every(data), PreparationSpec(), ["x0"])
+    assert "of 60 training rows" in (crowded.report.warning or "")
+    assert roomy.report.warning is None
+
+
 cells = st.one_of(st.none(), st.sampled_from(["a", "b", "c", "dd", "__other__", "é"]))
 reals = st.one_of(st.just(NAN), st.floats(-1e90, 1e90), st.integers(-3, 3).map(float))
 
