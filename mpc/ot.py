@@ -71,9 +71,6 @@ class Corrections:
     words: RingVector
 
 
-MESSAGES: tuple[type, ...] = (TreeSums, Columns, Corrections)
-
-
 def chunks(count: int, words: int) -> Iterator[tuple[slice, int]]:
     """How `count` OTs of `words` words are cut: the OTs of each chunk and the 64-bit words of its columns.
 
@@ -184,6 +181,8 @@ class OtReceiver(_Rows):
 
         With x_i the sender's pad this is x_i + choice_i * delta_i. PeerError WRONG_LENGTH, WRONG_ORDER.
         """
+        assert choices.ndim == 1
+        assert choices.max(initial=0) <= 1
         shares = np.empty((len(choices), words), np.uint64)
         waiting: deque[tuple[slice, U64]] = deque()
 

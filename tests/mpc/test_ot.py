@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from typing import Any
 
@@ -19,7 +20,7 @@ from mpc.kernels.bits import fold_leaves, transpose_bits, weighted_sums
 from mpc.ot import Columns, Corrections, OtReceiver, OtSender, TreeSums, start_receiver, start_sender
 from mpc.ring import U64, RingVector
 from mpc.rng import Rng
-from mpc.testing.memory_link import Network, party, run_roles
+from mpc.testing.memory_link import Network, TestParty, party, run_roles
 
 
 def ideal(choices: np.ndarray, deltas: U64) -> U64:
@@ -321,11 +322,17 @@ async def test_a_malformed_message_is_blamed_on_its_sender(case: str) -> None:
     assert (caught.value.culprit, caught.value.reason) == (culprit, reason)
 
 
+class SlowParty(TestParty):
+    """Its computations never end."""
+
+    async def compute(self, step: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+        await asyncio.Event().wait()
+
+
 async def test_corrections_that_come_before_their_columns_are_refused() -> None:
     network = Network()
     _, receiver = await sessions(network)
-    me = party("shop")
-    me.threads = True
+    me = SlowParty(**vars(party("shop")))
     await network.link("bank", "shop").send(Corrections(RingVector(np.zeros(128, np.uint64), 64)))
     with pytest.raises(PeerError) as caught:
         await receiver.correlate(me, network.link("shop", "bank"), np.zeros(64, np.uint8), 2)
