@@ -63,6 +63,11 @@ def render_page(fragment: str) -> str:
     return _PAGES.get_template("party_page.html").render(fragment=Markup(fragment))  # noqa: S704 escaped above
 
 
+def fragment_of(page: str) -> str:
+    """The fragment inside a page made by `render_page`, for a local run that owns all parties' directories."""
+    return page.partition("<body>\n")[2].rpartition("\n</body>")[0]
+
+
 def _coefficient(line: Mapping[str, Any]) -> dict[str, Any]:
     weight = float(line["weight"])
     return {

@@ -168,7 +168,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     given = sys.argv[1:] if argv is None else list(argv)
     console = Console(stderr=True)
     try:
-        envelope: dict[str, object] = {"ok": True, "result": run(given, console)}
+        envelope: dict[str, object] = {"ok": True, "data": run(given, console)}
         code = OK
     except LocalError as error:
         problem = {"code": "wrong-input", "what": error.what, "whose": "yours", "advice": error.advice}

@@ -34,17 +34,17 @@ def test_the_analyst_reads_a_table_and_a_verdict_on_stderr_and_json_on_stdout(ke
     done = run("--scores", path, "--json", "--replicates", "40", *money)
     assert done.returncode == 0
     envelope = json.loads(done.stdout)
-    found = envelope["result"]["evaluation"]
+    found = envelope["data"]["evaluation"]
     assert found["models"]["joint"]["auc"]["value"] == pytest.approx(roc_auc_score(outcome, joint), abs=1e-6)
     assert found["models"]["solo"]["auc"]["value"] == pytest.approx(roc_auc_score(outcome, solo), abs=1e-6)
     assert found["verdict"]["kind"] == "better"
     for word in ("solo", "joint", "difference", "AUC", "KS", "Verdict: joint ranks better", "profit"):
         assert word in done.stderr
-    for line in envelope["result"]["money"]:
+    for line in envelope["data"]["money"]:
         assert line["difference"]["value"] == pytest.approx(line["joint"]["value"] - line["solo"]["value"], abs=20)
         assert line["difference"]["low"] <= line["difference"]["value"] <= line["difference"]["high"]
     half = next(line for line in found["trade_off"] if line["approval_rate"] == 0.5)["bad_rate"]["solo"]["value"]
-    told = next(line for line in envelope["result"]["money"] if line["approval_rate"] == 0.5)["solo"]["value"]
+    told = next(line for line in envelope["data"]["money"] if line["approval_rate"] == 0.5)["solo"]["value"]
     assert told == pytest.approx(500 * 5000 * (0.08 * (1 - half) - 0.6 * half), abs=1)
 
 
