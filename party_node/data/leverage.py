@@ -14,7 +14,8 @@ import numpy as np
 
 from party_node.data.table import F64
 
-MOST_PASSES = 20
+# Blocks of 60 to 200 rows with 4 to 20 heavy-tailed columns took 25 to 44 passes; large tables take one to three.
+MOST_PASSES = 60
 # Rows are scaled to a little under the bound: each pass moves the Gram matrix, and this ends the chase.
 MARGIN = 0.99
 _CHUNK_ROWS = 8192
