@@ -81,7 +81,8 @@ def init(
     async def action() -> dict[str, Any]:
         ca, identity = directory.create(name)
         error_console.print(f"coordinator {name} made in {dir}\n  CA fingerprint  {ca}\n  identity        {identity}\n"
-                            f"next: put consortium.toml at {directory.consortium_file}", highlight=False)
+                            f"give {directory.entry_file} to whoever writes the consortium file, and put that file at "
+                            f"{directory.consortium_file}", highlight=False)
         return {"name": name, "ca_fingerprint": ca, "identity": identity}
 
     _run(directory, json, action)

@@ -31,6 +31,11 @@ class CoordinatorDirectory:
         return self.root / "consortium.toml"
 
     @property
+    def entry_file(self) -> Path:
+        """What the consortium file says of this coordinator; public."""
+        return self.root / "entry.toml"
+
+    @property
     def state_db(self) -> Path:
         return self.root / "state.db"
 
@@ -61,7 +66,12 @@ class CoordinatorDirectory:
         identity = Identity.generate()
         write_private(self.identity_key, identity.to_pem())
         write_private(self.name_file, name.encode() + b"\n")
-        return fingerprint(tls.ca_pem), identity.public_hex
+        ca = fingerprint(tls.ca_pem)
+        write_private(self.entry_file, (
+            f'[coordinator]\nid = "{name}"\nca_fingerprint = "{ca}"\nidentity = "{identity.public_hex}"\n'
+            f'ca = """\n{tls.ca_pem.decode()}"""\n'
+        ).encode())
+        return ca, identity.public_hex
 
     def load(self) -> tuple[str, Consortium, TlsIdentity]:
         """Name, consortium and certificate, checked; LocalError says what is missing."""

@@ -1,0 +1,187 @@
+"""The whole path on anybody's tables, on this machine: one daemon per party, a coordinator, a joint model.
+
+python scripts/run_local_cluster.py --table bank=PATH --table partner=PATH --id COLUMN --label bank:COLUMN
+  --out DIR --json
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from math import floor, log10
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from mpc.errors import LocalError
+from party_node.data.label import read_label
+from party_node.data.table import Kind, read_table
+from scripts.local_cluster import PURPOSE, CommandFailed, LocalCluster, LocalParty
+from scripts.pooled_reference import compare
+from wire.errors import OUR_BUG, exit_code, to_public
+
+
+def arguments(argv: list[str] | None = None) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    add = parser.add_argument
+    add("--table", action="append", required=True, metavar="PARTY=PATH", help="CSV or Parquet; one per party")
+    add("--id", action="append", required=True, metavar="COLUMN or PARTY:COLUMN")
+    add("--label", required=True, metavar="PARTY:COLUMN")
+    add("--positive", default="1", help="the label's value that means default")
+    add("--columns", action="append", default=[], metavar="PARTY:A,B,C", help="features (default: all others)")
+    add("--drop", action="append", default=[], metavar="PARTY:A,B", help="columns to leave out")
+    add("--categorical", action="append", default=[], metavar="PARTY:A,B")
+    add("--id-profile", choices=["plain", "phone"], default="plain")
+    add("--duplicates", choices=["first", "refuse"], default="first")
+    add("--lambda", dest="penalty", type=float, default=1e-3)
+    add("--iterations", type=int, default=20)
+    add("--expected-default-rate", type=float, default=None, help="default: the label's rate to one digit")
+    add("--test-fraction", type=float, default=0.3, help="0: train and judge on the same rows")
+    add("--seed", default="1", help="fixes the split in the signed spec")
+    add("--key-bits", type=int, choices=[2048, 3072, 4096], default=3072)
+    add("--sigmoid", choices=["six", "eight"], default="eight")
+    add("--engine", choices=["own", "phe"], default="own")
+    add("--out", type=Path, required=True)
+    add("--json", action="store_true", help="one JSON object on stdout")
+    return parser.parse_args(argv)
+
+
+def per_party(values: list[str], option: str, parties: list[str]) -> dict[str, str]:
+    """`PARTY:VALUE` entries by party; a bare value counts for every party."""
+    found: dict[str, str] = {}
+    for value in values:
+        party, _, rest = value.partition(":")
+        if rest and party in parties:
+            found[party] = rest
+        elif option == "--id":
+            found |= {name: value for name in parties if name not in found}
+        else:
+            raise LocalError(f"{option} {value!r} does not name a party", f"write {option} {parties[0]}:COLUMN")
+    return found
+
+
+def local_parties(options: argparse.Namespace) -> list[LocalParty]:
+    """The parties that the options describe."""
+    tables = {}
+    for entry in options.table:
+        name, _, path = entry.partition("=")
+        if not path:
+            raise LocalError(f"--table {entry!r} is not PARTY=PATH", "write --table bank=loans.csv")
+        tables[name] = Path(path)
+    names = list(tables)
+    ids = per_party(options.id, "--id", names)
+    label = per_party([options.label], "--label", names)
+    chosen = per_party(options.columns, "--columns", names)
+    dropped = per_party(options.drop, "--drop", names)
+    categorical = per_party(options.categorical, "--categorical", names)
+    missing = [name for name in names if name not in ids]
+    if missing:
+        raise LocalError(f"no id column is given for {missing[0]}", f"add --id {missing[0]}:COLUMN")
+    parties = []
+    for name in names:
+        columns = chosen[name].split(",") if name in chosen else list(column_names(tables[name]))
+        without = {ids[name], label.get(name), *dropped.get(name, "").split(",")}
+        parties.append(LocalParty(
+            id=name, table=tables[name], id_column=ids[name], label=label.get(name),
+            columns=[column for column in columns if column not in without],
+            categorical=[c for c in categorical.get(name, "").split(",") if c], id_profile=options.id_profile,
+        ))
+    return parties
+
+
+def column_names(path: Path) -> tuple[str, ...]:
+    """The columns of a table."""
+    return read_table(path).names
+
+
+def one_digit(rate: float) -> float:
+    """The rate as a public prior: one significant digit, between 0.01 and 0.5."""
+    bounded = min(max(rate, 0.01), 0.5)
+    return round(bounded, -floor(log10(bounded)))
+
+
+def job_of(options: argparse.Namespace, parties: list[LocalParty]) -> dict[str, Any]:
+    """job.toml as a dictionary."""
+    holder = next(party for party in parties if party.label is not None)
+    assert holder.label is not None
+    rate = options.expected_default_rate
+    if rate is None:
+        table = read_table(holder.table, columns=[holder.label], kinds={holder.label: Kind.TEXT})
+        label = read_label(table, holder.label, options.positive)
+        rate = one_digit(float(np.mean(label.positive[~label.refused])))
+    return {
+        "purpose": PURPOSE,
+        "minimum_intersection": 100,
+        "party": [{"id": p.id, "dataset": "table", "columns": p.columns, "duplicates": options.duplicates}
+                  for p in parties],
+        "label": {"party": holder.id, "column": holder.label, "positive": options.positive},
+        "training": {"penalty": options.penalty, "iterations": options.iterations, "sigmoid": options.sigmoid,
+                     "expected_default_rate": rate},
+        "crypto": {"key_bits": options.key_bits, "engine": options.engine},
+        "hold_out": {"fraction": options.test_fraction, "seed": options.seed},
+    }
+
+
+def run(options: argparse.Namespace) -> dict[str, Any]:
+    """Make the cluster, run the job, compare with the pooled fit; the object that is printed."""
+    began = time.monotonic()
+    parties = local_parties(options)
+    cluster = LocalCluster(options.out, parties)
+    job = job_of(options, parties)
+    cluster.make()
+    made = time.monotonic()
+    with cluster.running():
+        started = time.monotonic()
+        record = cluster.launch(job, show=True)
+    ended = time.monotonic()
+    pooled = compare(options.out, parties, record["job_id"], options.penalty, options.positive)
+    seconds = {"make": made - began, "start": started - made} | record["seconds"]
+    seconds |= {"job": ended - started, "total": time.monotonic() - began}
+    return {
+        "job_id": record["job_id"],
+        "rows": record["rows"],
+        "common": record["common"],
+        "train_rows": record["train_rows"],
+        "test_rows": record["test_rows"],
+        "auc": pooled.auc,
+        "ks": pooled.ks,
+        "coefficients": pooled.coefficients,
+        "seconds": {stage: round(value, 2) for stage, value in seconds.items()},
+        "bytes": record["bytes"],
+        "ledger": record["ledger"],
+        "evaluation": record["evaluation"],
+        "engines": record["engines"],
+    }
+
+
+def main() -> int:
+    """Exit codes as everywhere: 0 ok, 1 job failed, 2 not reached, 3 timeout, 4 wrong input, 5 bug, 6 policy."""
+    options = arguments()
+    try:
+        result = run(options)
+    except CommandFailed as error:
+        sys.stderr.write(error.stderr)
+        if options.json:
+            sys.stdout.write(json.dumps(error.envelope or {"ok": False}) + "\n")
+        return error.code
+    except Exception as error:  # the process edge
+        if (code := exit_code(error)) == OUR_BUG:
+            raise
+        public = to_public(error, "this machine")
+        sys.stderr.write(f"{public.code}: {public}\n")
+        if options.json:
+            sys.stdout.write(json.dumps({"ok": False, "code": code, "error": vars(public)}) + "\n")
+        return code
+    if options.json:
+        sys.stdout.write(json.dumps(result) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
