@@ -98,6 +98,7 @@ class _Walk:
     me: Party
     peers: Mapping[PartyId, Link]
     options: AlignOptions
+    accept_count: Callable[[int], None]
     sizes: Mapping[PartyId, int]
     secret: Scalar
     seed: Rng
@@ -135,22 +136,21 @@ async def run(
     """Positions in `ids` of the customers that all parties have, the same customer at the same index everywhere.
 
     `ids` are normalised and unique. Refused TOO_FEW_COMMON at every party if fewer than `minimum` are common.
-    `accept_count` may raise between the phases: every list passes every party, so one that stops here keeps the
-    members from everybody.
+    `accept_count` gets the number between the phases and raises if this party's own rules forbid it. Every list
+    passes every party on its way back, so one that stops here keeps the members from everybody.
     """
     _check_inputs(me, peers, ids, options)
     sizes = await _announce(me, peers, len(ids))                                    # 1
     if min(sizes.values()) < options.minimum:
         raise too_few()  # the sizes are known to all, so all stop here alike
     seed = Rng(me.rng.bytes(32))
-    walk = _Walk(me, peers, options, sizes, Scalar.random(seed.child("secret")), seed)
+    walk = _Walk(me, peers, options, accept_count, sizes, Scalar.random(seed.child("secret")), seed)
     owners = sorted(sizes)
     lists = await me.together(*(_pass_on(walk, owner, ids) for owner in owners))    # 2
     if me.id == options.leader:
         places = await _decide(walk, dict(zip(owners, lists, strict=True)))         # 3, 4
     else:
         places = await _hear(walk)
-    accept_count(len(places[me.id]))
     rows = await me.together(*(_bring_back(walk, owner, places[owner]) for owner in owners))    # 5
     mine: I64 = rows[owners.index(me.id)]
     return mine
@@ -214,16 +214,18 @@ async def _receive_list(walk: _Walk, link: Link, owner: PartyId) -> PointVector:
 
 async def _decide(walk: _Walk, finals: Mapping[PartyId, PointVector]) -> dict[PartyId, I64]:
     """The leader's comparison and verdict; the places of the common values in each final list."""
-    me, options = walk.me, walk.options
+    me = walk.me
     me.ledger.record("align.overlaps")
     common = await me.compute(values_in_all, list(finals.values()))
-    enough = len(common) >= options.minimum
-    if enough:
+    try:
+        if len(common) < walk.options.minimum:
+            raise too_few()
+        walk.accept_count(len(common))
         me.ledger.record("align.members", len(common))
-    verdict = Verdict(len(common) if enough else 0)
-    await me.together(*(link.send(verdict) for link in walk.peers.values()))
-    if not enough:
-        raise too_few()
+    except Exception:
+        await me.together(*(link.send(Verdict(0)) for link in walk.peers.values()))
+        raise
+    await me.together(*(link.send(Verdict(len(common))) for link in walk.peers.values()))
     return {owner: await me.compute(places_of, common, points) for owner, points in finals.items()}
 
 
@@ -234,6 +236,7 @@ async def _hear(walk: _Walk) -> dict[PartyId, I64]:
     if common == 0:
         raise too_few()
     leader.require(walk.options.minimum <= common <= min(walk.sizes.values()), Reason.OUT_OF_RANGE)
+    walk.accept_count(common)
     walk.me.ledger.record("align.members", common)
     return dict.fromkeys(walk.sizes, np.empty(common, dtype=np.int64))
 

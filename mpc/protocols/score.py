@@ -18,7 +18,7 @@ import numpy as np
 
 from mpc.errors import LocalError
 from mpc.link import Link, PartyId
-from mpc.opening import MESSAGES, open_to
+from mpc.opening import Opening, ZeroSeed, open_to
 from mpc.protocol import LedgerLine, Party, ProtocolSpec
 from mpc.ring import U64, RingVector
 
@@ -58,7 +58,7 @@ def ideal(partials: Sequence[U64]) -> U64:
 PROTOCOL = ProtocolSpec(
     name="score",
     version=1,
-    messages=MESSAGES,
+    messages=(ZeroSeed, Opening),
     roles={"label_holder": run, "feature_holder": run},
     ideal=ideal,
     learns={

@@ -211,21 +211,51 @@ async def test_what_the_signed_ledger_does_not_list_is_not_opened(code):
     sets, network = named(ids(range(9)), ids(range(9))), Network()
     people, roles = coroutines(sets, AlignOptions(NAMES[0], 1, SESSION), network)
     people[NAMES[0]].ledger = Ledger(allowed)
-    with pytest.raises(LocalError, match=code):
-        await run_roles(roles)
-    assert not any(isinstance(sent.message, Verdict | Indices) for sent in network.transcript)
+    network.timeout_s = 0.3
+    ends = dict(zip(roles, await asyncio.gather(*roles.values(), return_exceptions=True), strict=True))
+    assert isinstance(ends[NAMES[0]], LocalError)
+    assert code in str(ends[NAMES[0]])
+    assert not any(isinstance(sent.message, Indices) for sent in network.transcript)
+    assert not any(sent.message.common for sent in network.transcript if isinstance(sent.message, Verdict))
+
+
+class OwnRule(Exception):
+    """What a party's own policy raises."""
+
+
+@pytest.mark.parametrize("who", NAMES[:3])
+async def test_a_party_whose_own_rules_forbid_the_number_keeps_the_members_from_all(who):
+    sets, network = named(*[ids(range(9))] * 3), Network(timeout_s=0.3)
+
+    def rule(name):
+        def accept(common):
+            assert common == 9
+            if name == who:
+                raise OwnRule
+        return accept
+
+    options = AlignOptions(NAMES[0], 1, SESSION)
+    ends = dict(zip(sets, await asyncio.gather(*(
+        align.run(party(name), {p: network.link(name, p) for p in sets if p != name}, values, options, rule(name))
+        for name, values in sets.items()), return_exceptions=True), strict=True))
+    assert isinstance(ends.pop(who), OwnRule)
+    if who == options.leader:  # the number itself stays with the leader
+        assert {end.code for end in ends.values()} == {"TOO_FEW_COMMON"}
+        assert {s.message.common for s in network.transcript if isinstance(s.message, Verdict)} == {0}
+    else:
+        assert {end.reason for end in ends.values()} == {Reason.TIMEOUT}
 
 
 @pytest.mark.parametrize("count", [2, 3, 4, 5, 6])
 def test_nobody_but_the_leader_ever_holds_two_lists_under_the_same_secrets(count):
     sizes = dict.fromkeys(NAMES[:count], 1)
-    walk = align._Walk(None, {}, AlignOptions(NAMES[1], 1, SESSION), sizes, None, None)
+    walk = align._Walk(None, {}, AlignOptions(NAMES[1], 1, SESSION), None, sizes, None, None)
     held = defaultdict(list)
     for owner in sizes:
         route = walk.route(owner)
         assert route[0] == owner
         assert route[-1] == NAMES[1]
-        assert set(route) == set(sizes)
+        assert set(route) == set(sizes)  # so each party can keep the places from coming back
         for stop, name in enumerate(route):
             for secrets in {frozenset(route[:stop]), frozenset(route[:stop + 1])} - {frozenset()}:
                 held[name].append((owner, secrets))
@@ -378,6 +408,7 @@ async def test_fault_a_skipped_shuffle_is_found_at_its_party(monkeypatch, who):
 
 
 async def test_secrets_and_ids_are_in_no_repr():
-    walk = align._Walk(party("bank-a"), {}, AlignOptions(NAMES[0], 1, SESSION), {}, group.Scalar(77), party("x").rng)
+    me, options = party("bank-a"), AlignOptions(NAMES[0], 1, SESSION)
+    walk = align._Walk(me, {}, options, None, {}, group.Scalar(77), me.rng)
     assert "77" not in repr(walk).split(" at ")[0]
     assert repr(Blinded(group.hash_to_group([b"x"], b"y"))) == "Blinded(points=PointVector(1 points))"
