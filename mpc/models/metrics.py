@@ -156,7 +156,7 @@ def calibration_bins(
     """
     y, z = checked(outcome, log_odds)
     p = sigmoid(z)
-    edges = np.percentile(p, np.linspace(0.0, 100.0, bins + 1))
+    edges = np.percentile(p, np.linspace(0.0, 1.0, bins + 1) * 100)  # sklearn's own expression, to the last bit
     place = np.searchsorted(edges[1:-1], p)
     rows = np.bincount(place, minlength=bins)
     group = _joined(rows, max(minimum_cell, 1))[place]
