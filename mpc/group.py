@@ -10,8 +10,11 @@ from __future__ import annotations
 import ctypes
 import hashlib
 import hmac
+import tempfile
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import NoReturn
 
 import numpy as np
@@ -35,6 +38,13 @@ _from_hash = _UNARY(("crypto_core_ristretto255_from_hash", rbcl._sodium))
 _is_valid_point = _CHECK(("crypto_core_ristretto255_is_valid_point", rbcl._sodium))
 _add = _BINARY(("crypto_core_ristretto255_add", rbcl._sodium))
 _subtract = _BINARY(("crypto_core_ristretto255_sub", rbcl._sodium))
+
+# rbcl unpacks libsodium (2.8 MB) into a temporary file at every import and leaves it there. Once loaded the library
+# needs no name, and daemons that restart would fill the disk.
+_unpacked = Path(rbcl._sodium._name)
+if _unpacked.parent == Path(tempfile.gettempdir()) and _unpacked.suffix == ".so":
+    with suppress(OSError):
+        _unpacked.unlink()
 
 
 class InvalidPoint(MpcError):

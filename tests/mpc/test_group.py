@@ -6,6 +6,8 @@ import copy
 import hashlib
 import json
 import pickle
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -213,3 +215,10 @@ def test_multiplying_leaves_other_threads_running():
     done.set()
     clock.join()
     assert len(ticks) >= 10  # 3000 multiplications take 0.15 s; with the lock held there would be one or two
+
+
+def test_importing_leaves_no_copy_of_the_library_behind(tmp_path):
+    code = "from mpc.group import Scalar, multiply_base; assert len(multiply_base(Scalar(2))) == 1"
+    root = Path(__file__).resolve().parents[2]
+    subprocess.run([sys.executable, "-c", code], env={"TMPDIR": str(tmp_path)}, cwd=root, check=True)
+    assert list(tmp_path.iterdir()) == []
