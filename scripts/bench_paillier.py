@@ -1,0 +1,287 @@
+"""Times mpc.paillier beside python-paillier in one run, on one key: encryption, decryption, sums, X^T [[d]].
+
+    python scripts/bench_paillier.py [--json] [--bits 2048] [--engine auto|gmp|ifma] [--threads 2] [--quick]
+
+Every figure is the median of repeated runs. `ours` and `phe` are operations per second, for X^T [[d]] seconds;
+`ratio` says how many times faster ours is. phe has one thread and its cost is linear, so it is measured on fewer
+items (X^T [[d]]: on `phe_rows` rows) and scaled. Every result is decrypted and compared before it counts.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import resource
+import statistics
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from importlib.metadata import version
+from typing import Any
+
+import gmpy2
+import numpy as np
+import phe
+import phe.util
+from numpy.typing import NDArray
+
+from mpc.kernels import Exponents
+from mpc.paillier import CipherVector, PublicEncryptor, PublicKey, Rerandomiser, SealedVector
+from mpc.paillier_keys import OwnerEncryptor, generate
+from mpc.rng import Rng
+
+SIGNED_BITS = 20          # of the entries of X
+RESIDUAL_BITS = 40        # of the entries of d
+SHORT_EXPONENT_BITS = 448
+CHUNK_ROWS = 50_000       # of X^T [[d]], streamed
+EXPECTED_COUNT = 30_000   # what tables are sized for
+RUN_SECONDS = 0.4         # one timed run of ours lasts about this long
+
+Work = Callable[[int, int, int], object]  # (first, last, thread)
+
+
+@dataclass
+class Row:
+    """One line of the result."""
+
+    operation: str
+    unit: str
+    ours: float
+    phe: float
+    ratio: float
+    threads: int
+    kernel: str
+    notes: dict[str, float] = field(default_factory=dict)
+
+
+def seconds(work: Callable[[], object], repeats: int) -> float:
+    """The median duration of `repeats` runs."""
+    times = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        work()
+        times.append(time.perf_counter() - start)
+    return statistics.median(times)
+
+
+def in_threads(work: Work, count: int, threads: int) -> None:
+    """`work` on `threads` slices of range(count), each in a thread of its own."""
+    failures: list[BaseException] = []
+
+    def guarded(first: int, last: int, thread: int) -> None:
+        try:
+            work(first, last, thread)
+        except BaseException as error:
+            failures.append(error)
+
+    cuts = [count * t // threads for t in range(threads + 1)]
+    started = [threading.Thread(target=guarded, args=(cuts[t], cuts[t + 1], t)) for t in range(threads)]
+    for thread in started:
+        thread.start()
+    for thread in started:
+        thread.join()
+    if failures:
+        raise failures[0]
+
+
+class Bench:
+    """One key, shared by ours and phe, and the vectors that the operations work on."""
+
+    def __init__(self, bits: int, engine: str, count: int, threads: int, repeats: int) -> None:
+        assert phe.util.HAVE_GMP, "phe must run with gmpy2, or the comparison is worth nothing"
+        self.rng, self.count, self.threads, self.repeats = Rng.from_system(), count, threads, repeats
+        start = time.perf_counter()
+        self.key = generate(self.rng, bits, engine)
+        self.public: PublicKey = self.key.public
+        self.setup_s = {"key and kernel": time.perf_counter() - start}
+        self.phe_public = phe.PaillierPublicKey(self.public.n)
+        self.phe_private = phe.PaillierPrivateKey(self.phe_public, *self.key.primes)
+        self.values = [self.rng.bits(RESIDUAL_BITS) for _ in range(count)]
+        rngs = [self.rng.child(f"thread {t}") for t in range(threads)]
+        self.owners = [OwnerEncryptor(self.key, rng, EXPECTED_COUNT) for rng in rngs]
+        start = time.perf_counter()
+        self.publics = [PublicEncryptor(self.public, rng, EXPECTED_COUNT) for rng in rngs]
+        self.setup_s["tables, public key"] = (time.perf_counter() - start) / threads
+        self.sealers = [Rerandomiser(self.public, rng, EXPECTED_COUNT) for rng in rngs]
+        self.vector = self.opened(self.owners[0].encrypt(self.values))
+        base = int(gmpy2.powmod(self.rng.below(self.public.n), self.public.n, self.public.n_squared))
+        self.short = self.public.ring.fixed_base(base, SHORT_EXPONENT_BITS, EXPECTED_COUNT)
+
+    def opened(self, sealed: SealedVector) -> CipherVector:
+        """Our own ciphertexts, without the checks that foreign ones need."""
+        return CipherVector(self.public, self.public.ring.from_bytes(sealed.data, sealed.count, sealed.width))
+
+    def short_encrypt(self, first: int, last: int, thread: int) -> CipherVector:
+        """(1 + m n) s^a, |a| = 448, up to the bytes of the ciphertexts."""
+        n, ring, rng = gmpy2.mpz(self.public.n), self.public.ring, self.rng.child(f"short {first} {thread}")
+        blinds = self.short.pow([rng.bits(SHORT_EXPONENT_BITS) for _ in range(first, last)])
+        sums = ring.mul(blinds, ring.load([1 + m * n for m in self.values[first:last]]))
+        ring.to_bytes(sums, self.public.width)
+        return CipherVector(self.public, sums)
+
+    def check(self, name: str, vector: CipherVector, want: list[int]) -> None:
+        """Nothing wrong is ever timed."""
+        if self.key.decrypt(vector) != [v % self.public.n for v in want]:
+            raise SystemExit(f"{name}: wrong result")
+
+    def rate(self, work: Work, threads: int) -> float:
+        """Items per second of `work` in `threads` threads."""
+        few = max(threads, min(64, self.count))
+        in_threads(work, few, threads)
+        once = seconds(lambda: in_threads(work, few, threads), 1)
+        count = max(few, min(self.count, int(few * RUN_SECONDS / once)))
+        return count / seconds(lambda: in_threads(work, count, threads), self.repeats)
+
+    def vector_rows(self, phe_count: int) -> list[Row]:
+        """The operations on single ciphertexts."""
+        values, vector, few = self.values, self.vector, slice(0, min(40, self.count))
+        theirs = [self.phe_public.encrypt(v) for v in values[:phe_count]]
+        fresh: dict[str, Work] = {
+            "encrypt, public key, |r| = |n|/2": lambda a, b, t: self.opened(self.publics[t].encrypt(values[a:b])),
+            "encrypt, public key, |r| = 448 (kernel only)": self.short_encrypt,
+            "encrypt, owner": lambda a, b, t: self.opened(self.owners[t].encrypt(values[a:b])),
+            "re-randomise, whole group": lambda a, b, t: self.opened(self.sealers[t].seal(vector.slice(a, b))),
+        }
+        for name, work in fresh.items():
+            result = work(few.start, few.stop, 0)
+            assert isinstance(result, CipherVector)
+            self.check(name, result, values[few])
+        self.check("ct + ct", vector.slice(0, 40).add(vector.slice(0, 40)), [2 * v for v in values[few]])
+        encrypt = self.phe_rate(lambda: [self.phe_public.encrypt(v) for v in values[:phe_count]], phe_count)
+        jobs: list[tuple[str, Work, float]] = [
+            ("encrypt, public key, |r| = |n|/2",
+             lambda a, b, t: self.publics[t].encrypt(values[a:b]), encrypt),
+            ("encrypt, public key, |r| = 448 (kernel only)", self.short_encrypt, encrypt),
+            ("encrypt, owner", lambda a, b, t: self.owners[t].encrypt(values[a:b]), encrypt),
+            ("re-randomise, whole group", lambda a, b, t: self.sealers[t].seal(vector.slice(a, b)),
+             self.phe_rate(lambda: [c.obfuscate() for c in theirs], phe_count)),
+            ("decrypt", lambda a, b, t: self.key.decrypt(vector.slice(a, b)),
+             self.phe_rate(lambda: [self.phe_private.decrypt(c) for c in theirs], phe_count)),
+            ("ct + ct", lambda a, b, t: vector.slice(a, b).add(vector.slice(a, b)),
+             self.phe_rate(lambda: [c + c for _ in range(20) for c in theirs], 20 * phe_count)),
+        ]  # fmt: skip
+        rows = []
+        for name, work, phe_rate in jobs:
+            for threads in sorted({1, self.threads}):
+                ours = self.rate(work, threads)
+                ratio = ours / phe_rate
+                rows.append(Row(name, "1/s", ours, phe_rate, ratio, threads, self.public.engine))
+        return rows
+
+    def phe_rate(self, work: Callable[[], object], count: int) -> float:
+        """Items per second of phe."""
+        return count / seconds(work, self.repeats)
+
+    def matrix_rows(self, rows: int, columns: int, phe_rows: int) -> list[Row]:
+        """X^T [[d]]: X signed and known, d encrypted; the result is checked against numpy."""
+        draw = np.random.default_rng(7)
+        top = 1 << SIGNED_BITS
+        x: NDArray[np.int64] = draw.integers(1 - top, top, (rows, columns))
+        d: NDArray[np.int64] = draw.integers(0, 1 << RESIDUAL_BITS, rows)
+        phe_s = self._phe_matrix(x[:phe_rows], d[:phe_rows]) * rows / phe_rows
+        result = []
+        for threads in sorted({1, self.threads}):
+            ours = statistics.median(self._matrix(x, d, threads) for _ in range(1 if rows > CHUNK_ROWS else 3))
+            notes = {"rows": float(rows), "columns": float(columns), "phe_rows": float(phe_rows)}
+            result.append(
+                Row("X^T [[d]], X of 20 bits and a sign", "s", ours, phe_s, phe_s / ours, threads,
+                    self.public.engine, notes)
+            )  # fmt: skip
+        return result
+
+    def _matrix(self, x: NDArray[np.int64], d: NDArray[np.int64], threads: int) -> float:
+        """Seconds of the products alone, chunk after chunk; columns are shared out among the threads."""
+        ring, spent, columns = self.public.ring, 0.0, x.shape[1]
+        total = ring.load([1] * columns)
+        for start in range(0, len(x), CHUNK_ROWS):
+            chunk = self.opened(self.owners[0].encrypt([int(v) for v in d[start : start + CHUNK_ROWS]]))
+            begun = time.perf_counter()
+            weights = (x[start : start + CHUNK_ROWS] + (1 << SIGNED_BITS)).astype(np.uint64)
+            total = ring.mul(total, self._columns(chunk, weights, threads))
+            spent += time.perf_counter() - begun
+        vector = CipherVector(self.public, total)
+        self.check("X^T [[d]]", vector, [int(v) for v in x.T.astype(object) @ d.astype(object)])
+        return spent
+
+    def _columns(self, vector: CipherVector, weights: Exponents, threads: int) -> Any:
+        """Weights are offset by 2^20, so that they are not negative; one power of prod c takes it back."""
+        parts: dict[int, Any] = {}
+
+        def work(first: int, last: int, thread: int) -> None:
+            mine = np.ascontiguousarray(weights[:, first:last])
+            parts[thread] = vector.columns(mine, SIGNED_BITS + 1).residues
+
+        in_threads(work, weights.shape[1], threads)
+        ring = self.public.ring
+        product = ring.product(vector.residues)
+        back = gmpy2.powmod(product, -(1 << SIGNED_BITS), self.public.n_squared)
+        return ring.mul(ring.concat([parts[t] for t in range(threads)]), ring.load([int(back)]))
+
+    def _phe_matrix(self, x: NDArray[np.int64], d: NDArray[np.int64]) -> float:
+        cipher = [self.phe_public.encrypt(int(v)) for v in d]
+
+        def work() -> list[Any]:
+            sums = []
+            for column in x.T:
+                total = cipher[0] * int(column[0])
+                for c, weight in zip(cipher[1:], column[1:], strict=True):
+                    total = total + c * int(weight)
+                sums.append(total)
+            return sums
+
+        want = [int(v) for v in x.T.astype(object) @ d.astype(object)]
+        if [self.phe_private.decrypt(c) for c in work()] != want:
+            raise SystemExit("phe: wrong result")
+        return seconds(work, 1)
+
+
+def measure(options: argparse.Namespace) -> dict[str, Any]:
+    """All rows, and what they were measured on."""
+    quick = options.quick
+    count, repeats = (64, 1) if quick else (EXPECTED_COUNT, 5)
+    bench = Bench(options.bits, options.engine, count, options.threads, repeats)
+    rows = bench.vector_rows(2 if quick else 40)
+    rows += bench.matrix_rows(200 if quick else options.rows, options.columns, 5 if quick else 100)
+    return {
+        "bits": options.bits,
+        "kernel": bench.public.engine,
+        "machine": platform.machine(),
+        "phe": version("phe"),
+        "gmpy2": gmpy2.version(),
+        "setup_s": {name: round(value, 4) for name, value in bench.setup_s.items()},
+        "peak_memory_mib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
+        "rows": [asdict(row) for row in rows],
+    }
+
+
+def table(result: dict[str, Any]) -> str:
+    """The result for people."""
+    lines = [f"{result['bits']} bits, kernel {result['kernel']}, phe {result['phe']} with gmpy2 {result['gmpy2']}"]
+    lines.append(f"{'operation':<46}{'threads':>8}{'ours':>14}{'phe':>12}{'ratio':>9}  unit")
+    for row in result["rows"]:
+        numbers = f"{row['threads']:>8}{row['ours']:>14,.2f}{row['phe']:>12,.2f}{row['ratio']:>9,.1f}"
+        lines.append(f"{row['operation']:<46}{numbers}  {row['unit']}")
+    lines.append(f"set-up {result['setup_s']}, peak memory {result['peak_memory_mib']} MiB")
+    return "\n".join(lines)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Parse, measure, print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--json", action="store_true", help="one JSON object instead of a table")
+    parser.add_argument("--bits", type=int, default=2048, help="length of n: 2048, 3072 or 4096")
+    parser.add_argument("--engine", default="auto", choices=("auto", "gmp", "ifma"), help="gmp forces the fallback")
+    parser.add_argument("--threads", type=int, default=2, help="measured beside one thread")
+    parser.add_argument("--rows", type=int, default=30_000, help="rows of X")
+    parser.add_argument("--columns", type=int, default=10, help="columns of X")
+    parser.add_argument("--quick", action="store_true", help="a few items of each, to see that it works")
+    options = parser.parse_args(arguments)
+    result = measure(options)
+    print(json.dumps(result, indent=1) if options.json else table(result))
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
