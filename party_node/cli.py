@@ -124,6 +124,8 @@ def doctor_command(
     session: Session = ctx.obj
     out, checks = console(), []
     directory = session.directory
+    if directory.config_file.exists():
+        session.party = directory.load_config().party
     for check in asyncio.run(doctor.examine_peer(directory, peer)) if peer else doctor.examine(directory):
         checks.append(check)
         out.print(f"  {check.outcome:<4}  {check.name:<18} {plain(check.what)}")

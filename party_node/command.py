@@ -25,6 +25,7 @@ from mpc.errors import LocalError
 from party_node.config import PartyDirectory
 from wire.errors import JOB_FAILED, OK, OUR_BUG, WRONG_INPUT, PublicError, exit_code, to_public
 
+INTERRUPTED = 130
 # typer vendors its parser: the class of usage errors is reached through the one that typer exports.
 UsageError: type[Exception] = typer.BadParameter.__mro__[1]
 
@@ -52,10 +53,11 @@ def run(app: typer.Typer, arguments: Sequence[str]) -> int:
     as_json = "--json" in arguments  # accepted before and after the command's name
     rest = [argument for argument in arguments if argument != "--json"]
     session = Session(PartyDirectory(Path("party")))
+    stopped = PublicError("cancelled", "stopped at the keyboard", advice="run the command again")
     try:
         result = app(rest, standalone_mode=False, obj=session, prog_name="party-node")
     except (KeyboardInterrupt, typer.Abort):
-        return _fail(PublicError("cancelled", "stopped at the keyboard", session.party, ""), JOB_FAILED, as_json)
+        return _fail(stopped, JOB_FAILED, as_json)
     except UsageError as error:
         what = str(getattr(error, "message", error)) or "a command is missing"
         return _fail(PublicError("wrong-input", what, session.party, "party-node --help"), WRONG_INPUT, as_json)
@@ -69,6 +71,8 @@ def run(app: typer.Typer, arguments: Sequence[str]) -> int:
         code = exit_code(error)
         public = to_public(error, session.party)
         return _fail(_bug(session, error) if code == OUR_BUG else public, code, as_json)
+    if result == INTERRUPTED:  # how typer reports Ctrl-C
+        return _fail(stopped, JOB_FAILED, as_json)
     if as_json and isinstance(result, dict):
         _envelope({"ok": True, "code": OK, "data": result})
     return result if isinstance(result, int) else OK

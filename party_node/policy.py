@@ -16,6 +16,8 @@ from party_node.datasets import DatasetPolicy, RegisteredDataset
 from party_node.store import Budget, Debit
 from wire.spec import JobSpec, PartySpec
 
+LONGEST_VALIDITY_S = 31 * 86_400  # a signature that nobody remembers should not start a job
+
 
 class Verdict(StrEnum):
     """What becomes of a proposal."""
@@ -103,6 +105,8 @@ def _member(q: Question) -> str | None:
 def _in_force(q: Question) -> str | None:
     if q.now < q.spec.valid_from:
         return "the job spec is not yet valid"
+    if q.spec.valid_until - q.spec.valid_from > LONGEST_VALIDITY_S:
+        return "the job spec stays in force for more than 31 days"
     return "the job spec has expired" if q.now > q.spec.valid_until else None
 
 
