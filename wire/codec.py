@@ -22,8 +22,11 @@ from mpc.group import POINT_BYTES, PointVector
 from mpc.opening import Opening, ZeroSeed
 from mpc.ot import Columns, Corrections, TreeSums
 from mpc.paillier import PublicKeyMessage, SealedVector
+from mpc.products import EncryptedMasks, MaskedProducts
 from mpc.protocols.align import Blinded, Indices, SetSize, Verdict
 from mpc.protocols.coin import CoinShare, Commitment, Seen
+from mpc.protocols.finish import Accepted, AuditHead, Countersigned
+from mpc.protocols.train import Masked, Widths
 from mpc.ring import RingVector
 from mpc.zero_sharing import MaskKey
 from wire.v1 import common_pb2, peer_pb2
@@ -58,6 +61,8 @@ REGISTRY: Mapping[type, Line] = {
     Commitment: Line("coin", "coin_commitment"),
     Seen: Line("coin", "coin_seen"),
     CoinShare: Line("coin", "coin_share"),
+    Widths: Line("train", "train_widths"),
+    Masked: Line("train", "train_masked"),
     Opening: Line("shares", "shares_opening"),
     ZeroSeed: Line("shares", "shares_zero_seed"),
     MaskKey: Line("shares", "shares_mask_key"),
@@ -67,8 +72,15 @@ REGISTRY: Mapping[type, Line] = {
     Columns: Line("correlations", "correlations_columns"),
     Corrections: Line("correlations", "correlations_corrections"),
     PublicKeyMessage: Line("keys", "keys_public_key"),
+    EncryptedMasks: Line("products", "products_encrypted_masks"),
+    MaskedProducts: Line("products", "products_masked_products"),
+    Accepted: Line("finish", "finish_accepted"),
+    AuditHead: Line("finish", "finish_audit_head"),
+    Countersigned: Line("finish", "finish_countersigned"),
 }
-VERSIONS: Mapping[str, int] = {"align": 1, "coin": 1, "train": 1, "shares": 1, "correlations": 1, "keys": 1}
+VERSIONS: Mapping[str, int] = {
+    "align": 1, "coin": 1, "train": 1, "finish": 1, "shares": 1, "correlations": 1, "keys": 1, "products": 1,
+}
 def _field_types(kind: type) -> dict[str, type]:
     hints = typing.get_type_hints(kind)
     return {field.name: hints[field.name] for field in dataclasses.fields(kind)}

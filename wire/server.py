@@ -19,7 +19,7 @@ from wire.consortium import Consortium
 from wire.errors import Unauthenticated, to_public, to_wire
 from wire.interceptors import Gate
 from wire.pki import TlsIdentity
-from wire.tls import COMMON_OPTIONS, Gatekeeper, check_own, doctor_credentials, server_credentials
+from wire.tls import COMMON_OPTIONS, Gatekeeper, check_own, doctor_credentials, require_tls_1_3, server_credentials
 from wire.v1 import doctor_pb2, doctor_pb2_grpc
 
 if TYPE_CHECKING:
@@ -42,6 +42,7 @@ class DoctorService(doctor_pb2_grpc.DoctorServicer):
     ) -> doctor_pb2.Answer:
         answer = doctor_pb2.Answer(clock_ms=int(time.time() * 1000))
         try:
+            require_tls_1_3(context)
             self._keeper.identify(request.certificate_pem)
             answer.welcome = True
         except Unauthenticated as error:

@@ -9,7 +9,9 @@ from wire.v1 import align_pb2 as _align_pb2
 from wire.v1 import coin_pb2 as _coin_pb2
 from wire.v1 import common_pb2 as _common_pb2
 from wire.v1 import correlations_pb2 as _correlations_pb2
+from wire.v1 import finish_pb2 as _finish_pb2
 from wire.v1 import keys_pb2 as _keys_pb2
+from wire.v1 import products_pb2 as _products_pb2
 from wire.v1 import shares_pb2 as _shares_pb2
 from wire.v1 import train_pb2 as _train_pb2
 import builtins as _builtins
@@ -64,6 +66,11 @@ class Envelope(_message.Message):
     CORRELATIONS_COLUMNS_FIELD_NUMBER: _builtins.int
     CORRELATIONS_CORRECTIONS_FIELD_NUMBER: _builtins.int
     KEYS_PUBLIC_KEY_FIELD_NUMBER: _builtins.int
+    PRODUCTS_ENCRYPTED_MASKS_FIELD_NUMBER: _builtins.int
+    PRODUCTS_MASKED_PRODUCTS_FIELD_NUMBER: _builtins.int
+    FINISH_ACCEPTED_FIELD_NUMBER: _builtins.int
+    FINISH_AUDIT_HEAD_FIELD_NUMBER: _builtins.int
+    FINISH_COUNTERSIGNED_FIELD_NUMBER: _builtins.int
     seq: _builtins.int
     job: _builtins.str
     channel: _builtins.str
@@ -125,6 +132,16 @@ class Envelope(_message.Message):
     def correlations_corrections(self) -> _correlations_pb2.Corrections: ...
     @_builtins.property
     def keys_public_key(self) -> _keys_pb2.PublicKeyMessage: ...
+    @_builtins.property
+    def products_encrypted_masks(self) -> _products_pb2.EncryptedMasks: ...
+    @_builtins.property
+    def products_masked_products(self) -> _products_pb2.MaskedProducts: ...
+    @_builtins.property
+    def finish_accepted(self) -> _finish_pb2.Accepted: ...
+    @_builtins.property
+    def finish_audit_head(self) -> _finish_pb2.AuditHead: ...
+    @_builtins.property
+    def finish_countersigned(self) -> _finish_pb2.Countersigned: ...
     def __init__(
         self,
         *,
@@ -161,12 +178,17 @@ class Envelope(_message.Message):
         correlations_columns: _correlations_pb2.Columns | None = ...,
         correlations_corrections: _correlations_pb2.Corrections | None = ...,
         keys_public_key: _keys_pb2.PublicKeyMessage | None = ...,
+        products_encrypted_masks: _products_pb2.EncryptedMasks | None = ...,
+        products_masked_products: _products_pb2.MaskedProducts | None = ...,
+        finish_accepted: _finish_pb2.Accepted | None = ...,
+        finish_audit_head: _finish_pb2.AuditHead | None = ...,
+        finish_countersigned: _finish_pb2.Countersigned | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["align_blinded", b"align_blinded", "align_indices", b"align_indices", "align_set_size", b"align_set_size", "align_verdict", b"align_verdict", "body", b"body", "close", b"close", "coin_commitment", b"coin_commitment", "coin_seen", b"coin_seen", "coin_share", b"coin_share", "correlations_base_answer", b"correlations_base_answer", "correlations_base_offer", b"correlations_base_offer", "correlations_columns", b"correlations_columns", "correlations_corrections", b"correlations_corrections", "correlations_tree_sums", b"correlations_tree_sums", "credit", b"credit", "fragment", b"fragment", "hello", b"hello", "keys_public_key", b"keys_public_key", "open", b"open", "ping", b"ping", "shares_mask_key", b"shares_mask_key", "shares_opening", b"shares_opening", "shares_zero_seed", b"shares_zero_seed", "train_masked", b"train_masked", "train_widths", b"train_widths"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["align_blinded", b"align_blinded", "align_indices", b"align_indices", "align_set_size", b"align_set_size", "align_verdict", b"align_verdict", "body", b"body", "close", b"close", "coin_commitment", b"coin_commitment", "coin_seen", b"coin_seen", "coin_share", b"coin_share", "correlations_base_answer", b"correlations_base_answer", "correlations_base_offer", b"correlations_base_offer", "correlations_columns", b"correlations_columns", "correlations_corrections", b"correlations_corrections", "correlations_tree_sums", b"correlations_tree_sums", "credit", b"credit", "finish_accepted", b"finish_accepted", "finish_audit_head", b"finish_audit_head", "finish_countersigned", b"finish_countersigned", "fragment", b"fragment", "hello", b"hello", "keys_public_key", b"keys_public_key", "open", b"open", "ping", b"ping", "products_encrypted_masks", b"products_encrypted_masks", "products_masked_products", b"products_masked_products", "shares_mask_key", b"shares_mask_key", "shares_opening", b"shares_opening", "shares_zero_seed", b"shares_zero_seed", "train_masked", b"train_masked", "train_widths", b"train_widths"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["align_blinded", b"align_blinded", "align_indices", b"align_indices", "align_set_size", b"align_set_size", "align_verdict", b"align_verdict", "approvals", b"approvals", "body", b"body", "channel", b"channel", "close", b"close", "coin_commitment", b"coin_commitment", "coin_seen", b"coin_seen", "coin_share", b"coin_share", "correlations_base_answer", b"correlations_base_answer", "correlations_base_offer", b"correlations_base_offer", "correlations_columns", b"correlations_columns", "correlations_corrections", b"correlations_corrections", "correlations_tree_sums", b"correlations_tree_sums", "credit", b"credit", "fragment", b"fragment", "hello", b"hello", "job", b"job", "keys_public_key", b"keys_public_key", "open", b"open", "ping", b"ping", "previous", b"previous", "protocol", b"protocol", "receiver", b"receiver", "sender", b"sender", "seq", b"seq", "shares_mask_key", b"shares_mask_key", "shares_opening", b"shares_opening", "shares_zero_seed", b"shares_zero_seed", "train_masked", b"train_masked", "train_widths", b"train_widths", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["align_blinded", b"align_blinded", "align_indices", b"align_indices", "align_set_size", b"align_set_size", "align_verdict", b"align_verdict", "approvals", b"approvals", "body", b"body", "channel", b"channel", "close", b"close", "coin_commitment", b"coin_commitment", "coin_seen", b"coin_seen", "coin_share", b"coin_share", "correlations_base_answer", b"correlations_base_answer", "correlations_base_offer", b"correlations_base_offer", "correlations_columns", b"correlations_columns", "correlations_corrections", b"correlations_corrections", "correlations_tree_sums", b"correlations_tree_sums", "credit", b"credit", "finish_accepted", b"finish_accepted", "finish_audit_head", b"finish_audit_head", "finish_countersigned", b"finish_countersigned", "fragment", b"fragment", "hello", b"hello", "job", b"job", "keys_public_key", b"keys_public_key", "open", b"open", "ping", b"ping", "previous", b"previous", "products_encrypted_masks", b"products_encrypted_masks", "products_masked_products", b"products_masked_products", "protocol", b"protocol", "receiver", b"receiver", "sender", b"sender", "seq", b"seq", "shares_mask_key", b"shares_mask_key", "shares_opening", b"shares_opening", "shares_zero_seed", b"shares_zero_seed", "train_masked", b"train_masked", "train_widths", b"train_widths", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["hello", "open", "credit", "fragment", "close", "ping", "align_set_size", "align_blinded", "align_verdict", "align_indices", "coin_commitment", "coin_seen", "coin_share", "train_widths", "train_masked", "shares_opening", "shares_zero_seed", "shares_mask_key", "correlations_base_offer", "correlations_base_answer", "correlations_tree_sums", "correlations_columns", "correlations_corrections", "keys_public_key"]  # noqa: Y015
+    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["hello", "open", "credit", "fragment", "close", "ping", "align_set_size", "align_blinded", "align_verdict", "align_indices", "coin_commitment", "coin_seen", "coin_share", "train_widths", "train_masked", "shares_opening", "shares_zero_seed", "shares_mask_key", "correlations_base_offer", "correlations_base_answer", "correlations_tree_sums", "correlations_columns", "correlations_corrections", "keys_public_key", "products_encrypted_masks", "products_masked_products", "finish_accepted", "finish_audit_head", "finish_countersigned"]  # noqa: Y015
     _WhichOneofArgType_body: _TypeAlias = _typing.Literal["body", b"body"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_body) -> _WhichOneofReturnType_body | None: ...
 
