@@ -1,0 +1,150 @@
+"""What an operator reads when two nodes do not come together: whose fault, and the command that mends it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from mpc.errors import PeerError, Reason
+from mpc.link import PartyId
+from mpc.protocols.align import SetSize
+from tests.wire.conftest import APPROVALS, JOB, QUICK, World, authority, identity
+from tests.wire.forgery import long_ago
+from wire import pki
+from wire.diagnosis import ask_doctor, why_unreachable
+from wire.errors import Unauthenticated, Unreachable
+from wire.peer_hub import PeerHub
+from wire.server import DoctorService, serve
+from wire.tls import Gatekeeper
+
+A, B = PartyId("bank-a"), PartyId("bank-b")
+
+
+async def test_our_expired_certificate_is_noticed_before_anything_is_dialled(make_world):
+    world = make_world()
+    await world.start("bank-b")
+    expired = identity("bank-a", pki.issue(authority("bank-a"), "bank-a", now=long_ago()))
+    hub = PeerHub(world.consortium, expired, limits=QUICK)
+    with pytest.raises(Unauthenticated, match=r"not dialled: the certificate .* of bank-a expired on") as caught:
+        await hub.open(JOB, [B], APPROVALS)
+    assert caught.value.advice == "on bank-a: party-node cert renew"
+
+
+async def test_a_node_does_not_start_with_a_certificate_that_peers_would_refuse():
+    world = World(("bank-a", "bank-b"))
+    for leaf in (pki.issue(authority("bank-a"), "bank-a", now=long_ago()), pki.issue(authority("bank-b"), "bank-a")):
+        with pytest.raises(Unauthenticated):
+            await serve(world.consortium, identity("bank-a", leaf), "127.0.0.1:0", "127.0.0.1:0", lambda s: None)
+
+
+async def test_a_peer_that_does_not_know_our_ca_says_so_and_what_it_must_run(make_world, monkeypatch):
+    world = make_world()
+    await world.start("bank-b")
+    stranger = pki.issue(pki.create_authority("bank-a"), "bank-a")   # we changed our CA and told nobody
+    monkeypatch.setattr("wire.tls.check_own", lambda identity: None)
+    hub = PeerHub(world.consortium, identity("bank-a", stranger), limits=QUICK)
+    began = time.monotonic()
+    with pytest.raises(Unauthenticated) as caught:
+        await hub.open(JOB, [B], APPROVALS)
+    assert "is not signed by the CA that the consortium file pins for bank-a" in caught.value.what
+    assert "party-node join FILE" in caught.value.advice
+    assert time.monotonic() - began < 5
+
+
+async def test_a_peer_that_has_no_entry_for_us_says_so(make_world):
+    world = make_world("bank-a", "bank-b")
+    await world.start("bank-b")
+    error = await why_unreachable(world.member("bank-b"), identity("bank-0"))
+    assert str(error) == "bank-0 is not in the consortium file of bank-b. on bank-b: party-node join FILE"
+    assert error.whose == "bank-b"
+
+
+async def test_a_peer_whose_own_certificate_has_expired_is_named(make_world, monkeypatch):
+    world = make_world()
+    monkeypatch.setattr("tests.wire.conftest.identity", lambda party: identity(
+        party, pki.issue(authority(party), party, now=long_ago())
+    ))
+    monkeypatch.setattr("wire.server.check_own", lambda identity: None)
+    monkeypatch.setattr("wire.server.Gatekeeper.identify", lambda self, pem: None)
+    await world.start("bank-b")
+    monkeypatch.undo()
+    hub = PeerHub(world.consortium, identity("bank-a"), limits=QUICK)
+    with pytest.raises(Unauthenticated, match="of bank-b expired on") as caught:
+        await hub.open(JOB, [B], APPROVALS)
+    assert caught.value.advice == "on bank-b: party-node cert renew"
+
+
+async def test_the_doctor_welcomes_a_member_and_tells_the_time(make_world):
+    world = make_world()
+    await world.start("bank-b")
+    opinion = await ask_doctor(world.member("bank-b"), identity("bank-a"))
+    assert opinion.refusal is None
+    assert abs(opinion.clock_ms / 1000 - time.time()) < 5
+
+
+async def test_a_doctor_that_does_not_answer_is_not_taken_for_a_refusal(make_world):
+    world = make_world()
+    await world.start("bank-b")
+    world.addresses["bank-b"] = (world.addresses["bank-b"][0], "127.0.0.1:1")
+    error = await why_unreachable(world.member("bank-b"), identity("bank-a"))
+    assert isinstance(error, Unreachable)
+    assert error.reason == "no-doctor"
+
+
+def test_the_doctor_holds_nothing_but_the_gatekeeper():
+    doctor = DoctorService(Gatekeeper(World(("bank-a", "bank-b")).consortium, identity("bank-b")), "bank-b")
+    assert set(vars(doctor)) == {"_keeper", "_me"}
+
+
+CHILD = """
+import asyncio, sys
+from wire import pki
+from wire.consortium import Consortium
+from wire.grpc_link import Limits
+from wire.peer_hub import PeerHub
+from pathlib import Path
+
+async def main(folder):
+    consortium = Consortium.model_validate_json((folder / "consortium.json").read_text())
+    hub = PeerHub(consortium, pki.load(folder, "bank-a"), limits=Limits(ping_s=0.2))
+    links = await hub.open(sys.argv[2], ["bank-b"], sys.argv[3])
+    await asyncio.sleep(60)
+
+asyncio.run(main(Path(sys.argv[1])))
+"""
+
+
+@pytest.mark.parametrize("blow", [signal.SIGKILL, signal.SIGSTOP])
+async def test_a_peer_process_that_dies_or_hangs_is_named_in_time(make_world, tmp_path, blow):
+    world = make_world()
+    hub = await world.start("bank-b")
+    leaf = identity("bank-a")
+    for name, data in ((pki.CERTIFICATE_FILE, leaf.certificate_pem), (pki.KEY_FILE, leaf.key_pem),
+                       (pki.CA_FILE, leaf.ca_pem)):
+        pki.write_private(tmp_path / name, data)
+    (tmp_path / "consortium.json").write_text(world.consortium.model_dump_json())
+    child = subprocess.Popen([sys.executable, "-c", CHILD, str(tmp_path), JOB, APPROVALS])
+    try:
+        for _ in range(40):   # the interpreter of the child needs a moment to start
+            if hub._early:
+                break
+            await asyncio.sleep(0.25)
+        link = (await hub.open(JOB, [A], APPROVALS))[A]
+        waiting = asyncio.create_task(link.channel("train").receive(SetSize))
+        await asyncio.sleep(1.5 * QUICK.dead_s)
+        assert not waiting.done()
+        began = time.monotonic()
+        os.kill(child.pid, blow)
+        with pytest.raises(PeerError) as caught:
+            await waiting
+        assert (caught.value.culprit, caught.value.reason, caught.value.step) == (A, Reason.GONE, "/train#0")
+        assert time.monotonic() - began < 4 * QUICK.dead_s
+    finally:
+        child.kill()
+        child.wait()
