@@ -1,0 +1,144 @@
+"""Values that must never be seen outside the tables, models and keys of their owners, and how to look for them.
+
+Tests put them into the tables of every cluster; at the end of the run tests/conftest.py looks for them in whatever
+was left behind (logs, audit lines, captured output, command lines). Knows nothing of how a cluster is made.
+
+   id      canary_id(k), k = 0, 1, ...: every id of a canary table has the mark; use k = 0..7 for common customers
+   label   POSITIVE is public (the spec names it), NEGATIVE is the canary
+   level   LEVELS of a categorical column
+   number  NUMBER itself in some rows of a numeric column, number(draw) near it in the others
+"""
+
+from __future__ import annotations
+
+import re
+import struct
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from mpc.testing.haystack import Haystack
+from mpc.testing.transcript import encodings
+
+ID_MARK = "kq7vzcanary"
+POSITIVE = "yes"
+NEGATIVE = "zj4xq-repaid-canary"
+LEVELS = ("wq9-canary-level-one", "vx8-canary-level-two", "yk6-canary-level-three")
+NUMBER = 73918264.25
+HASHED = 8
+"""So many ids are also looked for in hashed form."""
+
+
+def canary_id(k: int) -> str:
+    """The k-th customer; the same at every party."""
+    return f"{ID_MARK}-{k:06d}"
+
+
+def number(draw: float) -> float:
+    """A value near NUMBER whose text begins with the same six digits: |draw| <= 1, e.g. a bounded uniform."""
+    return NUMBER + 40.0 * max(-1.0, min(1.0, draw))
+
+
+@dataclass(frozen=True)
+class Needle:
+    """One form of one canary. `name` says which without repeating it."""
+
+    name: str
+    form: bytes
+
+
+def data_needles() -> list[Needle]:
+    """Every form in which an id, a label, a level or a number of a canary table could be seen."""
+    texts = {"id": ID_MARK, "label": NEGATIVE} | {f"level {i}": level for i, level in enumerate(LEVELS)}
+    found = [Needle("number: text", b"73918264"), Needle("number: exponent", b"7.3918264")]
+    found += [Needle(f"number: float64 {order}", struct.pack(f"{order}d", NUMBER)) for order in "<>"]
+    for kind, text in texts.items():
+        for case in (text, text.upper()):
+            found += [Needle(f"{kind}{'' if case == text else ' in capitals'}: {name}", form) for name, form in encodings(case.encode()).items()]
+    for k in range(HASHED):
+        forms = encodings(canary_id(k).encode())
+        hashes = [name for name in forms if re.match("md5|sha|blake", name)]
+        found += [Needle(f"id {k}: {name}", forms[name]) for name in hashes]
+    return found
+
+
+def key_needles(files: Iterable[Path]) -> list[Needle]:
+    """The inside of private keys in PEM: two lines of base64 each, and their bytes in hex."""
+    found = []
+    for file in files:
+        data = file.read_bytes()
+        for block in re.findall(rb"-----BEGIN [A-Z ]*PRIVATE KEY-----\s(.*?)-----END", data, re.DOTALL):
+            body = b"".join(block.split())
+            # the last 24 characters: the beginning names the algorithm and is common to all keys
+            found.append(Needle(f"private key of {file.parent.parent.name}/{file.name}", body[-24:]))
+    return found
+
+
+def haystack(needles: Iterable[Needle]) -> Haystack:
+    """Prepared for searching."""
+    return Haystack({needle.name: needle.form for needle in needles})
+
+
+# ---------------------------------------------------------------- what a run leaves behind
+
+_EXEMPT: set[Path] = set()
+TABLES = {".csv", ".parquet"}
+MAX_BYTES = 1 << 28
+
+
+def exempt(path: Path) -> None:
+    """A test that spoils a directory on purpose (modes, contents) takes it out of the scan at the end."""
+    _EXEMPT.add(path.resolve())
+
+
+def _scanned(base: Path) -> Iterator[Path]:
+    for path in sorted(base.rglob("*")):
+        resolved = path.resolve()
+        if path.is_symlink() or not path.is_file() or any(e == resolved or e in resolved.parents for e in _EXEMPT):
+            continue
+        yield path
+
+
+def party_directories(base: Path) -> list[Path]:
+    """Directories of nodes that have run as processes (tests of loose directories spoil theirs on purpose)."""
+    return sorted(
+        config.parent for config in _scanned(base)
+        if config.name == "party.toml" and (config.parent / "process.log").exists()
+    )
+
+
+def owner_may_hold(path: Path) -> bool:
+    """Whether `path` is a table, or lies in the models of a party: where private data is at home."""
+    return path.suffix in TABLES or "models" in path.parts
+
+
+def leaks(base: Path) -> list[str]:
+    """What was found under `base` where it must not be: 'file: which canary'."""
+    found = []
+    values = haystack(data_needles())
+    keys = [p for p in _scanned(base) if p.suffix in (".pem", ".key") and {"keys", "tls"} & set(p.parts)]
+    secrets = haystack(key_needles(keys))
+    for path in _scanned(base):
+        if path.stat().st_size > MAX_BYTES:
+            continue
+        data = path.read_bytes()
+        names = [] if owner_may_hold(path) else values.found(data)
+        names += [] if path in keys else secrets.found(data)
+        found += [f"{path.relative_to(base)}: {name}" for name in names]
+    return found
+
+
+def loose_modes(base: Path) -> list[str]:
+    """Files of all party directories that are not 0600, directories that are not 0700."""
+    return [line for party in party_directories(base) for line in loose_modes_of(party, base)]
+
+
+def loose_modes_of(party: Path, base: Path) -> list[str]:
+    """The same of one party directory; paths are told from `base`."""
+    found = []
+    for path in [party, *party.rglob("*")]:
+        due = 0o700 if path.is_dir() else 0o600
+        mode = path.lstat().st_mode & 0o777
+        if not path.is_symlink() and mode != due:
+            found.append(f"{path.relative_to(base)}: mode {mode:o} where {due:o} is due")
+    return found
