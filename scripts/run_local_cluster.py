@@ -129,21 +129,25 @@ def job_of(options: argparse.Namespace, parties: list[LocalParty]) -> dict[str, 
 
 
 def run(options: argparse.Namespace) -> dict[str, Any]:
-    """Make the cluster, run the job, compare with the pooled fit; the object that is printed."""
-    began = time.monotonic()
+    """What the options ask for; the object that is printed."""
     parties = local_parties(options)
-    cluster = LocalCluster(options.out, parties)
-    job = job_of(options, parties)
+    return run_job(options.out, parties, job_of(options, parties))[0]
+
+
+def run_job(home: Path, parties: list[LocalParty], job: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Make the cluster under `home`, run the job, compare with the pooled fit: (result, public record)."""
+    began = time.monotonic()
+    cluster = LocalCluster(home, parties)
     cluster.make()
     made = time.monotonic()
     with cluster.running():
         started = time.monotonic()
         record = cluster.launch(job, show=True)
     ended = time.monotonic()
-    pooled = compare(options.out, parties, record["job_id"], options.penalty, options.positive)
+    pooled = compare(home, parties, record["job_id"], job["training"]["penalty"], job["label"]["positive"])
     seconds = {"make": made - began, "start": started - made} | record["seconds"]
     seconds |= {"job": ended - started, "total": time.monotonic() - began}
-    return {
+    result = {
         "job_id": record["job_id"],
         "rows": record["rows"],
         "common": record["common"],
@@ -158,6 +162,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         "evaluation": record["evaluation"],
         "engines": record["engines"],
     }
+    return result, record
 
 
 def main() -> int:
