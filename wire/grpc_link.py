@@ -28,7 +28,7 @@ MAX_UNREAD = 1 << 30           # bytes of one job and peer that nobody has taken
 class Limits:
     """How long and how much. Defaults are for production; tests shorten them."""
 
-    receive_s: float = 600.0     # a peer that lives but sends nothing (or gives no credit) for so long is blamed
+    receive_s: float = 1800.0    # a peer that lives but sends nothing (or gives no credit) for so long is blamed
     open_s: float = 60.0         # between our opening of a job and the peer's
     connect_s: float = 5.0       # dialling, or waiting for a peer whose port is shut
     ping_s: float = 2.0

@@ -68,7 +68,8 @@ class PeerHub:
     async def open(self, job: str, peers: Iterable[PartyId], approvals_digest: str) -> Mapping[PartyId, Link]:
         """Links to `peers` for `job`, once all of them have opened it with the same approvals (hexadecimal).
 
-        Raises Unreachable or Unauthenticated (with whose fault), PeerError, or LocalError for a job seen before.
+        Whatever comes of it, `close` must follow: it tells the peers how the job ended here. Raises Unreachable or
+        Unauthenticated (with whose fault), PeerError, or LocalError for a job seen before.
         """
         if job in self._sessions or job in self._finished:
             raise LocalError("this job was opened before; a job runs once", "launch a new job")
@@ -76,11 +77,7 @@ class PeerHub:
         sessions = self._sessions[job] = {
             peer: Session(job, self.me, peer, approvals, self._limits, self._record) for peer in peers
         }
-        try:
-            await _side_by_side(self._open(session) for session in sessions.values())
-        except BaseException as error:
-            await self.close(job, error)
-            raise
+        await _side_by_side(self._open(session) for session in sessions.values())
         return {peer: GrpcLink(session) for peer, session in sessions.items()}
 
     async def close(self, job: str, error: BaseException | None) -> None:
@@ -175,7 +172,9 @@ class PeerHub:
                 why: MpcError = from_rpc(error, member.id)
                 if error.code() == grpc.StatusCode.UNAVAILABLE:
                     why = await diagnosis.why_unreachable(member, self._identity)
-            except (PeerError, TimeoutError):
+            except PeerError as error:
+                why = error
+            except TimeoutError:
                 why = Unreachable(f"{member.id} does not answer", whose=member.id, reason="no-greeting")
             again = isinstance(why, Unreachable) or (
                 isinstance(why, RemoteFailure) and why.public.reason == "second-instance"

@@ -11,9 +11,10 @@ from mpc.errors import PeerError, Reason
 from mpc.group import PointVector
 from mpc.link import PartyId
 from mpc.opening import Opening
-from mpc.protocols.align import Blinded, SetSize
+from mpc.protocols import align
+from mpc.protocols.align import AlignOptions, Blinded, SetSize
 from mpc.ring import RingVector
-from mpc.testing.memory_link import Network
+from mpc.testing.memory_link import Network, party, run_roles
 from tests.wire.conftest import APPROVALS, JOB
 
 A, B = PartyId("bank-a"), PartyId("bank-b")
@@ -95,3 +96,22 @@ async def test_require_blames_the_peer_and_lets_the_truth_pass(links):
         ours.channel("train").require(False, Reason.WRONG_LENGTH)
     assert (caught.value.culprit, caught.value.reason) == (B, Reason.WRONG_LENGTH)
     assert caught.value.step.startswith("/train")
+
+
+async def test_a_whole_protocol_over_real_links_gives_what_its_ideal_gives(make_world):
+    parties = ("bank-a", "platform-b", "telecom-c")
+    world = make_world(*parties)
+    await world.start_all()
+    firsts = {"bank-a": 0, "platform-b": 40, "telecom-c": 20}
+    sets = {PartyId(p): [b"customer-%03d" % i for i in range(k, k + 120)] for p, k in firsts.items()}
+    options = AlignOptions(PartyId("bank-a"), 50, bytes(32))
+
+    async def role(me):
+        links = await world.hubs[me].open(JOB, world.others(me), APPROVALS)
+        places = await align.run(party(me), {p: link.channel("align") for p, link in links.items()}, sets[me], options)
+        await world.hubs[me].close(JOB, None)
+        return [sets[me][i] for i in places]
+
+    rows = await run_roles({me: role(PartyId(me)) for me in parties})
+    assert rows["bank-a"] == rows["platform-b"] == rows["telecom-c"]
+    assert set(rows["bank-a"]) == align.ideal(sets, 50)
