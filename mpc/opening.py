@@ -11,12 +11,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mpc.domains import Domain
+from mpc import zero_sharing
 from mpc.errors import Reason
 from mpc.link import Link, PartyId
 from mpc.protocol import Party
 from mpc.ring import U64, RingVector, mask_of, reduce
-from mpc.rng import Rng
 
 CHUNK = 1 << 17
 """Elements a message: at most 1 MiB."""
@@ -27,19 +26,6 @@ class Opening:
     """One party's share of a vector that is being opened (or a slice of it)."""
 
     share: RingVector
-
-
-@dataclass(frozen=True)
-class ZeroSeed:
-    """A fresh seed that two parties have in common, for one sharing of zero."""
-
-    seed: bytes
-
-    def __repr__(self) -> str:
-        return "ZeroSeed(...)"
-
-
-MESSAGES: tuple[type, ...] = (Opening, ZeroSeed)
 
 
 def holds_constants(me: Party, peers: Mapping[PartyId, Link]) -> bool:
@@ -84,26 +70,12 @@ async def open_to(
 
 
 async def refreshed(me: Party, peers: Mapping[PartyId, Link], share: RingVector) -> RingVector:
-    """My share of the same vector after a fresh sharing of zero.
+    """My share of the same vector plus a fresh sharing of zero (`zero_sharing`, which also says whom it blames).
 
-    Every pair adds and subtracts one common stream. The lower id of a pair draws the seed.
     Uniform subject to the sum, for any coalition of up to N-1 parties.
     """
-    values = share.values.copy()
-    seeds = {peer: me.rng.bytes(32) for peer in sorted(peers) if me.id < peer}
-    for peer, seed in seeds.items():
-        await peers[peer].send(ZeroSeed(seed))
-        values += _zero_stream(seed, len(share), share.bits)
-    for peer in sorted(peers):
-        if peer < me.id:
-            seed = (await peers[peer].receive(ZeroSeed)).seed
-            peers[peer].require(len(seed) == 32, Reason.WRONG_LENGTH)
-            values -= _zero_stream(seed, len(share), share.bits)
-    return RingVector(reduce(values, share.bits), share.bits)
-
-
-def _zero_stream(seed: bytes, count: int, bits: int) -> U64:
-    return Rng(seed).child(Domain.ZERO_SHARING).ring(count, bits)
+    zero = (await zero_sharing.agree(me, peers)).mask("refresh", len(share), share.bits)
+    return RingVector(reduce(share.values + zero, share.bits), share.bits)
 
 
 async def _send(link: Link, share: RingVector) -> None:

@@ -19,7 +19,7 @@ from google.protobuf.message import DecodeError, Message
 from mpc.base_ot import BaseAnswer, BaseOffer
 from mpc.errors import Reason
 from mpc.group import POINT_BYTES, PointVector
-from mpc.opening import Opening, ZeroSeed
+from mpc.opening import Opening
 from mpc.ot import Columns, Corrections, TreeSums
 from mpc.paillier import PublicKeyMessage, SealedVector
 from mpc.products import EncryptedMasks, MaskedProducts
@@ -64,7 +64,6 @@ REGISTRY: Mapping[type, Line] = {
     Widths: Line("train", "train_widths"),
     Masked: Line("train", "train_masked"),
     Opening: Line("shares", "shares_opening"),
-    ZeroSeed: Line("shares", "shares_zero_seed"),
     MaskKey: Line("shares", "shares_mask_key"),
     BaseOffer: Line("correlations", "correlations_base_offer"),
     BaseAnswer: Line("correlations", "correlations_base_answer"),

@@ -11,14 +11,16 @@ from hypothesis import strategies as st
 
 from mpc.correlations import TrigPlan
 from mpc.errors import LocalError, PeerError, Reason
+from mpc.group import IDENTITY, PointVector
 from mpc.link import PartyId
-from mpc.opening import Opening, ZeroSeed, open_masked, open_to, refreshed
+from mpc.opening import Opening, open_masked, open_to, refreshed
 from mpc.protocol import LedgerLine
 from mpc.ring import U64, RingVector, from_signed, to_signed
 from mpc.rng import Rng
 from mpc.testing.dealer import Dealer
-from mpc.testing.memory_link import Network, TestParty, party, run_roles
+from mpc.testing.memory_link import Network, Sent, TestParty, party, run_roles
 from mpc.truncation import TruncationMasks, prepare_truncation, truncate
+from mpc.zero_sharing import MaskKey
 
 NAMES = ("bank", "shop", "telecom", "utility", "wallet")
 
@@ -189,9 +191,13 @@ async def test_a_malformed_share_is_blamed_on_its_sender(case: str) -> None:
     assert (caught.value.culprit, caught.value.reason) == ("shop", reason)
 
 
-async def test_a_short_seed_for_the_zero_sharing_is_blamed_on_its_sender() -> None:
-    network = Network(tamper=lambda s: ZeroSeed(b"short") if isinstance(s.message, ZeroSeed) else s.message)
+async def test_a_false_key_of_the_zero_sharing_is_blamed_on_its_sender() -> None:
+    def tamper(sent: Sent) -> object:
+        false = sent.sender == "bank" and isinstance(sent.message, MaskKey)
+        return MaskKey(PointVector(IDENTITY)) if false else sent.message
+
     share = RingVector(np.zeros(3, np.uint64), 37)
+    network = Network(tamper=tamper)
     with pytest.raises(PeerError) as caught:
         await run_roles({n: refreshed(party(n), links(network, n, NAMES[:2]), share) for n in NAMES[:2]})
-    assert (caught.value.culprit, caught.value.reason) == ("bank", Reason.WRONG_LENGTH)
+    assert (caught.value.culprit, caught.value.reason) == ("bank", Reason.BAD_POINT)

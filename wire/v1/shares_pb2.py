@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from wire.v1 import common_pb2 as wire_dot_v1_dot_common__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x14wire/v1/shares.proto\x12\x07wire.v1\x1a\x14wire/v1/common.proto\")\n\x07Opening\x12\x1e\n\x05share\x18\x01 \x01(\x0b\x32\x0f.wire.v1.Vector\"\x18\n\x08ZeroSeed\x12\x0c\n\x04seed\x18\x01 \x01(\x0c\")\n\x07MaskKey\x12\x1e\n\x05point\x18\x01 \x01(\x0b\x32\x0f.wire.v1.Vectorb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x14wire/v1/shares.proto\x12\x07wire.v1\x1a\x14wire/v1/common.proto\")\n\x07Opening\x12\x1e\n\x05share\x18\x01 \x01(\x0b\x32\x0f.wire.v1.Vector\")\n\x07MaskKey\x12\x1e\n\x05point\x18\x01 \x01(\x0b\x32\x0f.wire.v1.Vectorb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,8 +34,6 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_OPENING']._serialized_start=55
   _globals['_OPENING']._serialized_end=96
-  _globals['_ZEROSEED']._serialized_start=98
-  _globals['_ZEROSEED']._serialized_end=122
-  _globals['_MASKKEY']._serialized_start=124
-  _globals['_MASKKEY']._serialized_end=165
+  _globals['_MASKKEY']._serialized_start=98
+  _globals['_MASKKEY']._serialized_end=139
 # @@protoc_insertion_point(module_scope)

@@ -40,27 +40,6 @@ class Opening(_message.Message):
 Global___Opening: _TypeAlias = Opening  # noqa: Y015
 
 @_typing.final
-class ZeroSeed(_message.Message):
-    """A fresh seed that two parties have in common, for one sharing of zero."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    SEED_FIELD_NUMBER: _builtins.int
-    seed: _builtins.bytes
-    def __init__(
-        self,
-        *,
-        seed: _builtins.bytes = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["seed", b"seed"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___ZeroSeed: _TypeAlias = ZeroSeed  # noqa: Y015
-
-@_typing.final
 class MaskKey(_message.Message):
     """A fresh public key of the pairwise masks, one point."""
 
