@@ -15,7 +15,7 @@ from mpc.link import PartyId
 from wire import codec
 from wire.codec import Envelope, Malformed
 from wire.conversation import Arrived, Assembly, Incoming, Outgoing, Place, pieces
-from wire.errors import PeerStopped, from_wire, to_public, to_wire
+from wire.errors import PeerStopped, PublicError, from_wire, to_public, to_wire
 from wire.peer_stream import PeerStream
 from wire.v1 import peer_pb2
 
@@ -63,6 +63,11 @@ class Traffic:
 
 Record = Callable[[Passed], None]
 Ending = Callable[[str], MpcError]
+
+
+def closing(error: PublicError | None) -> peer_pb2.Close:
+    """The end of a job, as it is told to a peer."""
+    return peer_pb2.Close() if error is None else peer_pb2.Close(error=to_wire(error))
 
 
 @dataclass
@@ -177,9 +182,7 @@ class Session:
         """Tell the peer that we are done, and why if it is a failure."""
         self.end(lambda step: LocalError(f"the job was closed here while at {step}"))
         if self.stream is not None and not self.stream.ended:
-            close = peer_pb2.Close()
-            if error is not None:
-                close.error.CopyFrom(to_wire(to_public(error, self.me)))
+            close = closing(None if error is None else to_public(error, self.me))
             await self.stream.send_body(self.job, approvals=self.approvals, close=close)
 
     async def send_raw(self, channel: str, raw: bytes) -> None:

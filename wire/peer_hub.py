@@ -12,6 +12,7 @@ import secrets
 import time
 from collections import defaultdict
 from collections.abc import Coroutine, Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import grpc
@@ -23,8 +24,18 @@ from mpc.link import Link, PartyId
 from wire import diagnosis, tls
 from wire.codec import Envelope, Malformed
 from wire.consortium import Consortium, Member
-from wire.errors import Cancelled, Forbidden, PeerStopped, PublicError, RemoteFailure, Unreachable, from_rpc, from_wire
-from wire.grpc_link import GrpcLink, Limits, Record, Session, Traffic
+from wire.errors import (
+    Cancelled,
+    Forbidden,
+    PeerStopped,
+    PublicError,
+    RemoteFailure,
+    Unreachable,
+    from_rpc,
+    from_wire,
+    to_public,
+)
+from wire.grpc_link import GrpcLink, Limits, Record, Session, Traffic, closing
 from wire.interceptors import current_caller
 from wire.peer_stream import INSTANCE_BYTES, PeerStream
 from wire.pki import TlsIdentity
@@ -39,6 +50,14 @@ Approvals: TypeAlias = bytes
 # A job that a peer opened with these approvals, or closed again, for this reason or for none.
 Announced: TypeAlias = Approvals | PublicError | None
 _log = structlog.get_logger("wire")
+
+
+@dataclass(frozen=True)
+class Finished:
+    """What is remembered of a job that was closed here."""
+
+    traffic: Mapping[PartyId, Mapping[str, Traffic]]
+    error: PublicError | None
 
 
 class PeerHub:
@@ -57,7 +76,7 @@ class PeerHub:
         self._dialling: defaultdict[PartyId, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._sessions: dict[str, dict[PartyId, Session]] = {}
         self._early: dict[tuple[str, PartyId], Announced] = {}
-        self._finished: dict[str, dict[PartyId, dict[str, Traffic]]] = {}
+        self._finished: dict[str, Finished] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
     def register(self, server: grpc.aio.Server) -> None:
@@ -89,7 +108,8 @@ class PeerHub:
                 session = sessions.setdefault(peer, Session(job, self.me, peer, b"", self._limits, None))
                 session.stream = self._streams.get(peer)
         if job not in self._finished:
-            self._finished[job] = {peer: session.traffic for peer, session in sessions.items()}
+            told = None if error is None else to_public(error, self.me)
+            self._finished[job] = Finished({peer: session.traffic for peer, session in sessions.items()}, told)
             while len(self._finished) > REMEMBERED_JOBS:
                 del self._finished[next(iter(self._finished))]
         await _side_by_side(session.close(error) for session in sessions.values())
@@ -98,7 +118,7 @@ class PeerHub:
         """Per peer and stage (first segment of the channel) what passed, also after the job was closed."""
         if job in self._sessions:
             return {peer: session.traffic for peer, session in self._sessions[job].items()}
-        return self._finished.get(job, {})
+        return self._finished[job].traffic if job in self._finished else {}
 
     async def stop(self) -> None:
         """Close every job as cancelled, let the news leave, end all streams."""
@@ -267,7 +287,9 @@ class PeerHub:
         elif session is not None and session.stream is stream:
             await session.deliver(raw, envelope)
         elif job in self._finished:
-            return                     # it was on its way when we closed the job
+            if body == "open":         # it comes too late: say how the job ended here
+                await stream.send_body(job, close=closing(self._finished[job].error))
+            # Anything else was on its way when we closed the job.
         elif body in ("open", "close"):
             self._announced(job, peer, envelope)
         else:

@@ -172,6 +172,27 @@ async def test_a_job_that_the_peer_refuses_to_open_fails_with_its_reason(make_wo
         await opening
 
 
+async def test_a_job_that_has_already_failed_at_the_peer_fails_at_once_with_its_reason(make_world):
+    world = make_world()
+    await world.start_all(limits=Limits(open_s=60.0))
+    await world.hubs["bank-b"].close(JOB, LocalError("the table has changed since it was registered"))
+    with pytest.raises(PeerStopped, match="the table has changed"):
+        await asyncio.wait_for(world.hubs["bank-a"].open(JOB, [B], APPROVALS), 5)
+
+
+async def test_a_third_party_s_failure_is_named_by_whoever_hears_of_it_first(make_world):
+    world = make_world("bank-a", "bank-b", "bank-c")
+    await world.start_all()
+    opened = await asyncio.gather(*(world.hubs[me].open(JOB, world.others(me), APPROVALS) for me in world.parties))
+    waiting = asyncio.create_task(opened[0][B].receive(SetSize))
+    await asyncio.sleep(0.05)
+    await world.hubs["bank-b"].close(JOB, PeerError("bank-c", "train#3", Reason.WRONG_LENGTH))
+    with pytest.raises(PeerStopped) as caught:
+        await waiting
+    assert caught.value.public.culprit == "bank-c"
+    assert caught.value.public.reason == "WRONG_LENGTH"
+
+
 async def test_a_peer_that_never_opens_the_job_is_named(make_world):
     world = make_world()
     await world.start_all(limits=Limits(open_s=0.5))

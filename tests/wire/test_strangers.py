@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 import grpc
 import pytest
+from cryptography import x509
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from structlog.testing import capture_logs
 
@@ -14,7 +15,7 @@ from tests.wire.conftest import World, authority, identity
 from tests.wire.forgery import dns, forged, in_a_week, long_ago, uri
 from wire import pki
 from wire.errors import RemoteFailure, Unauthenticated, from_rpc
-from wire.interceptors import ACCESS
+from wire.interceptors import ACCESS, Rule
 from wire.tls import COMMON_OPTIONS, Gatekeeper
 from wire.v1 import control_pb2, control_pb2_grpc
 
@@ -101,6 +102,16 @@ async def test_twenty_strangers_at_once_are_refused_at_every_call_and_change_not
         assert len([line for line in logs if line["event"] == "call refused"]) == 20
 
 
+async def test_the_handshake_alone_would_let_one_institution_s_ca_name_another(make_world, monkeypatch):
+    """A planted fault: without the check of every call the table above would go red."""
+    world, service = make_world(), Untouchable()
+    await world.start("bank-b", services=lambda s: control_pb2_grpc.add_ControlServicer_to_server(service, s))
+    monkeypatch.setattr("wire.pki.check", lambda pem, party, ca, now=None: x509.load_pem_x509_certificate(pem))
+    async with channel(world, STRANGERS["another party's name under one's own CA"]()) as through:
+        assert await knock(through, "/wire.v1.Control/Describe") == grpc.StatusCode.OK
+    assert service.reached == 1
+
+
 WRONG_ROLES = [
     (party, method) for method, rule in ACCESS.items() for party, role in
     (("bank-a", "peer"), ("bank-b", "self"), ("conductor", "coordinator")) if role not in rule.roles
@@ -176,3 +187,15 @@ async def test_plaintext_gets_no_answer(make_world):
     async with grpc.aio.insecure_channel(world.addresses["bank-b"][0]) as through:
         with pytest.raises(grpc.aio.AioRpcError):
             await through.unary_unary("/grpc.health.v1.Health/Check")(b"", timeout=2)
+
+
+async def test_a_handler_that_takes_too_long_is_cut_off(make_world, monkeypatch):
+    class Slow(Untouchable):
+        async def Start(self, request, context):
+            await asyncio.sleep(30)
+
+    world, method = make_world(), "/wire.v1.Control/Start"
+    monkeypatch.setitem(ACCESS, method, Rule(ACCESS[method].roles, 0.1))
+    await world.start("bank-b", services=lambda s: control_pb2_grpc.add_ControlServicer_to_server(Slow(), s))
+    async with channel(world, identity("conductor")) as through:
+        assert await knock(through, method) == grpc.StatusCode.DEADLINE_EXCEEDED
