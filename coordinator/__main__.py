@@ -1,11 +1,15 @@
 """Entry point of the `coordinator` command."""
 
-from coordinator.cli import app
+from __future__ import annotations
+
+import sys
+
+from coordinator.cli import run_command
 
 
 def main() -> None:
-    """Run the command line."""
-    app(prog_name="coordinator")
+    """Run the command line; exits with the code of the command."""
+    sys.exit(run_command(sys.argv[1:]))
 
 
 if __name__ == "__main__":

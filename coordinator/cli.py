@@ -1,17 +1,17 @@
-"""The operator's commands. Human text on stderr; --json gives one envelope on stdout; exit codes 0..6."""
+"""The coordinator operator's commands. Each returns plain data for `--json` and prints for people; `wire.command` is
+the edge. None of them holds a row, a key of a party or a share.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import json
-import traceback
-import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from coordinator import driver
@@ -20,240 +20,208 @@ from coordinator.forecast import forecast
 from coordinator.job_plan import load_plan
 from coordinator.node_client import NodeClient, connect
 from coordinator.report import render
-from coordinator.screen import ProgressScreen, error_console, print_envelope, print_error
-from coordinator.store import Store
+from coordinator.screen import ProgressScreen
+from coordinator.store import JobRow, Store
 from mpc.protocols import PROTOCOLS
+from wire import command
+from wire.command import console
 from wire.comparison_table import print_comparison
-from wire.errors import ROWS as ERROR_ROWS
-from wire.errors import PublicError, exit_code, to_public
 from wire.pki import write_private
 from wire.spec import JobSpec, encode_spec, job_id
 
-T = TypeVar("T")
+Data = dict[str, Any]
+Nodes = dict[str, NodeClient]
+HOME = Path("coordinator-data")
+JobFile = Annotated[Path, typer.Argument(help="job.toml")]
+JobId = Annotated[str, typer.Argument(help="Job id, or how it begins.")]
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
                   help="Launches and watches jobs between party nodes. Never holds a row, a key or a share.")
-Dir = Annotated[Path, typer.Option("--dir", envvar="COORDINATOR_DIR", help="The coordinator's directory.")]
-Json = Annotated[bool, typer.Option("--json", help="One JSON envelope on stdout.")]
-DEFAULT_DIR = Path("coordinator-data")
-INTERRUPTED = 1
 
 
-def _run(directory: CoordinatorDirectory, as_json: bool, action: Callable[[], Awaitable[dict[str, Any]]]) -> None:
-    """Run an action; print its result or its error; exit."""
-    try:
-        data = asyncio.run(_awaited(action))
-    except KeyboardInterrupt:
-        error_console.print("stopped; no job is left running")
-        raise typer.Exit(INTERRUPTED) from None
-    except Exception as error:  # the process edge
-        public = error.error if isinstance(error, driver.JobFailed) else to_public(error, "coordinator")
-        code = ERROR_ROWS[public.code].exit_code if isinstance(error, driver.JobFailed) else exit_code(error)
-        if public.code == "bug":
-            public = _log_bug(directory, error)
-        whose = getattr(error, "whose", "")
-        print_error(public if not whose else PublicError(**{**vars(public), "whose": whose}), as_json)
-        raise typer.Exit(code) from None
-    if as_json:
-        print_envelope(True, data)
+@dataclass
+class Session:
+    """One invocation: where the coordinator keeps its things."""
+
+    directory: CoordinatorDirectory = field(default_factory=lambda: CoordinatorDirectory(HOME))
+    party: str = "coordinator"
+    program: str = "coordinator"
+
+    @property
+    def log_file(self) -> Path:
+        return self.directory.log_file
 
 
-async def _awaited(action: Callable[[], Awaitable[dict[str, Any]]]) -> dict[str, Any]:
-    return await action()
+def run_command(arguments: Sequence[str]) -> int:
+    """One command to its exit code."""
+    return command.run(app, arguments, Session())
 
 
-def _log_bug(directory: CoordinatorDirectory, error: Exception) -> PublicError:
-    reference = uuid.uuid4().hex[:8]
-    text = f"{reference}\n{''.join(traceback.format_exception(error))}"
-    write_private(directory.log_file, text.encode())
-    return PublicError("bug", f"an unexpected failure, reference {reference}", "coordinator",
-                       f"see {directory.log_file} and report it")
-
-
-@app.command()
-def init(
-    name: Annotated[str, typer.Option(help="The coordinator's id, as in the consortium file.")] = "coordinator",
-    dir: Dir = DEFAULT_DIR,
-    json: Json = False,
+@app.callback()
+def _common(
+    ctx: typer.Context,
+    directory: Annotated[Path, typer.Option("--dir", envvar="COORDINATOR_DIR", help="The coordinator's home.")] = HOME,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
 ) -> None:
-    """Make this coordinator's keys and certificate, and print the fingerprints to read aloud."""
-    directory = CoordinatorDirectory(dir)
-
-    async def action() -> dict[str, Any]:
-        ca, identity = directory.create(name)
-        error_console.print(f"coordinator {name} made in {dir}\n  CA fingerprint  {ca}\n  identity        {identity}\n"
-                            f"give {directory.entry_file} to whoever writes the consortium file, and put that file at "
-                            f"{directory.consortium_file}", highlight=False)
-        return {"name": name, "ca_fingerprint": ca, "identity": identity}
-
-    _run(directory, json, action)
+    session: Session = ctx.obj
+    session.directory = CoordinatorDirectory(directory.absolute())
 
 
-@app.command()
-def plan(
-    job_file: Annotated[Path, typer.Argument(help="job.toml")],
-    dir: Dir = DEFAULT_DIR,
-    json: Json = False,
-) -> None:
-    """Check the contract between the parties before any cryptography: schemas, who learns what, traffic."""
-    directory = CoordinatorDirectory(dir)
-
-    async def action() -> dict[str, Any]:
-        async def with_nodes(nodes: dict[str, NodeClient]) -> dict[str, Any]:
-            spec, views = await driver.prepare(load_plan(job_file), nodes)
-            rows = {p.id: next(d.rows for d in views[p.id].datasets if d.name == p.dataset) for p in spec.parties}
-            expected = forecast(spec, rows)
-            _print_plan(spec, expected, {party: view.engine for party, view in views.items()})
-            return {"spec": spec.model_dump(mode="json"), "forecast": expected, "rows_about": rows}
-
-        return await _with_nodes(directory, with_nodes)
-
-    _run(directory, json, action)
+def _directory(ctx: typer.Context) -> CoordinatorDirectory:
+    session: Session = ctx.obj
+    return session.directory
 
 
-@app.command()
-def launch(
-    job_file: Annotated[Path, typer.Argument(help="job.toml")],
-    dir: Dir = DEFAULT_DIR,
-    wait_approval: Annotated[float, typer.Option(help="Seconds to wait for a person's approval.")] = 3600.0,
-    json: Json = False,
-) -> None:
-    """Propose the job, collect all signatures, run it, and keep its public record and report."""
-    directory = CoordinatorDirectory(dir)
+def _with_nodes(ctx: typer.Context, work: Callable[[Nodes], Awaitable[Data]]) -> Data:
+    """Run `work` with a client for every institution of the consortium."""
+    _, consortium, identity = _directory(ctx).load()
 
-    async def action() -> dict[str, Any]:
-        async def with_nodes(nodes: dict[str, NodeClient]) -> dict[str, Any]:
-            spec, _ = await driver.prepare(load_plan(job_file), nodes)
-            store = Store(directory.state_db)
-            try:
-                with ProgressScreen([p.id for p in spec.parties]) as screen:
-                    record = await driver.launch(spec, nodes, store, screen.show, screen.say, wait_approval)
-            finally:
-                store.close()
-            return _keep(directory, record)
+    async def connected() -> Data:
+        nodes = connect(consortium, identity)
+        try:
+            return await work(nodes)
+        finally:
+            await asyncio.gather(*(node.close() for node in nodes.values()))
 
-        return await _with_nodes(directory, with_nodes)
-
-    _run(directory, json, action)
+    return asyncio.run(connected())
 
 
-def _keep(directory: CoordinatorDirectory, record: dict[str, Any]) -> dict[str, Any]:
-    folder = directory.job(record["job_id"])
-    folder.mkdir(parents=True, mode=0o700, exist_ok=True)
-    write_private(folder / "record.json", json.dumps(record, indent=1).encode())
-    write_private(folder / "report.html", render(record, None, None).encode())
-    if record["evaluation"] is not None:
-        print_comparison(record["evaluation"], error_console)
-    error_console.print(f"report: {folder / 'report.html'}", highlight=False)
-    return record
-
-
-@app.command()
-def watch(
-    job: Annotated[str, typer.Argument(help="Job id, or how it begins.")],
-    dir: Dir = DEFAULT_DIR,
-    json: Json = False,
-) -> None:
-    """Follow a running job on all its nodes until it ends."""
-    directory = CoordinatorDirectory(dir)
-
-    async def action() -> dict[str, Any]:
-        row = _job(directory, job)
-
-        async def with_nodes(nodes: dict[str, NodeClient]) -> dict[str, Any]:
-            members = _members(row.spec, nodes)
-            states: dict[str, str] = {}
-            with ProgressScreen(list(members)) as screen:
-                async def follow(node: NodeClient) -> None:
-                    async for event in node.watch(row.id, 0):
-                        screen.show(event)
-                        states[node.party] = event.state
-
-                await asyncio.gather(*(follow(node) for node in members.values()))
-            return {"job": row.id, "states": states}
-
-        return await _with_nodes(directory, with_nodes)
-
-    _run(directory, json, action)
-
-
-@app.command()
-def cancel(
-    job: Annotated[str, typer.Argument(help="Job id, or how it begins.")],
-    reason: Annotated[str, typer.Option(help="Told to the parties.")] = "the operator cancelled it",
-    dir: Dir = DEFAULT_DIR,
-    json: Json = False,
-) -> None:
-    """Stop a job on all its nodes. Nothing is released."""
-    directory = CoordinatorDirectory(dir)
-
-    async def action() -> dict[str, Any]:
-        row = _job(directory, job)
-
-        async def with_nodes(nodes: dict[str, NodeClient]) -> dict[str, Any]:
-            members = _members(row.spec, nodes)
-            stopped = await asyncio.gather(*(node.cancel(row.id, reason) for node in members.values()))
-            found = dict(zip(members, stopped, strict=True))
-            for party, was_running in found.items():
-                error_console.print(f"{party}: {'stopped' if was_running else 'was not running'}")
-            return {"job": row.id, "was_running": found}
-
-        return await _with_nodes(directory, with_nodes)
-
-    _run(directory, json, action)
-
-
-@app.command()
-def jobs(dir: Dir = DEFAULT_DIR, json: Json = False) -> None:
-    """List the jobs of this coordinator, newest first."""
-    directory = CoordinatorDirectory(dir)
-
-    async def action() -> dict[str, Any]:
-        store = Store(directory.state_db)
-        rows = store.jobs()
-        store.close()
-        table = Table("job", "created", "state", "purpose", box=None)
-        for row in rows:
-            table.add_row(row.id[:12], row.created, row.state, row.purpose)
-        error_console.print(table)
-        return {"jobs": [{"id": r.id, "created": r.created, "state": r.state, "purpose": r.purpose} for r in rows]}
-
-    _run(directory, json, action)
-
-
-def _job(directory: CoordinatorDirectory, prefix: str) -> Any:
-    store = Store(directory.state_db)
+def _find_job(ctx: typer.Context, prefix: str) -> JobRow:
+    _directory(ctx).name()  # LocalError where there is no coordinator
+    store = Store(_directory(ctx).state_db)
     try:
         return store.job(prefix)
     finally:
         store.close()
 
 
-def _members(spec: bytes, nodes: dict[str, NodeClient]) -> dict[str, NodeClient]:
-    parties = JobSpec.model_validate_json(spec).parties
-    return {party.id: nodes[party.id] for party in parties}
+def _members(spec: bytes, nodes: Nodes) -> Nodes:
+    return {party.id: nodes[party.id] for party in JobSpec.model_validate_json(spec).parties}
 
 
-async def _with_nodes(
-    directory: CoordinatorDirectory, work: Callable[[dict[str, NodeClient]], Awaitable[dict[str, Any]]]
-) -> dict[str, Any]:
-    _, consortium, identity = directory.load()
-    nodes = connect(consortium, identity)
-    try:
-        return await work(nodes)
-    finally:
-        await asyncio.gather(*(node.close() for node in nodes.values()))
+@app.command()
+def init(
+    ctx: typer.Context,
+    name: Annotated[str, typer.Option(help="The coordinator's id, as in the consortium file.")] = "coordinator",
+) -> Data:
+    """Make this coordinator's keys and certificate, and print the fingerprints to read aloud."""
+    directory = _directory(ctx)
+    ca, identity = directory.create(name)
+    console().print(f"coordinator {name} made in {directory.root}\n"
+                    f"  CA fingerprint  {ca}\n  identity        {identity}\n"
+                    f"give {directory.entry_file} to whoever writes the consortium file, and put that file at "
+                    f"{directory.consortium_file}")
+    return {"name": name, "ca_fingerprint": ca, "identity": identity}
 
 
-def _print_plan(spec: JobSpec, expected: dict[str, Any], engines: dict[str, str]) -> None:
-    console: Console = error_console
-    data = encode_spec(spec)
-    console.print(f"[bold]purpose[/] {spec.purpose}\n[bold]digest[/]  {job_id(data)}", highlight=False)
+@app.command()
+def plan(ctx: typer.Context, job_file: JobFile) -> Data:
+    """Check the contract between the parties before any cryptography: schemas, who learns what, traffic."""
+
+    async def check(nodes: Nodes) -> Data:
+        spec, views = await driver.prepare(load_plan(job_file), nodes)
+        rows = {p.id: next(d.rows for d in views[p.id].datasets if d.name == p.dataset) for p in spec.parties}
+        expected = forecast(spec, rows)
+        _print_plan(spec, expected, {party: view.engine for party, view in views.items()})
+        return {"spec": spec.model_dump(mode="json"), "forecast": expected, "rows_about": rows}
+
+    return _with_nodes(ctx, check)
+
+
+def _print_plan(spec: JobSpec, expected: Data, engines: dict[str, str]) -> None:
+    out = console()
+    out.print(f"purpose {spec.purpose}\ndigest  {job_id(encode_spec(spec))}")
     table = Table("party", "role", "dataset", "columns", "engine", box=None)
     for party in spec.parties:
         table.add_row(party.id, party.role, party.dataset, str(len(party.columns)), engines[party.id])
-    console.print(table)
-    console.print("[bold]who learns what[/]")
+    out.print(table)
+    out.print("who learns what")
     for line in (line for protocol in PROTOCOLS.values() for line in protocol.ledger if line.kind == "revealed"):
-        console.print(f"  {line.to:<13} {line.what}", highlight=False, markup=False)
-    console.print(f"[bold]traffic[/] about {expected['megabytes']:.0f} MB over all links, at most; "
-                  f"approvals missing: {', '.join(p.id for p in spec.parties)}", highlight=False)
+        out.print(f"  {line.to:<13} {line.what}")
+    out.print(f"traffic about {expected['megabytes']:.0f} MB over all links, at most; "
+              f"approvals missing: {', '.join(p.id for p in spec.parties)}")
+
+
+@app.command()
+def launch(
+    ctx: typer.Context,
+    job_file: JobFile,
+    wait_approval: Annotated[float, typer.Option(help="Seconds to wait for a person's approval.")] = 3600.0,
+) -> Data:
+    """Propose the job, collect all signatures, run it, and keep its public record and report."""
+    directory = _directory(ctx)
+
+    async def through(nodes: Nodes) -> Data:
+        spec, _ = await driver.prepare(load_plan(job_file), nodes)
+        store = Store(directory.state_db)
+        try:
+            with ProgressScreen([p.id for p in spec.parties]) as screen:
+                return await driver.launch(spec, nodes, store, screen.show, screen.say, wait_approval)
+        finally:
+            store.close()
+
+    return _keep(directory, _with_nodes(ctx, through))
+
+
+def _keep(directory: CoordinatorDirectory, record: Data) -> Data:
+    folder = directory.job(record["job_id"])
+    folder.mkdir(parents=True, mode=0o700, exist_ok=True)
+    write_private(folder / "record.json", json.dumps(record, indent=1).encode())
+    write_private(folder / "report.html", render(record, None, None).encode())
+    if record["evaluation"] is not None:
+        print_comparison(record["evaluation"], console())
+    console().print(f"report: {folder / 'report.html'}")
+    return record
+
+
+@app.command()
+def watch(ctx: typer.Context, job: JobId) -> Data:
+    """Follow a running job on all its nodes until it ends."""
+    row = _find_job(ctx, job)
+
+    async def follow_all(nodes: Nodes) -> Data:
+        members = _members(row.spec, nodes)
+        states: dict[str, str] = {}
+        with ProgressScreen(list(members)) as screen:
+            async def follow(node: NodeClient) -> None:
+                async for event in node.watch(row.id, 0):
+                    screen.show(event)
+                    states[node.party] = event.state
+
+            await asyncio.gather(*(follow(node) for node in members.values()))
+        return {"job": row.id, "states": states}
+
+    return _with_nodes(ctx, follow_all)
+
+
+@app.command()
+def cancel(
+    ctx: typer.Context,
+    job: JobId,
+    reason: Annotated[str, typer.Option(help="Told to the parties.")] = "the operator cancelled it",
+) -> Data:
+    """Stop a job on all its nodes. Nothing is released."""
+    row = _find_job(ctx, job)
+
+    async def stop_all(nodes: Nodes) -> Data:
+        members = _members(row.spec, nodes)
+        stopped = await asyncio.gather(*(node.cancel(row.id, reason) for node in members.values()))
+        found = dict(zip(members, stopped, strict=True))
+        for party, was_running in found.items():
+            console().print(f"{party}: {'stopped' if was_running else 'was not running'}")
+        return {"job": row.id, "was_running": found}
+
+    return _with_nodes(ctx, stop_all)
+
+
+@app.command()
+def jobs(ctx: typer.Context) -> Data:
+    """List the jobs of this coordinator, newest first."""
+    _directory(ctx).name()  # LocalError where there is no coordinator
+    store = Store(_directory(ctx).state_db)
+    rows = store.jobs()
+    store.close()
+    table = Table("job", "created", "state", "purpose", box=None)
+    for row in rows:
+        table.add_row(row.id[:12], row.created, row.state, row.purpose)
+    console().print(table if rows else "no jobs yet")
+    return {"jobs": [{"id": r.id, "created": r.created, "state": r.state, "purpose": r.purpose} for r in rows]}

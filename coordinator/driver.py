@@ -71,12 +71,8 @@ class Node(Protocol):
     async def cancel(self, job: str, reason: str) -> bool: ...
 
 
-class JobFailed(Exception):
-    """The job ended at `party` with `error`; nothing was released."""
-
-    def __init__(self, error: PublicError) -> None:
-        super().__init__(str(error))
-        self.error = error
+class JobFailed(RemoteFailure):
+    """The job ended at a node, which says why; nothing was released."""
 
 
 OnEvent = Callable[[JobEvent], None]
@@ -115,7 +111,7 @@ async def launch(
     say: Callable[[str], None],
     wait_for_approval_s: float,
 ) -> dict[str, Any]:
-    """Run the job to its end and return its public record. JobFailed, Denied, Overdue, RemoteFailure otherwise."""
+    """Run the job to its end and return its public record. Denied, Overdue, JobFailed or RemoteFailure otherwise."""
     data = encode_spec(spec)
     job = job_id(data)
     created = store.add(job, spec.purpose, data)
@@ -136,8 +132,7 @@ async def launch(
     except BaseException as error:
         stopped = isinstance(error, asyncio.CancelledError)
         await _cancel_all(members, job, "the operator stopped it" if stopped else "the job failed elsewhere")
-        public = error.error if isinstance(error, JobFailed) else to_public(error, "coordinator")
-        store.move(job, "cancelled" if stopped else state, error=vars(public))
+        store.move(job, "cancelled" if stopped else state, error=vars(to_public(error, "coordinator")))
         raise
     record = merge(spec, job, created, approvals, parts)
     store.move(job, "finished", record=record)
@@ -203,10 +198,9 @@ async def _all(*work: Awaitable[Any]) -> list[Any]:
 
 def _distance(error: BaseException) -> int:
     """How far from the root cause an error is likely to be."""
-    code = error.error.code if isinstance(error, JobFailed) else ""
-    if isinstance(error, RemoteFailure):
-        return 1
-    return {"cancelled": 3, "peer-stopped": 3, "unreachable": 2, "peer-gone": 2}.get(code, 0)
+    if isinstance(error, JobFailed):
+        return {"cancelled": 3, "peer-stopped": 3, "unreachable": 2, "peer-gone": 2}.get(error.public.code, 0)
+    return 1 if isinstance(error, RemoteFailure) else 0
 
 
 async def _cancel_all(nodes: Mapping[str, Node], job: str, reason: str) -> None:

@@ -55,6 +55,8 @@ class MpcError(Exception):
 class LocalError(MpcError):
     """We are wrong: our inputs, our budget, our configuration. `advice` says how to mend it."""
 
+    whose = ""  # the side that has to act, where that is not the one that raises
+
     def __init__(self, what: str, advice: str = "") -> None:
         super().__init__(f"{what}. {advice}".rstrip() if advice else what)
         self.what = what

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import sys
 
-from party_node import command
-from party_node.cli import app
+from party_node.cli import run_command
 
 
 def main() -> None:
     """Entry point of the console script; exits with the code of the command."""
-    sys.exit(command.run(app, sys.argv[1:]))
+    sys.exit(run_command(sys.argv[1:]))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The bank operator's commands. Each returns plain data for `--json` and prints for people; `command` is the edge.
+"""The bank operator's commands. Each returns plain data for `--json` and prints for people; `wire.command` is the edge.
 
 Shows a person what would leave the bank before asking; sends nothing itself (`run` starts the daemon that does).
 """
@@ -8,8 +8,9 @@ from __future__ import annotations
 import asyncio
 import getpass
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -22,12 +23,12 @@ from mpc.errors import LocalError
 from mpc.protocols import PROTOCOLS
 from party_node import datasets, doctor
 from party_node.audit import AuditLog, verify_log
-from party_node.command import Session, console, plain
 from party_node.config import Address, PartyConfig, PartyDirectory, write_private
 from party_node.consent import Consent
 from party_node.departures import what_leaves
 from party_node.store import Budget, Store
-from wire import pki
+from wire import command, pki
+from wire.command import console, plain
 from wire.consortium import Consortium, load_consortium
 from wire.spec import PartyName, decode_spec
 
@@ -41,6 +42,24 @@ cert_app = typer.Typer(no_args_is_help=True, help="This node's certificate.")
 app.add_typer(dataset_app, name="dataset")
 app.add_typer(audit_app, name="audit")
 app.add_typer(cert_app, name="cert")
+
+
+@dataclass
+class Session:
+    """One invocation: where the party lives, and its name once that is known."""
+
+    directory: PartyDirectory = field(default_factory=lambda: PartyDirectory(HOME))
+    party: str = "this machine"
+    program: str = "party-node"
+
+    @property
+    def log_file(self) -> Path:
+        return self.directory.log_file
+
+
+def run_command(arguments: Sequence[str]) -> int:
+    """One command to its exit code."""
+    return command.run(app, arguments, Session())
 
 
 @app.callback()

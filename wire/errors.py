@@ -178,7 +178,7 @@ def to_public(error: BaseException, whose: str) -> PublicError:
     if isinstance(error, Refused):
         return PublicError(code, error.what, whose, error.advice, reason=error.code)
     if isinstance(error, LocalError):
-        return PublicError(code, error.what, whose, error.advice)
+        return PublicError(code, error.what, error.whose or whose, error.advice)
     if isinstance(error, SpecError | ApprovalError):
         return PublicError(code, str(error), whose)
     if isinstance(error, CancelledError):

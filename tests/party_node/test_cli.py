@@ -22,9 +22,9 @@ import pytest
 from mpc.domains import Domain
 from mpc.errors import LocalError
 from mpc.protocols import PROTOCOLS
-from party_node import command, datasets
+from party_node import datasets
 from party_node.audit import AuditLog
-from party_node.cli import app
+from party_node.cli import run_command
 from party_node.config import PartyDirectory
 from party_node.consent import Consent
 from party_node.store import JobState, Store
@@ -64,7 +64,7 @@ class Desk:
 
     def __call__(self, *words: str, who: str = "bank-a") -> tuple[int, dict[str, Any], str]:
         """(exit code, envelope, stderr) of one command with --json."""
-        code = command.run(app, ["--dir", str(self.root / who), *words, "--json"])
+        code = run_command(["--dir", str(self.root / who), *words, "--json"])
         out, err = self.capsys.readouterr()
         assert "Traceback" not in out + err
         assert out.count("\n") == 1, out

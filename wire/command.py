@@ -1,8 +1,8 @@
 """The edge of the command line: what a command returns or raises becomes text, one JSON envelope, an exit code.
 
-Human text goes to stderr. With `--json` stdout holds exactly one object: {ok, code, data} or
+Shared by both programs. Human text goes to stderr. With `--json` stdout holds exactly one object: {ok, code, data} or
 {ok, code, error: {code, what, whose, advice, reason}}. No traceback is shown; a bug gets a short reference and its
-traceback goes to the local log (0600).
+traceback goes to the local log (0600). Knows no command.
 """
 
 from __future__ import annotations
@@ -14,15 +14,13 @@ import sqlite3
 import sys
 import traceback
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import typer
 from rich.console import Console
 
 from mpc.errors import LocalError
-from party_node.config import PartyDirectory
 from wire.errors import JOB_FAILED, OK, OUR_BUG, WRONG_INPUT, PublicError, exit_code, to_public
 
 INTERRUPTED = 130
@@ -30,12 +28,17 @@ INTERRUPTED = 130
 UsageError: type[Exception] = typer.BadParameter.__mro__[1]
 
 
-@dataclass
-class Session:
-    """One invocation: where the party lives, and its name once that is known."""
+class Session(Protocol):
+    """One invocation of `program`; `party` is whose side it is, once the command has found out."""
 
-    directory: PartyDirectory
-    party: str = "this machine"
+    @property
+    def program(self) -> str: ...
+
+    @property
+    def party(self) -> str: ...
+
+    @property
+    def log_file(self) -> Path: ...
 
 
 def console() -> Console:
@@ -48,21 +51,20 @@ def plain(text: str) -> str:
     return "".join(c if c.isprintable() else " " for c in text)
 
 
-def run(app: typer.Typer, arguments: Sequence[str]) -> int:
-    """Run a command to its exit code; nothing escapes."""
-    as_json = "--json" in arguments  # accepted before and after the command's name
-    rest = [argument for argument in arguments if argument != "--json"]
-    session = Session(PartyDirectory(Path("party")))
+def run(app: typer.Typer, arguments: Sequence[str], session: Session) -> int:
+    """Run a command to its exit code; nothing escapes. `--json` and `--dir` may stand anywhere on the line."""
+    as_json = "--json" in arguments
+    words = [argument for argument in arguments if argument != "--json"]
     stopped = PublicError("cancelled", "stopped at the keyboard", advice="run the command again")
     try:
-        result = app(rest, standalone_mode=False, obj=session, prog_name="party-node")
+        result = app(_directory_first(words), standalone_mode=False, obj=session, prog_name=session.program)
     except (KeyboardInterrupt, typer.Abort):
         return _fail(stopped, JOB_FAILED, as_json)
     except UsageError as error:
-        what = str(getattr(error, "message", error)) or "a command is missing"
-        return _fail(PublicError("wrong-input", what, session.party, "party-node --help"), WRONG_INPUT, as_json)
+        what = getattr(error, "format_message", str)() or "a command is missing"
+        return _fail(PublicError("wrong-input", what, session.party, f"{session.program} --help"), WRONG_INPUT, as_json)
     except sqlite3.OperationalError:
-        locked = LocalError("state.db cannot be used", "check the disk and the permissions of the party directory")
+        locked = LocalError("state.db cannot be used", "check the disk and the permissions of the directory")
         return _fail(to_public(locked, session.party), WRONG_INPUT, as_json)
     except OSError as error:
         what = f"{error.filename or 'a file'}: {error.strerror or type(error).__name__}"
@@ -76,6 +78,19 @@ def run(app: typer.Typer, arguments: Sequence[str]) -> int:
     if as_json and isinstance(result, dict):
         _envelope({"ok": True, "code": OK, "data": result})
     return result if isinstance(result, int) else OK
+
+
+def _directory_first(words: Sequence[str]) -> list[str]:
+    """`--dir X` belongs to the program, whichever side of the command's name it stands on."""
+    front: list[str] = []
+    rest: list[str] = []
+    left = iter(words)
+    for word in left:
+        if word == "--dir":
+            front += [word, *(value for value in [next(left, None)] if value is not None)]
+        else:
+            (front if word.startswith("--dir=") else rest).append(word)
+    return front + rest
 
 
 def _fail(error: PublicError, code: int, as_json: bool) -> int:
@@ -95,15 +110,15 @@ def _fail(error: PublicError, code: int, as_json: bool) -> int:
 def _bug(session: Session, error: Exception) -> PublicError:
     """Write the traceback to the local log, and name it by a reference."""
     reference = secrets.token_hex(4)
-    log = session.directory.log_file
+    log = session.log_file
     try:
         handle = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         with os.fdopen(handle, "a", encoding="utf-8") as file:
             file.write(f"bug {reference}\n{''.join(traceback.format_exception(error))}\n")
         where = f"send the lines after `bug {reference}` in {log}"
     except OSError:
-        where = "the log could not be written; run `party-node doctor`"
-    return PublicError("bug", f"a bug in party-node ({reference})", session.party, where)
+        where = f"{log} could not be written: check its directory"
+    return PublicError("bug", f"a bug in {session.program} ({reference})", session.party, where)
 
 
 def _envelope(value: dict[str, Any]) -> None:
