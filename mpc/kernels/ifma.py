@@ -14,19 +14,8 @@ import numpy as np
 
 from mpc.errors import LocalError
 from mpc.kernels import Exponents, Modulus, Residues
-from mpc.kernels.ifma_ir import (
-    BLOCK,
-    HEADER,
-    K0,
-    LANES,
-    LIMB_BITS,
-    LIMB_MASK,
-    LIMBS,
-    MAX_LIMBS,
-    PARTS,
-    SIZE,
-    SLACK_BITS,
-)
+from mpc.kernels.ifma_emitter import LANES, LIMB_BITS, LIMB_MASK
+from mpc.kernels.ifma_ir import BLOCK, HEADER, K0, LIMBS, MAX_LIMBS, PARTS, SIZE, SLACK_BITS
 from mpc.kernels.ifma_jit import Library, processor_has_ifma
 from mpc.kernels.ifma_memory import Bytes, IfmaResidues, Words, aligned, batches, own
 from mpc.kernels.ifma_multiexp import IfmaFixedBase, columns_product, rows_product

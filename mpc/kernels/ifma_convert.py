@@ -6,26 +6,8 @@ from collections.abc import Callable
 
 from llvmlite import ir
 
-from mpc.kernels.ifma_ir import (
-    BLOCK,
-    HEADER,
-    I8,
-    I64,
-    LANES,
-    LIMB_BITS,
-    LIMB_MASK,
-    LIMBS,
-    MAX_LIMBS,
-    PARTS,
-    PTR,
-    ZERO,
-    Emitter,
-    Value,
-    const,
-    exported,
-    resolve_carries,
-    splat_const,
-)
+from mpc.kernels.ifma_emitter import I8, I64, LANES, LIMB_BITS, LIMB_MASK, PTR, ZERO, Emitter, Value, const, splat_const
+from mpc.kernels.ifma_ir import BLOCK, HEADER, LIMBS, MAX_LIMBS, PARTS, exported, resolve_carries
 
 WORD_BYTES = 8
 PAIR_BYTES = 2 * LIMB_BITS // 8     # two limbs fill thirteen bytes

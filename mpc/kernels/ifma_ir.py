@@ -4,17 +4,17 @@ Representation. R = 2^(52 h). A *batch* is `size` vectors of eight 64-bit words;
 residue l. There are two kinds of modulus N:
 
 - plain: a residue is one component x < 5 N, h limbs; the product is x y / R mod N, one row-wise almost-Montgomery
-  multiplication [Gueron, Krasnov, "Software implementation of modular exponentiation using AVX512-IFMA", 2012;
-  Montgomery 1985].
+  multiplication [Gueron, "Efficient software implementations of modular exponentiation", J. Cryptogr. Eng. 2012;
+  Gueron, Krasnov, "Accelerating big integer arithmetic using Intel IFMA extensions", ARITH 2016].
 - pair, where N = n^2 (all that Paillier needs): a residue is x0 + x1 n with components below 5 n, and
       x0 y0 = t R - m n                          (Montgomery: m = -x0 y0 / n mod R, t = (x0 y0 + m n) / R)
       (x0 + x1 n)(y0 + y1 n) / R = t + n (x0 y1 + x1 y0 - m) / R   mod n^2
   The second bracket counts mod n only, so it is a second Montgomery reduction of half the length: 10 h^2 multiply-adds
-  instead of 16 h^2, 8 h^2 for a square.
+  instead of 16 h^2, and 7 h^2 for a square.
 
 Bounds. All limbs that enter a multiplication are below 2^52 (vpmadd52 reads 52 bits). R >= 2^10 n, operands < 5 n:
-    t < (25 n^2 + R n) / R < 2 n
-    u < (50 n^2 + R + n + R n) / R < n + 2      with K = n ceil(R/n) added so that K - m stays positive
+    t < (25 n^2 + R n) / R < 1.1 n
+    u < (50 n^2 + R + n + R n) / R < 1.1 n + 2      with K = n ceil(R/n) added so that K - m stays positive
 so results are < 5 n again and no comparison is ever needed between products. A column gathers at most 6 h terms
 below 2^52 and one below 2^53, so 64 bits suffice for h <= MAX_LIMBS.
 Nothing here branches on a residue.
@@ -22,158 +22,19 @@ Nothing here branches on a residue.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from llvmlite import ir
 
-Value = Any  # llvmlite ships no type stubs
-LANES = 8
-LIMB_BITS = 52
+from mpc.kernels.ifma_emitter import I64, PTR, ZERO, Emitter, Value, const, splat_const
+
 BLOCK = 2          # rows of limbs that are reduced together; h is even
 MAX_LIMBS = 256
 SLACK_BITS = 10    # R >= 2^10 n
 
 # The words of a modulus: -1/N mod 2^52, h, components, words per residue; then the limbs of n, of K and of N.
 K0, LIMBS, PARTS, SIZE, HEADER = 0, 1, 2, 3, 8
-
-I8, I32, I64, PTR = ir.IntType(8), ir.IntType(32), ir.IntType(64), ir.PointerType()
-VECTOR = ir.VectorType(I64, LANES)
-LIMB_MASK = (1 << LIMB_BITS) - 1
-
-
-def const(value: int) -> Value:
-    """A 64-bit constant."""
-    return ir.Constant(I64, value)
-
-
-def splat_const(value: int) -> Value:
-    """The constant in all lanes."""
-    return ir.Constant(VECTOR, [value] * LANES)
-
-
-ZERO = splat_const(0)
-
-
-class Emitter:
-    """One function under construction: loads, stores, loops and multiply-adds with little ceremony."""
-
-    def __init__(self, module: ir.Module, name: str, arguments: Sequence[Value], exported: bool = True) -> None:
-        self.function = ir.Function(module, ir.FunctionType(ir.VoidType(), arguments), name)
-        self.function.attributes.add("noinline")
-        self.function.attributes.add("nounwind")
-        if not exported:
-            self.function.linkage = "internal"
-        self.module = module
-        self.b = ir.IRBuilder(self.function.append_basic_block("entry"))
-        self.args: Sequence[Value] = self.function.args
-
-    def at(self, base: Value, index: Value, kind: Value = VECTOR) -> Value:
-        """The address of element `index` of an array of `kind`."""
-        return self.b.gep(base, [const(index) if isinstance(index, int) else index], source_etype=kind)
-
-    def vector(self, base: Value, index: Value) -> Value:
-        """Load one word of all lanes."""
-        return self.b.load(self.at(base, index), align=64, typ=VECTOR)
-
-    def put(self, value: Value, base: Value, index: Value) -> None:
-        """Store one word of all lanes."""
-        self.b.store(value, self.at(base, index), align=64)
-
-    def word(self, base: Value, index: Value) -> Value:
-        """Load one 64-bit word."""
-        return self.b.load(self.at(base, index, I64), align=8, typ=I64)
-
-    def unaligned_word(self, address: Value) -> Value:
-        """Load 64 bits from any byte."""
-        return self.b.load(address, align=1, typ=I64)
-
-    def splat(self, scalar: Value) -> Value:
-        """The scalar in all lanes."""
-        first = self.b.insert_element(ir.Constant(VECTOR, ir.Undefined), scalar, ir.Constant(I32, 0))
-        lanes = ir.Constant(ir.VectorType(I32, LANES), [0] * LANES)
-        return self.b.shuffle_vector(first, first, lanes)
-
-    def broadcast(self, base: Value, index: Value) -> Value:
-        """Load one 64-bit word into all lanes."""
-        return self.splat(self.word(base, index))
-
-    def scratch(self, words: int) -> Value:
-        """Vectors on the stack."""
-        area = self.b.alloca(VECTOR, words)
-        area.align = 64
-        area.type = PTR            # opaque, as LLVM has it; llvmlite would call it a pointer to vectors
-        return area
-
-    def add(self, x: Value, y: Value) -> Value:
-        """x + y, for indices a constant may be a Python integer."""
-        return self.b.add(x, const(y) if isinstance(y, int) else y)
-
-    def low(self, acc: Value, x: Value, y: Value) -> Value:
-        """acc + low 52 bits of x y."""
-        return self._multiply_add("l", acc, x, y)
-
-    def high(self, acc: Value, x: Value, y: Value) -> Value:
-        """acc + high 52 bits of x y."""
-        return self._multiply_add("h", acc, x, y)
-
-    def _multiply_add(self, half: str, acc: Value, x: Value, y: Value) -> Value:
-        name = f"llvm.x86.avx512.vpmadd52{half}.uq.512"
-        intrinsic = self.module.globals.get(name)
-        if intrinsic is None:
-            intrinsic = ir.Function(self.module, ir.FunctionType(VECTOR, [VECTOR] * 3), name)
-        return self.b.call(intrinsic, [acc, x, y])
-
-    def carry(self, x: Value) -> Value:
-        """What lies above the limb."""
-        return self.b.lshr(x, splat_const(LIMB_BITS))
-
-    def limb(self, x: Value) -> Value:
-        """What lies inside the limb."""
-        return self.b.and_(x, splat_const(LIMB_MASK))
-
-    def loop(
-        self,
-        start: Value,
-        stop: Value,
-        step: int,
-        carried: Sequence[Value],
-        body: Callable[[Value, list[Value]], list[Value]],
-    ) -> list[Value]:
-        """for index in range(start, stop, step), at least once; `body` maps the carried values to the next ones."""
-        before = self.b.block
-        inside, after = self.function.append_basic_block(), self.function.append_basic_block()
-        self.b.branch(inside)
-        self.b.position_at_end(inside)
-        index = self.b.phi(I64)
-        phis = [self.b.phi(value.type) for value in carried]
-        results = body(index, phis)
-        following, latch = self.add(index, step), self.b.block
-        index.add_incoming(const(start) if isinstance(start, int) else start, before)
-        index.add_incoming(following, latch)
-        for phi, first, result in zip(phis, carried, results, strict=True):
-            phi.add_incoming(first, before)
-            phi.add_incoming(result, latch)
-        self.b.cbranch(self.b.icmp_unsigned("<", following, stop), inside, after)
-        self.b.position_at_end(after)
-        return results
-
-    def each(self, start: Value, stop: Value, body: Callable[[Value], object], step: int = 1) -> None:
-        """for index in range(start, stop, step), possibly never."""
-        start = const(start) if isinstance(start, int) else start
-        stop = const(stop) if isinstance(stop, int) else stop
-
-        def one(index: Value, _: list[Value]) -> list[Value]:
-            body(index)
-            return []
-
-        with self.b.if_then(self.b.icmp_unsigned("<", start, stop)):
-            self.loop(start, stop, step, [], one)
-
-    def done(self) -> ir.Function:
-        """Close the function."""
-        self.b.ret_void()
-        return self.function
 
 
 class RunningSum:
@@ -238,9 +99,80 @@ class RunningSum:
         e.put(window[0], self.columns, e.add(column, -BLOCK))
         return window[1:]
 
+    def close_block(self, row: Value, limbs: Value, window: Sequence[Value]) -> None:
+        """The top columns of the block at `row` go back to memory."""
+        for r in range(BLOCK):
+            self.e.put(window[r], self.columns, self.e.add(limbs, r - BLOCK))
+
     def normalise(self, limbs: Value, target: Value) -> None:
         """Carries resolved, into `target`."""
         resolve_carries(self.e, self.columns, target, limbs)
+
+
+class SquareSum(RunningSum):
+    """x^2, reduced like any other sum once its columns are there: products of two different limbs are made once."""
+
+    def __init__(self, emitter: Emitter, x: Value) -> None:
+        super().__init__(emitter, [])
+        self.x, self.whole = x, emitter.scratch(2 * MAX_LIMBS)
+
+    def clear(self, limbs: Value) -> None:
+        """The lower columns of x^2 to where the reduction works; the upper ones wait in `whole`."""
+        e, whole = self.e, self.whole
+        top = e.b.shl(limbs, const(1))
+        e.each(0, top, lambda i: e.put(ZERO, whole, i))
+        e.each(0, limbs, lambda row: self._off_diagonal(row, limbs), step=BLOCK)
+
+        half = e.b.lshr(limbs, const(1))
+        e.each(0, half, lambda i: self._diagonal(i, self.columns))
+        e.each(half, limbs, lambda i: self._diagonal(i, whole))
+        for r in range(BLOCK):
+            e.put(ZERO, self.columns, e.add(limbs, r))
+
+    def _diagonal(self, i: Value, target: Value) -> None:
+        """Columns 2 i and 2 i + 1, finished."""
+        e, limb, low = self.e, self.e.vector(self.x, i), self.e.b.shl(i, const(1))
+        high = e.add(low, 1)
+        e.put(e.low(_doubled(e, e.vector(self.whole, low)), limb, limb), target, low)
+        e.put(e.high(_doubled(e, e.vector(self.whole, high)), limb, limb), target, high)
+
+    def _off_diagonal(self, row: Value, limbs: Value) -> None:
+        """Limbs row..row+BLOCK-1 times one another and times all limbs above them."""
+        e, first = self.e, self.e.at(self.whole, self.e.b.shl(row, const(1)))
+        rows = [e.vector(self.x, e.add(row, r)) for r in range(BLOCK)]
+        window = [e.vector(first, c) for c in range(2 * BLOCK)]
+        for r in range(BLOCK):
+            for s in range(r + 1, BLOCK):
+                window[r + s] = e.low(window[r + s], rows[r], rows[s])
+                window[r + s + 1] = e.high(window[r + s + 1], rows[r], rows[s])
+        for c in range(2 * BLOCK):
+            e.put(window[c], first, c)
+        target = e.at(self.whole, row)
+
+        def scan(column: Value, held: list[Value]) -> list[Value]:
+            held, limb = [*held, e.vector(target, e.add(column, BLOCK))], e.vector(self.x, column)
+            for r in range(BLOCK):
+                held[r] = e.low(held[r], limb, rows[r])
+            for r in range(BLOCK):
+                held[r + 1] = e.high(held[r + 1], limb, rows[r])
+            e.put(held[0], target, column)
+            return held[1:]
+
+        above = e.add(row, BLOCK)
+        with e.b.if_then(e.b.icmp_unsigned("<", above, limbs)):
+            held = e.loop(above, limbs, 1, window[BLOCK:], scan)
+            for r in range(BLOCK):
+                e.put(held[r], target, e.add(limbs, r))
+
+    def close_block(self, row: Value, limbs: Value, window: Sequence[Value]) -> None:
+        """The next upper columns join."""
+        e = self.e
+        waiting = [e.vector(self.whole, e.add(e.add(row, limbs), r)) for r in range(BLOCK)]
+        super().close_block(row, limbs, [e.add(w, x) for w, x in zip(window, waiting, strict=True)])
+
+
+def _doubled(e: Emitter, x: Value) -> Value:
+    return e.b.shl(x, splat_const(1))
 
 
 def resolve_carries(e: Emitter, source: Value, target: Value, limbs: Value) -> None:
@@ -289,19 +221,18 @@ def _emit_blocks(e: Emitter, sums: Sequence[RunningSum], modulus: Value, limbs: 
         start = [value for one in sums for value in one.window[BLOCK:]]
         windows = e.loop(BLOCK, limbs, BLOCK, start, lambda column, held: _scan_columns(e, sums, column, held, n))
         for i, one in enumerate(sums):
-            for r in range(BLOCK):
-                e.put(windows[i * BLOCK + r], one.columns, e.add(limbs, r - BLOCK))
+            one.close_block(row, limbs, windows[i * BLOCK : (i + 1) * BLOCK])
         return []
 
     e.loop(0, limbs, BLOCK, [], block)
 
 
-def _emit_plain(module: ir.Module) -> ir.Function:
-    """(r, a, b, modulus): one component."""
-    e = Emitter(module, "multiply_plain", [PTR] * 4, exported=False)
-    target, a, b, modulus = e.args
+def _emit_plain(module: ir.Module, square: bool) -> ir.Function:
+    """(r, a, b, modulus) or, for squares, (r, a, modulus): one component."""
+    e = Emitter(module, "square_plain" if square else "multiply_plain", [PTR] * (3 if square else 4), exported=False)
+    target, a, modulus = e.args[0], e.args[1], e.args[-1]
     limbs = e.word(modulus, LIMBS)
-    total = RunningSum(e, [(a, b)])
+    total = SquareSum(e, a) if square else RunningSum(e, [(a, e.args[2])])
     _emit_blocks(e, [total], modulus, limbs)
     total.normalise(limbs, target)
     return e.done()
@@ -315,9 +246,9 @@ def _emit_pair(module: ir.Module, square: bool) -> ir.Function:
     a1 = e.at(a, limbs)
     if square:                           # x0 x1 + x1 x0 = x0 (2 x1)
         twice, doubled = e.scratch(MAX_LIMBS), e.scratch(MAX_LIMBS)
-        e.each(0, limbs, lambda i: e.put(e.b.shl(e.vector(a1, i), splat_const(1)), twice, i))
+        e.each(0, limbs, lambda i: e.put(_doubled(e, e.vector(a1, i)), twice, i))
         resolve_carries(e, twice, doubled, limbs)
-        sums = [RunningSum(e, [(a, a)]), RunningSum(e, [(a, doubled)])]
+        sums = [SquareSum(e, a), RunningSum(e, [(a, doubled)])]
     else:
         b = e.args[2]
         sums = [RunningSum(e, [(a, b)]), RunningSum(e, [(a, e.at(b, limbs)), (a1, b)])]
@@ -335,16 +266,15 @@ def exported(module: ir.Module, name: str, arguments: Sequence[Value]) -> tuple[
 
 def emit_products(module: ir.Module) -> tuple[ir.Function, ir.Function]:
     """`multiply(r, a, b, modulus)` and `square(r, a, modulus)` on one batch; r may be a or b."""
-    plain, pair, pair_square = _emit_plain(module), _emit_pair(module, False), _emit_pair(module, True)
     functions = []
-    for name, count in (("multiply", 4), ("square", 3)):
-        e = Emitter(module, name, [PTR] * count, exported=False)
-        target, a, modulus = e.args[0], e.args[1], e.args[-1]
-        single = e.b.icmp_unsigned("==", e.word(modulus, PARTS), const(1))
+    for name, square in (("multiply", False), ("square", True)):
+        plain, pair = _emit_plain(module, square), _emit_pair(module, square)
+        e = Emitter(module, name, [PTR] * (3 if square else 4), exported=False)
+        single = e.b.icmp_unsigned("==", e.word(e.args[-1], PARTS), const(1))
         with e.b.if_else(single) as (then, otherwise):
             with then:
-                e.b.call(plain, [target, a, a if count == 3 else e.args[2], modulus])
+                e.b.call(plain, list(e.args))
             with otherwise:
-                e.b.call(pair_square if count == 3 else pair, list(e.args))
+                e.b.call(pair, list(e.args))
         functions.append(e.done())
     return functions[0], functions[1]

@@ -12,20 +12,8 @@ from collections.abc import Sequence
 from llvmlite import ir
 
 from mpc.kernels.ifma_convert import emit_enter, emit_leave
-from mpc.kernels.ifma_ir import (
-    I8,
-    I32,
-    I64,
-    LANES,
-    MAX_LIMBS,
-    PTR,
-    VECTOR,
-    Emitter,
-    Value,
-    const,
-    emit_products,
-    exported,
-)
+from mpc.kernels.ifma_emitter import I8, I32, I64, LANES, PTR, VECTOR, Emitter, Value, const
+from mpc.kernels.ifma_ir import MAX_LIMBS, emit_products, exported
 
 
 def _shuffle(e: Emitter, x: Value, y: Value, lanes: Sequence[int]) -> Value:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mpc.kernels import Residues
-from mpc.kernels.ifma_ir import LANES
+from mpc.kernels.ifma_emitter import LANES
 
 Words = NDArray[np.uint64]
 Bytes = NDArray[np.uint8]

@@ -13,7 +13,7 @@ import gmpy2
 import numpy as np
 
 from mpc.kernels import Exponents
-from mpc.kernels.ifma_ir import LANES
+from mpc.kernels.ifma_emitter import LANES
 from mpc.kernels.ifma_memory import Bytes, IfmaResidues, Words, aligned, batches
 from mpc.kernels.windows import table_window
 

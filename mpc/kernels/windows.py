@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Digits = NDArray[np.uint32]
-TABLE_BYTES = 96 << 20
+TABLE_BYTES = 144 << 20
 """No table of powers takes more than this."""
 
 

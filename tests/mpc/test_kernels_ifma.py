@@ -16,7 +16,7 @@ from mpc.errors import LocalError
 from mpc.kernels import engine_name, ifma, ifma_multiexp, modulus
 from mpc.kernels.gmp import GmpModulus
 from mpc.kernels.ifma import IfmaModulus
-from mpc.kernels.ifma_ir import LANES, LIMB_BITS
+from mpc.kernels.ifma_emitter import LANES, LIMB_BITS
 from mpc.kernels.ifma_jit import Library, source
 from mpc.kernels.ifma_memory import IfmaResidues
 
@@ -65,6 +65,7 @@ def test_every_pair_of_edge_values_multiplies_exactly(value: int) -> None:
     product = field.mul(field.load(left), field.load(right))
     assert field.store(product) == [a * b % value for a, b in zip(left, right, strict=True)]
     assert field.store(field.load(left)) == left
+    assert field.store(field.pow_same(field.load(each), 2)) == [a * a % value for a in each]
 
 
 def test_ten_thousand_random_products_equal_python_integers() -> None:
@@ -74,6 +75,8 @@ def test_ten_thousand_random_products_equal_python_integers() -> None:
         left, right = ([draw.randrange(value) for _ in range(count)] for _ in range(2))
         product = field.store(field.mul(field.load(left), field.load(right)))
         assert product == [a * b % value for a, b in zip(left, right, strict=True)]
+        squares = field.store(field.pow_same(field.load(left[:80]), 6))
+        assert squares == [pow(a, 6, value) for a in left[:80]]
         cases += count
     assert cases >= 10**4
 
