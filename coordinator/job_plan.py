@@ -182,7 +182,7 @@ def _check_ids(found: Mapping[str, DatasetDescription], holder: str) -> None:
         if dataset.id_profile != found[holder].id_profile:
             sentence = f"{holder} matches ids as {found[holder].id_profile}, {party} as {dataset.id_profile}"
         else:
-            sentence = id_mismatch(found[holder].id_shape, dataset.id_shape) or ""
+            sentence = id_mismatch(holder, found[holder].id_shape, party, dataset.id_shape) or ""
         if sentence:
             raise PlanError(
                 f"the ids of {holder} and {party} have different formats: {sentence}. Nothing was sent",

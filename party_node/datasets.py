@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from party_node.config import PartyConfig, load_toml
 from party_node.data.errors import DataError, column_missing
-from party_node.data.id_shape import LENGTH_ENDS, IdShape, id_shape
+from party_node.data.id_shape import id_shape
 from party_node.data.ids import DuplicatePolicy, IdProfile, collect_ids
 from party_node.data.source import file_digest
 from party_node.data.table import ColumnProfile, Kind, Table, TextColumn, read_table
@@ -173,7 +173,7 @@ def examine(parsed: DatasetFile, path: Path, approval: Literal["ask", "auto"]) -
     dataset = RegisteredDataset(
         file=parsed, path=str(path), digest=digest, rows=table.rows, usable_ids=len(ids),
         kinds={name: table.kinds[name].value for name in parsed.offered},
-        id_shape=_flat(id_shape(table.ids, IdProfile(parsed.id_profile))),
+        id_shape=id_shape(table.ids, IdProfile(parsed.id_profile)),
         approval=parsed.policy.approval or approval,
     )
     seen = (*parsed.offered, *([parsed.label] if parsed.label else []))
@@ -220,14 +220,6 @@ def describe(datasets: Sequence[RegisteredDataset], coordinator: str) -> list[Da
         for dataset in datasets
         if coordinator in dataset.policy.coordinators
     ]
-
-
-def _flat(shape: IdShape) -> dict[str, float]:
-    """Shares by name: kinds of characters, then `length_LOW_HIGH` (HIGH 0: no end)."""
-    lows = (1, *(end + 1 for end in LENGTH_ENDS))
-    lengths = {f"length_{low}_{high}": share
-               for low, high, share in zip(lows, (*LENGTH_ENDS, 0), shape.lengths, strict=True)}
-    return {"digits_only": shape.digits_only, "with_at": shape.with_at, "hexadecimal": shape.hexadecimal, **lengths}
 
 
 def _two_digits(rows: int) -> int:
