@@ -91,11 +91,12 @@ class Loops:
         fetch = e.module.globals.get(name) or ir.Function(
             e.module, ir.FunctionType(ir.VoidType(), [PTR, I32, I32, I32]), name
         )
-        read, keep, data = ir.Constant(I32, 0), ir.Constant(I32, 3), ir.Constant(I32, 1)
+        # to the second level: the first one holds the operands of the product that runs meanwhile
+        read, second_level, data = ir.Constant(I32, 0), ir.Constant(I32, 2), ir.Constant(I32, 1)
 
         def line(word: Value) -> None:
             for row in rows:
-                e.b.call(fetch, [e.at(row, word, I64), read, keep, data])
+                e.b.call(fetch, [e.at(row, word, I64), read, second_level, data])
 
         e.each(0, size, line, step=LANES)
 
