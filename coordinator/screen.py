@@ -51,6 +51,9 @@ class ProgressScreen:
                 running = event.state == "running"
                 self.say(f"{event.party:>14}  {event.stage:<9} {event.what + steps if running else event.state}")
             return
+        if event.what.startswith("warning: "):  # stays above the bars
+            self.say(f"{event.party:>14}  {event.what}")
+            return
         task = self._tasks[event.party]
         if changed:
             self._progress.reset(task)

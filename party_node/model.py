@@ -122,7 +122,7 @@ def report_of(context: JobContext, part: PartyPart) -> dict[str, Any]:
         "common": part.common,
         "train_rows": part.train_rows,
         "test_rows": part.test_rows,
-        "preparation": context.preparation.report.to_json(),
+        "preparation": context.preparation.report.to_json() | {"warning": context.preparation.report.warning},
         "coefficients": [
             {"column": name, "weight": float(weight), "per_unit": float(per_unit)}
             for name, weight, per_unit in zip(context.preparation.names, context.weights[first:], original, strict=True)

@@ -47,6 +47,7 @@ def render_fragment(part: Mapping[str, Any]) -> str:  # plain dicts of the party
         dropped=[(name, reason) for name, reason in preparation.get("dropped", ())],
         merged=sorted((preparation.get("merged") or {}).items()),
         clipped=preparation.get("clipped_cells"),
+        warning=preparation.get("warning"),
         shrunk=(preparation.get("leverage") or {}).get("shrunk_rows"),
         coefficients=sorted(
             (line | {"width": 50 * abs(line["weight"]) / largest} for line in weights),

@@ -128,6 +128,8 @@ class JobSpec(_Part):
             raise ValueError("valid_until must come after valid_from")
         if self.reveal != sorted(set(self.reveal)):
             raise ValueError("reveal must be sorted and without repeats")
+        if "curves" in self.release and "metrics" not in self.release:
+            raise ValueError("curves are released together with metrics")
         return self
 
     @property

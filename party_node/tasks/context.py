@@ -44,7 +44,7 @@ class JobContext:
     weights: NDArray[np.float64] | None = None
     solo_weights: NDArray[np.float64] | None = None  # label holder only
     # evaluate, label holder only
-    evaluation: dict[str, Any] | None = None
+    evaluation: dict[str, Any] | None = None         # what `release` allows, None where that is nothing
     scores: dict[str, NDArray[Any]] = field(default_factory=dict)
 
     @property

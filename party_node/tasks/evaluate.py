@@ -38,5 +38,8 @@ async def run(context: JobContext) -> None:
             outcome = context.outcome[context.rows][judged]
             solo = context.features[judged] @ context.solo_weights
             context.scores = {"outcome": outcome, "joint": joint, "solo": solo}
-            context.evaluation = dict(await context.me.compute(partial(evaluate, outcome, joint, solo)))
+            release = context.spec.release
+            if "metrics" in release:  # what may not be released is not computed
+                measure = partial(evaluate, outcome, joint, solo, with_curves="curves" in release)
+                context.evaluation = dict(await context.me.compute(measure))
     await finish.verdict(context.me, peers, context.label_holder, accepted)

@@ -28,7 +28,10 @@ async def run(context: JobContext) -> None:
         labels = context.outcome[context.rows]
         require_both(labels[~context.test], "the training rows")
         require_both(labels[context.judged], "the hold-out rows")
-    context.preparation, context.features = await context.me.compute(_prepared, context)
+    fitted, context.features = await context.me.compute(_prepared, context)
+    context.preparation = fitted
+    if fitted.report.warning:  # the counts stay in our own report
+        context.me.progress("warning: too few rows for so many columns, see this party's own report", 1, 1)
 
 
 def _prepared(context: JobContext) -> tuple[Preparation, NDArray[np.float64]]:

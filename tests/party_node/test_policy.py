@@ -54,7 +54,7 @@ SPECS = {  # what the job asks for -> (change to the spec, line of the policy)
     "a reveal beyond the policy":
         (put("reveal", value=["score.sum", "train.delta", "train.step", "train.weights"]), "policy.reveal"),
     "a reveal that nobody knows": (put("reveal", value=["train.everything"]), "policy.reveal"),
-    "the release of curves": (put("release", value=["curves"]), "policy.release"),
+    "the release of curves": (put("release", value=["metrics", "curves"]), "policy.release"),
     "another version of a protocol":
         (put("protocols", value={"align": 1, "score": 1, "train": 2}), "spec.protocols"),
     "a protocol that we do not speak":

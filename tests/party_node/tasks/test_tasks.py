@@ -1,0 +1,114 @@
+"""Stages on a context of their own: what may not be released is not computed, a warning is told without figures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from mpc.errors import Refused
+from mpc.link import PartyId
+from mpc.testing.memory_link import Network, TestParty, party, run_roles
+from party_node.data.table import read_table
+from party_node.model import report_of
+from party_node.report import render_fragment
+from party_node.tasks import evaluate, prepare
+from party_node.tasks.context import JobContext
+from wire.record import PartyPart
+from wire.spec import JobSpec
+
+NAMES = (PartyId("bank"), PartyId("shop"))
+ROWS = 400
+
+
+def spec(**changes: Any) -> JobSpec:
+    def one(name: str, role: str, digit: str) -> dict[str, Any]:
+        return {"id": name, "role": role, "identity": digit * 64, "dataset": "table", "dataset_digest": "0" * 64,
+                "columns": [f"x{n}" for n in range(8)], "id_column": "id"}
+
+    return JobSpec.model_validate({
+        "purpose": "test", "nonce": "0" * 64, "valid_from": 0, "valid_until": 1, "protocols": {"score": 1},
+        "parties": [one("bank", "label_holder", "1"), one("shop", "feature_holder", "2")],
+        "label": {"column": "bad"}, "reveal": [], "hold_out": {"fraction": 0.3, "seed": "7"}, **changes,
+    })
+
+
+def context(me: TestParty, network: Network, agreed: JobSpec) -> JobContext:
+    """After training: everybody's part of the score is known, at the label holder the outcome too."""
+    other = next(name for name in NAMES if name != me.id)
+    made = JobContext("ab" * 32, agreed, me, {other: network.link(me.id, other)}, Path("unused"), {},
+                      SimpleNamespace(), lambda count: None)  # type: ignore[arg-type]
+    rng = np.random.default_rng(3 if me.id == "bank" else 4)
+    made.rows, made.test = np.arange(ROWS), np.arange(ROWS) % 2 == 0
+    made.features, made.weights = rng.normal(size=(ROWS, 2)), np.array([0.5, -0.25])
+    if me.id == "bank":
+        made.outcome, made.solo_weights = rng.random(ROWS) < 0.4, np.array([0.5, 0.0])
+    return made
+
+
+async def evaluated(**changes: Any) -> JobContext:
+    network, agreed = Network(), spec(**changes)
+    contexts = {name: context(party(name), network, agreed) for name in NAMES}
+    await run_roles({name: evaluate.run(contexts[name]) for name in NAMES})
+    assert contexts[NAMES[1]].evaluation is None
+    return contexts[NAMES[0]]
+
+
+RELEASES: dict[str, tuple[list[str], bool, bool]] = {
+    "metrics and curves": (["metrics", "curves"], True, True),
+    "metrics alone": (["metrics", "row_counts"], True, False),
+    "neither": (["row_counts", "timings"], False, False),
+}
+
+
+@pytest.mark.parametrize("case", RELEASES)
+async def test_only_what_the_spec_releases_is_computed(case: str) -> None:
+    release, metrics, curves = RELEASES[case]
+    made = await evaluated(release=release)
+    assert (made.evaluation is not None) == metrics
+    if made.evaluation is not None:
+        assert bool(made.evaluation["curves"]) == curves
+    assert set(made.scores) == {"outcome", "joint", "solo"}  # the label holder's own eyes are not in question
+
+
+async def test_scores_beyond_the_sigmoid_end_the_job_at_both_sides() -> None:
+    network, agreed = Network(), spec()
+    contexts = {name: context(party(name), network, agreed) for name in NAMES}
+    contexts[NAMES[1]].weights = np.array([100.0, 0.0])
+    ends: dict[str, BaseException] = {}
+
+    async def guarded(name: PartyId) -> None:
+        try:
+            await evaluate.run(contexts[name])
+        except Refused as error:
+            ends[name] = error
+
+    await run_roles({name: guarded(name) for name in NAMES})
+    assert {name: error.code for name, error in ends.items() if isinstance(error, Refused)} == \
+        dict.fromkeys(NAMES, "OUT_OF_RANGE")
+    assert contexts[NAMES[0]].evaluation is None
+
+
+@pytest.mark.parametrize(("rows", "warned"), [(80, True), (4000, False)])
+async def test_too_few_rows_for_the_columns_are_told_without_figures(
+    rows: int, warned: bool, tmp_path: Path
+) -> None:
+    cells = np.random.default_rng(5).normal(size=(rows, 8))
+    lines = [",".join([str(n), *(f"{cell:.6f}" for cell in row)]) for n, row in enumerate(cells)]
+    (tmp_path / "t.csv").write_text("\n".join(["id," + ",".join(f"x{n}" for n in range(8)), *lines]) + "\n")
+    told: list[str] = []
+    me = party(NAMES[1])
+    me.progress = lambda what, done, total: told.append(what)  # type: ignore[method-assign]
+    made = context(me, Network(), spec())
+    made.table, made.rows = read_table(tmp_path / "t.csv", id_column="id"), np.arange(rows)
+    await prepare.run(made)
+    made.weights = np.zeros(8)
+    assert made.preparation is not None
+    assert bool(made.preparation.report.warning) == warned
+    assert any(what.startswith("warning: ") for what in told) == warned
+    part = PartyPart(party=me.id, common=rows, train_rows=rows, test_rows=0)
+    assert ("Warning" in render_fragment(report_of(made, part))) == warned
+    assert not any(digit in "".join(told) for digit in "0123456789")
