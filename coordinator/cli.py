@@ -26,7 +26,7 @@ from mpc.protocols import PROTOCOLS
 from wire import command
 from wire.command import console
 from wire.comparison_table import print_comparison
-from wire.pki import write_private
+from wire.pki import check, write_private
 from wire.spec import JobSpec, encode_spec, job_id
 
 Data = dict[str, Any]
@@ -36,6 +36,10 @@ JobFile = Annotated[Path, typer.Argument(help="job.toml")]
 JobId = Annotated[str, typer.Argument(help="Job id, or how it begins.")]
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
                   help="Launches and watches jobs between party nodes. Never holds a row, a key or a share.")
+
+
+cert_app = typer.Typer(no_args_is_help=True, help="The coordinator's certificate.")
+app.add_typer(cert_app, name="cert")
 
 
 @dataclass
@@ -225,3 +229,13 @@ def jobs(ctx: typer.Context) -> Data:
         table.add_row(row.id[:12], row.created, row.state, row.purpose)
     console().print(table if rows else "no jobs yet")
     return {"jobs": [{"id": r.id, "created": r.created, "state": r.state, "purpose": r.purpose} for r in rows]}
+
+
+@cert_app.command("renew")
+def cert_renew(ctx: typer.Context) -> Data:
+    """Issue a fresh certificate from our own CA; the nodes need do nothing."""
+    identity = _directory(ctx).renew()
+    found = check(identity.certificate_pem, identity.party, identity.ca_pem)
+    until = f"{found.not_valid_after_utc:%Y-%m-%d}"
+    console().print(f"in force until {until}; the nodes need do nothing")
+    return {"name": identity.party, "serial": f"{found.serial_number:x}", "until": until}

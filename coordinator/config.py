@@ -8,8 +8,10 @@ from pathlib import Path
 
 from mpc.errors import LocalError
 from wire.consortium import Consortium, load_consortium
-from wire.pki import TlsIdentity, create_directory, fingerprint, load, write_private
+from wire.errors import Unauthenticated
+from wire.pki import TlsIdentity, create_directory, fingerprint, load, renew, write_private
 from wire.signing import Identity
+from wire.tls import check_own
 
 
 @dataclass(frozen=True)
@@ -21,6 +23,11 @@ class CoordinatorDirectory:
     @property
     def identity_key(self) -> Path:
         return self.root / "keys" / "identity.pem"
+
+    @property
+    def tls(self) -> Path:
+        """CA and certificate, in the form of `wire.pki`."""
+        return self.root / "tls"
 
     @property
     def name_file(self) -> Path:
@@ -62,7 +69,7 @@ class CoordinatorDirectory:
         for path in (self.root, self.root / "keys", self.root / "jobs"):
             path.mkdir(parents=True, exist_ok=True, mode=0o700)
             path.chmod(0o700)
-        tls = create_directory(self.root / "tls", name)
+        tls = create_directory(self.tls, name)
         identity = Identity.generate()
         write_private(self.identity_key, identity.to_pem())
         write_private(self.name_file, name.encode() + b"\n")
@@ -83,4 +90,14 @@ class CoordinatorDirectory:
         if consortium.coordinator.id != name:
             raise LocalError(f"the consortium file names {consortium.coordinator.id} as coordinator, not {name}",
                              "ask for the file that names you")
-        return name, consortium, load(self.root / "tls", name)
+        identity = load(self.tls, name)
+        try:
+            check_own(identity)
+        except Unauthenticated as error:
+            raise Unauthenticated(error.what, whose=name, advice="run: coordinator cert renew",
+                                  reason=error.reason) from None
+        return name, consortium, identity
+
+    def renew(self) -> TlsIdentity:
+        """A fresh certificate from our own CA; the nodes need do nothing."""
+        return renew(self.tls, self.name())

@@ -127,12 +127,13 @@ async def launch(
         check_approvals(spec, data, approvals)
         store.move(job, "running", approvals={p: s.hex() for p, s in approvals.items()})
         say("all parties signed; starting")
-        await asyncio.gather(*(node.start(data, approvals) for node in members.values()))
+        await _all(*(node.start(data, approvals) for node in members.values()))
         parts = await _watch_all(members, job, on_event)
     except BaseException as error:
+        public = to_public(error, "coordinator")
         stopped = isinstance(error, asyncio.CancelledError)
-        await _cancel_all(members, job, "the operator stopped it" if stopped else "the job failed elsewhere")
-        store.move(job, "cancelled" if stopped else state, error=vars(to_public(error, "coordinator")))
+        await _cancel_all(members, job, "the operator stopped it" if stopped else f"{public.whose}: {public.what}")
+        store.move(job, "cancelled" if public.code == "cancelled" else state, error=vars(public))
         raise
     record = merge(spec, job, created, approvals, parts)
     store.move(job, "finished", record=record)
@@ -199,8 +200,8 @@ async def _all(*work: Awaitable[Any]) -> list[Any]:
 def _distance(error: BaseException) -> int:
     """How far from the root cause an error is likely to be."""
     if isinstance(error, JobFailed):
-        return {"cancelled": 3, "peer-stopped": 3, "unreachable": 2, "peer-gone": 2}.get(error.public.code, 0)
-    return 1 if isinstance(error, RemoteFailure) else 0
+        return {"cancelled": 3, "peer-stopped": 3, "unreachable": 1, "peer-gone": 1}.get(error.public.code, 0)
+    return 2 if isinstance(error, RemoteFailure) else 0
 
 
 async def _cancel_all(nodes: Mapping[str, Node], job: str, reason: str) -> None:

@@ -14,15 +14,15 @@ from pydantic import ValidationError
 from coordinator.driver import Answer, JobEvent, NodeView
 from wire.consortium import Consortium, Member
 from wire.description import decode_datasets
-from wire.errors import PublicError, RemoteFailure, from_rpc, from_wire
+from wire.diagnosis import why_unreachable
+from wire.errors import PublicError, RemoteFailure, from_rpc, from_wire, to_public
 from wire.pki import TlsIdentity
 from wire.record import PartyPart
 from wire.tls import dial
-from wire.v1 import control_pb2, control_pb2_grpc, doctor_pb2, doctor_pb2_grpc
+from wire.v1 import control_pb2, control_pb2_grpc
 
 T = TypeVar("T")
 CALL_S = 30.0
-DOCTOR_S = 5.0
 RETRIES = 3
 RETRY_S = 0.5
 _STATES = {
@@ -104,24 +104,10 @@ class NodeClient:
             raise await self._explained(error) from None
 
     async def _explained(self, error: grpc.aio.AioRpcError) -> RemoteFailure:
-        """A refused handshake and a dead process look alike to gRPC: the doctor listener tells them apart."""
+        """A refused handshake and a dead process look alike to gRPC: a closer look tells them apart."""
         if error.code() != grpc.StatusCode.UNAVAILABLE:
             return from_rpc(error, self.party)
-        channel = dial(self._member.doctor, self.party, self._member.ca_pem, None)
-        try:
-            question = doctor_pb2.Question(certificate_pem=self._identity.certificate_pem)
-            answer = await doctor_pb2_grpc.DoctorStub(channel).Ask(question, timeout=DOCTOR_S)
-        except grpc.aio.AioRpcError:
-            return RemoteFailure(PublicError(
-                "unreachable", f"{self.party}: connection refused, its process is down or cannot be reached",
-                self.party, f"on {self.party}: party-node doctor, then party-node run",
-            ))
-        finally:
-            await channel.close(None)
-        if answer.HasField("error"):
-            return RemoteFailure(from_wire(answer.error))
-        return RemoteFailure(PublicError("unreachable", f"{self.party}: the connection was lost", self.party,
-                                         f"on {self.party}: party-node doctor"))
+        return RemoteFailure(to_public(await why_unreachable(self._member, self._identity), self.party))
 
     def _event(self, event: control_pb2.Event) -> JobEvent:
         part = None

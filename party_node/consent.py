@@ -89,10 +89,10 @@ class Consent:
         decision = self._decide_new(spec, coordinator)
         self._log("proposal", job, decision, coordinator)
         if decision.verdict is Verdict.DENY:
-            return self._answer(job, decision)
+            return self._answer(job, decision, coordinator)
         if decision.verdict is Verdict.ASK:
             self._store.add_job(job, spec.nonce, spec_bytes, coordinator)
-            return self._answer(job, decision)
+            return self._answer(job, decision, coordinator)
         signature = approve(self._identity, self._party, spec_bytes)
         self._store.add_approved(job, spec.nonce, spec_bytes, coordinator, self._party, signature)
         return Answer(job, signature, False, None)
@@ -110,19 +110,21 @@ class Consent:
     def _again(self, known: JobRow, coordinator: str) -> Answer:
         """The same answer as before; a job that is over is not signed again."""
         if known.coordinator != coordinator:
-            return self._answer(known.id, self._denial("COORDINATOR", "the job was proposed by another coordinator"))
+            return self._answer(known.id, self._denial("COORDINATOR", "the job was proposed by another coordinator"),
+                                coordinator)
         if known.state is JobState.PENDING:
             decision = decide(self._question(decode_spec(known.spec), coordinator))
             if decision.verdict is Verdict.DENY:  # the policy changed while a person was thinking
                 self._log("proposal", known.id, decision, coordinator)
                 self._store.move(known.id, JobState.DENIED, code=decision.code, text=decision.what)
-                return self._answer(known.id, decision)
-            return self._answer(known.id, ask_person(self._party))
+                return self._answer(known.id, decision, coordinator)
+            return self._answer(known.id, ask_person(self._party), coordinator)
         if known.state in (JobState.APPROVED, JobState.RUNNING):
             return Answer(known.id, self._store.approvals(known.id)[self._party], False, None)
         if known.state is JobState.DENIED:
-            return self._answer(known.id, self._denial(known.error_code, known.error_text))
-        return self._answer(known.id, self._denial("REPLAY", f"the job is {known.state.value}; a job runs once"))
+            return self._answer(known.id, self._denial(known.error_code, known.error_text), coordinator)
+        return self._answer(known.id, self._denial("REPLAY", f"the job is {known.state.value}; a job runs once"),
+                            coordinator)
 
     def _question(self, spec: JobSpec, coordinator: str) -> Question:
         mine = next((party for party in spec.parties if party.id == self._party), None)
@@ -235,15 +237,16 @@ class Consent:
         self._audit.event("end", job, state=state.value, code=code, what=text[:MAX_FIELD])
         self._store.move(job, state, code=code, text=text)
 
-    def cancel(self, job: str, coordinator: str) -> bool:
+    def cancel(self, job: str, coordinator: str, reason: str) -> bool:
         """Cancel a job that has not started; False when it runs (the caller stops it) or is over."""
         row = self._store.job(job)
         if row is None or row.coordinator != coordinator:
             return False
         if row.state not in (JobState.PENDING, JobState.APPROVED):
             return False
-        self._audit.event("end", job, state=JobState.CANCELLED.value, coordinator=coordinator)
-        self._store.move(job, JobState.CANCELLED, code="CANCELLED", text=f"{coordinator} cancelled the job")
+        self._audit.event("end", job, state=JobState.CANCELLED.value, coordinator=coordinator, what=reason[:MAX_FIELD])
+        self._store.move(job, JobState.CANCELLED, code="CANCELLED",
+                         text=f"{coordinator} cancelled the job: {reason[:MAX_FIELD]}")
         return True
 
     # ------------------------------------------------------------------ words
@@ -270,7 +273,9 @@ class Consent:
         return self._refusal(kind, job, Decision(Verdict.DENY, "BUDGET", "policy.budgets", error.what, error.advice),
                              "")
 
-    def _answer(self, job: str, decision: Decision) -> Answer:
-        error = PublicError("denied", f"{decision.what} ({decision.line})", self._party, decision.advice,
-                            reason=decision.code)
+    def _answer(self, job: str, decision: Decision, coordinator: str) -> Answer:
+        what = f"{decision.what} ({decision.line})"
+        if decision.verdict is Verdict.DENY:
+            what += f"; {coordinator} asked, nothing ran"
+        error = PublicError("denied", what, self._party, decision.advice, reason=decision.code)
         return Answer(job, None, decision.verdict is Verdict.ASK, error)

@@ -22,7 +22,7 @@ from party_node.config import PartyConfig, PartyDirectory
 from party_node.store import Store
 from wire import pki
 from wire.consortium import Consortium, load_consortium
-from wire.diagnosis import ask_doctor, check_certificate, check_listening, split_address
+from wire.diagnosis import ask_doctor, check_certificate, check_listening, refused, split_address
 from wire.errors import Unauthenticated, to_public
 from wire.tls import check_own
 
@@ -188,9 +188,9 @@ async def examine_peer(directory: PartyDirectory, peer: str) -> list[Check]:
     await check_certificate(member)
     opinion = await ask_doctor(member, identity)
     if opinion.refusal is not None:
-        said = opinion.refusal
-        raise Unauthenticated(f"{peer} would refuse us: {said.what}", whose=said.whose or peer, advice=said.advice,
-                              reason=said.reason)
+        why = refused(member, identity, opinion.refusal)
+        raise Unauthenticated(f"{peer} would refuse us: {why.what}", whose=why.whose, advice=why.advice,
+                              reason=why.reason)
     skew = opinion.clock_ms / 1000 - time.time()
     clock = Check("clock", "ok", f"differs by {abs(skew):.1f} s")
     if abs(skew) > CLOCK_SKEW_S:

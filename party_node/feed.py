@@ -54,6 +54,14 @@ class Feed:
         return bool(self._events) and self._events[-1].state is not FeedState.RUNNING
 
     @property
+    def place(self) -> str:
+        """How far the job has come, in words."""
+        if not self._events:
+            return "its start"
+        last = self._events[-1]
+        return f"{last.stage}, {last.what} {last.done} of {last.total}" if last.total else last.stage
+
+    @property
     def watched(self) -> bool:
         return self._watchers > 0
 

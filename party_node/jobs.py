@@ -11,12 +11,12 @@ import shutil
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import structlog
 
-from mpc.errors import LocalError
+from mpc.errors import LocalError, PeerError, Reason
 from mpc.kernels import engine_name
 from mpc.link import Link, PartyId
 from mpc.protocol import Ledger, LedgerLine
@@ -35,7 +35,7 @@ from party_node.store import JobState, Store
 from party_node.tasks import STAGES
 from party_node.tasks.context import JobContext
 from wire.description import DatasetDescription
-from wire.errors import Cancelled, Unreachable, exit_code, to_public
+from wire.errors import Cancelled, PeerStopped, PublicError, Unreachable, exit_code, printable, to_public
 from wire.peer_hub import PeerHub
 from wire.pki import write_private
 from wire.record import LedgerEntry, PartyPart
@@ -43,6 +43,7 @@ from wire.signing import Identity
 from wire.spec import JobSpec, job_id
 
 UNWATCHED_S = 20.0   # a job whose coordinator has not been watching for so long is stopped
+ENDED_BY_OTHERS = frozenset({"peer-gone", "peer-silent", "unreachable", "cancelled"})
 ToolsFor = Callable[[JobSpec], Tools]
 _log = structlog.get_logger("jobs")
 
@@ -55,6 +56,7 @@ class Running:
     agreed: Agreed
     task: asyncio.Task[None] | None = None
     stop: BaseException | None = None
+    ending: bool = False             # the run is over and its end is being told: nothing interrupts that
     seconds: dict[str, float] = field(default_factory=dict)
 
 
@@ -109,9 +111,9 @@ class Jobs:
         """Stop a job cleanly; False if it was not running."""
         running = self._running.get(job)
         if running is None or running.feed.over:
-            self._consent.cancel(job, coordinator)
+            self._consent.cancel(job, coordinator, printable(reason))
             return False
-        self._stop(running, Cancelled(f"{coordinator} cancelled the job: {reason[:200]}", whose=coordinator))
+        self._stop(running, Cancelled(f"{coordinator} cancelled the job: {printable(reason)}", whose=coordinator))
         return True
 
     async def close(self) -> None:
@@ -125,7 +127,7 @@ class Jobs:
 
     @staticmethod
     def _stop(running: Running, why: BaseException) -> None:
-        if running.stop is None and running.task is not None and not running.task.done():
+        if running.stop is None and not running.ending and running.task is not None and not running.task.done():
             running.stop = why
             running.task.cancel()
 
@@ -137,8 +139,10 @@ class Jobs:
             record = await self._run(running)
         except BaseException as error:  # a process edge: full log here, public sentence to the others
             cause = running.stop if isinstance(error, asyncio.CancelledError) and running.stop else error
+            running.ending = True
             await self._fail(running, cause)
         else:
+            running.ending = True
             self._consent.finish(job, JobState.DONE)
             await self._hub.close(job, None)
             running.feed.end(FeedState.FINISHED, record=record)
@@ -147,18 +151,29 @@ class Jobs:
 
     async def _fail(self, running: Running, error: BaseException) -> None:
         job = running.agreed.job
-        public = to_public(error, self.party)
-        if public.code == "bug":
+        public = await self._told(running, error)
+        if public.code == "bug" and not isinstance(error, PeerStopped):
             _log.error("job failed unexpectedly", job=job, exc_info=error)
         _log.warning("job ended", job=job, code=public.code, reason=public.reason, exit_code=exit_code(error))
         shutil.rmtree(self._directory.models / f"{job}{PASSING}", ignore_errors=True)
-        cancelled = isinstance(error, Cancelled)
+        cancelled = public.code == "cancelled"
         try:
             await self._hub.close(job, error)
         finally:
             state = JobState.CANCELLED if cancelled else JobState.FAILED
             self._consent.finish(job, state, public.reason or public.code, public.what)
             running.feed.end(FeedState.CANCELLED if cancelled else FeedState.FAILED, public)
+
+    async def _told(self, running: Running, error: BaseException) -> PublicError:
+        """The public sentence; where others ended the run, with how far it had come and why they are gone."""
+        public = to_public(error, self.party)
+        if isinstance(error, PeerStopped) or public.code not in ENDED_BY_OTHERS:
+            return public
+        what, advice = public.what, public.advice
+        if isinstance(error, PeerError) and error.reason is Reason.GONE:
+            why = to_public(await self._hub.why_gone(PartyId(error.culprit)), self.party)
+            what, advice = f"{what}; {why.what}", why.advice
+        return replace(public, what=f"{what}; stopped at {running.feed.place}", advice=advice)
 
     async def _guard(self, running: Running) -> None:
         """Stop the job when its coordinator is gone."""

@@ -143,7 +143,7 @@ class LocalCluster:
         for name in names:
             ready = self.directory(name) / "ready.json"
             ready.unlink(missing_ok=True)
-            private = os.open(self.directory(name) / "process.log", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+            private = os.open(self.directory(name) / "process.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
             log = os.fdopen(private, "wb")
             self.processes[name] = subprocess.Popen(
                 [sys.executable, "-m", "party_node", "--dir", str(self.directory(name)), "run",

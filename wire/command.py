@@ -21,7 +21,7 @@ import typer
 from rich.console import Console
 
 from mpc.errors import LocalError
-from wire.errors import JOB_FAILED, OK, OUR_BUG, WRONG_INPUT, PublicError, exit_code, to_public
+from wire.errors import JOB_FAILED, OK, OUR_BUG, WRONG_INPUT, PublicError, RemoteFailure, exit_code, to_public
 
 INTERRUPTED = 130
 # typer vendors its parser: the class of usage errors is reached through the one that typer exports.
@@ -72,7 +72,8 @@ def run(app: typer.Typer, arguments: Sequence[str], session: Session) -> int:
     except Exception as error:  # the process edge
         code = exit_code(error)
         public = to_public(error, session.party)
-        return _fail(_bug(session, error) if code == OUR_BUG else public, code, as_json)
+        ours = code == OUR_BUG and not isinstance(error, RemoteFailure)
+        return _fail(_bug(session, error) if ours else public, code, as_json)
     if result == INTERRUPTED:  # how typer reports Ctrl-C
         return _fail(stopped, JOB_FAILED, as_json)
     if as_json and isinstance(result, dict):

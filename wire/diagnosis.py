@@ -42,8 +42,19 @@ async def why_unreachable(member: Member, identity: pki.TlsIdentity) -> MpcError
             f"{member.id} listens and finds our certificate in order, but the connection failed",
             whose=member.id, advice=f"party-node doctor --peer {member.id}", reason="unexplained",
         )
-    said = opinion.refusal
-    return Unauthenticated(said.what, whose=said.whose, advice=said.advice, reason=said.reason)
+    return refused(member, identity, opinion.refusal)
+
+
+def refused(member: Member, identity: pki.TlsIdentity, said: PublicError) -> Unauthenticated:
+    """What `member` said against our certificate. If it holds another CA of ours, it is the one that has to act."""
+    if said.reason != "certificate-of-another-ca":
+        return Unauthenticated(said.what, whose=said.whose or member.id, advice=said.advice, reason=said.reason)
+    return Unauthenticated(
+        f"{said.what}: {member.id} lacks the CA of {identity.party} with the fingerprint "
+        f"{pki.fingerprint(identity.ca_pem)}",
+        whose=member.id, advice=f"on {member.id}: party-node join FILE, with the entry of {identity.party}",
+        reason=said.reason,
+    )
 
 
 async def check_listening(member: Member) -> None:

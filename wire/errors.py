@@ -92,7 +92,7 @@ class RemoteFailure(MpcError):
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the table. `reasons`: only for a PeerError with one of these."""
+    """One line of the table. `reasons`: only for a failure with one of these."""
 
     code: str
     kind: type[Exception]
@@ -113,7 +113,7 @@ TABLE: tuple[Row, ...] = (
     Row("peer-gone", PeerError, StatusCode.UNAVAILABLE, JOB_FAILED, frozenset({Reason.GONE})),
     Row("peer-silent", PeerError, StatusCode.DEADLINE_EXCEEDED, TIMED_OUT, frozenset({Reason.TIMEOUT})),
     Row("peer-stopped", PeerError, StatusCode.ABORTED, JOB_FAILED, frozenset({Reason.STOPPED})),
-    Row("too-few-common", PeerError, StatusCode.FAILED_PRECONDITION, POLICY, _TOO_FEW),
+    Row("too-few-common", MpcError, StatusCode.FAILED_PRECONDITION, POLICY, _TOO_FEW),
     Row("peer-broke-protocol", PeerError, StatusCode.ABORTED, JOB_FAILED),
     Row("refused", Refused, StatusCode.FAILED_PRECONDITION, JOB_FAILED),
     Row("approvals", ApprovalError, StatusCode.FAILED_PRECONDITION, POLICY),
@@ -150,8 +150,9 @@ def row_of(error: BaseException) -> Row:
         return ROWS[error.public.code]
     if isinstance(error, CancelledError):
         return ROWS["cancelled"]
+    reason = Reason.__members__.get(error.code) if isinstance(error, Refused) else getattr(error, "reason", None)
     for row in TABLE:
-        if isinstance(error, row.kind) and (not row.reasons or getattr(error, "reason", None) in row.reasons):
+        if isinstance(error, row.kind) and (not row.reasons or reason in row.reasons):
             return row
     return ROWS["bug"]
 
@@ -193,7 +194,7 @@ def to_wire(public: PublicError) -> common_pb2.Error:
 
 def from_wire(message: common_pb2.Error) -> PublicError:
     """Foreign text made safe for a terminal and a log: bounded, printable, a code of the table."""
-    values = {field.name: _printable(getattr(message, field.name)) for field in fields(PublicError)}
+    values = {field.name: printable(getattr(message, field.name)) for field in fields(PublicError)}
     if values["code"] not in ROWS:
         values["code"] = "bug"
     return PublicError(**values)
@@ -213,5 +214,6 @@ def from_rpc(error: AioRpcError, whose: str) -> RemoteFailure:
     return RemoteFailure(PublicError(code, f"{whose}: {what}", whose))
 
 
-def _printable(text: str) -> str:
+def printable(text: str) -> str:
+    """Foreign text made safe for a terminal and a log: bounded, on one line."""
     return "".join(c if c.isprintable() else " " for c in text[:MAX_TEXT])

@@ -114,6 +114,10 @@ class PeerHub:
                 del self._finished[next(iter(self._finished))]
         await _side_by_side(session.close(error) for session in sessions.values())
 
+    async def why_gone(self, peer: PartyId) -> MpcError:
+        """Why the stream of `peer` may have broken, as far as can be seen from here: its process is down, say."""
+        return await diagnosis.why_unreachable(self._consortium.member(peer), self._identity)
+
     def bytes(self, job: str) -> Mapping[PartyId, Mapping[str, Traffic]]:
         """Per peer and stage (first segment of the channel) what passed, also after the job was closed."""
         if job in self._sessions:

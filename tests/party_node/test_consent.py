@@ -188,7 +188,7 @@ def test_another_coordinator_gets_neither_signature_nor_start_nor_cancel(bank: A
     assert bank.consent.propose(spec, "second").signature is None
     with pytest.raises(Denied, match="another coordinator"):
         bank.consent.verify_start(spec, bank.approvals(spec), "second")
-    assert bank.consent.cancel(job_id(spec), "second") is False
+    assert bank.consent.cancel(job_id(spec), "second", "") is False
 
 
 def test_what_changed_since_the_signature_is_checked_again_at_the_start(bank: Any) -> None:
