@@ -1,9 +1,8 @@
 PY := .venv/bin/python
-DEV ?= dev
 
 .PHONY: setup demo test check proto bench clean
 .venv/.done: pyproject.toml constraints.txt
-	python3 -m venv .venv && $(PY) -m pip install -q -c constraints.txt -e '.[$(DEV)]' && touch $@
+	python3 -m venv .venv && $(PY) -m pip install -q -c constraints.txt -e '.[dev]' && touch $@
 setup: .venv/.done
 demo: setup
 	$(PY) scripts/demo.py
@@ -13,5 +12,7 @@ check: setup
 	.venv/bin/ruff check . && .venv/bin/mypy && .venv/bin/lint-imports
 proto: setup
 	$(PY) scripts/generate_proto.py
+bench: setup
+	set -e; for script in scripts/bench_*.py; do $(PY) $$script; done
 clean:
-	rm -rf .venv demo
+	rm -rf .venv build demo

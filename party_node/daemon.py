@@ -27,7 +27,7 @@ from party_node.consent import Consent
 from party_node.jobs import Jobs, ToolsFor
 from party_node.model import drop_unfinished
 from party_node.runtime import make_pool
-from party_node.service import ControlService
+from party_node.service import add_control
 from party_node.store import Store
 from wire.consortium import Consortium, load_consortium
 from wire.grpc_link import Passed, Record
@@ -37,7 +37,6 @@ from wire.server import serve as listen
 from wire.signing import Identity
 from wire.spec import JobSpec
 from wire.telemetry import configure
-from wire.v1 import control_pb2_grpc
 
 _log = structlog.get_logger("daemon")
 
@@ -92,7 +91,7 @@ class Node:
                          self._pool, self._tools)
 
         def register(server: grpc.aio.Server) -> None:
-            control_pb2_grpc.add_ControlServicer_to_server(ControlService(self.jobs), server)
+            add_control(self.jobs, server)
             self._hub.register(server)
 
         self._listeners = await listen(

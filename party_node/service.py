@@ -7,6 +7,8 @@ from collections.abc import AsyncIterator
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
+import grpc.aio
+
 from mpc.kernels import engine_name
 from mpc.protocols import PROTOCOLS
 from party_node.feed import FeedEvent, FeedState
@@ -25,6 +27,11 @@ _STATES = {
     FeedState.FAILED: control_pb2.Event.FAILED,
     FeedState.CANCELLED: control_pb2.Event.CANCELLED,
 }
+
+
+def add_control(jobs: Jobs, server: grpc.aio.Server) -> None:
+    """Let `server` answer for `jobs`."""
+    control_pb2_grpc.add_ControlServicer_to_server(ControlService(jobs), server)
 
 
 class ControlService(control_pb2_grpc.ControlServicer):
