@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -9,8 +10,9 @@ import numpy as np
 
 from mpc.errors import Reason
 from mpc.group import IDENTITY, PointVector
-from mpc.link import PartyId
-from mpc.protocols import align, coin, score
+from mpc.link import Link, PartyId
+from mpc.protocol import Party
+from mpc.protocols import align, coin, finish, score
 from mpc.ring import RingVector, from_signed
 from mpc.rng import Rng
 from mpc.testing.adversary import Change, Corruption, field_set, reflected
@@ -147,8 +149,42 @@ def _score_trial(parties: int, secrets: int, rows: int = 16) -> Trial:
     return Trial({name: role(name) for name in names}, judge, canaries)
 
 
+# ---------------------------------------------------------------- finish
+
+
+def _finish_trial(parties: int, secrets: int) -> Trial:
+    names = _inputs(parties)
+    kept: dict[PartyId, dict[PartyId, bytes]] = {name: {} for name in names}
+
+    def sign(signer: PartyId, head: bytes) -> bytes:
+        return hashlib.sha512(f"{signer} {secrets}".encode() + head).digest()  # as long as an Ed25519 signature
+
+    def role(name: PartyId) -> Role:
+        async def run(me: Party, peers: Mapping[PartyId, Link]) -> None:
+            await finish.verdict(me, peers, names[0], True if name == names[0] else None)
+            head = hashlib.sha256(f"{name} {secrets}".encode()).digest()
+            mine = finish.AuditHead(secrets, head, sign(name, head))
+            await finish.close(me, peers, mine, lambda peer, theirs: sign(name, theirs.head), kept[name].__setitem__)
+
+        return run
+
+    def judge(results: Mapping[str, Any]) -> None:
+        for name in names:
+            head = hashlib.sha256(f"{name} {secrets}".encode()).digest()
+            due = {peer: sign(peer, head) for peer in names if peer != name}
+            assert kept[name] == due, "a party misses a signature over its log"
+
+    return Trial({name: role(name) for name in names}, judge)
+
+
+_FINISH = (
+    Corruption("a verdict that is neither yes nor no", finish.Accepted, field_set(accepted=2), (Reason.OUT_OF_RANGE,)),
+    Corruption("a negative verdict", finish.Accepted, field_set(accepted=-1), (Reason.OUT_OF_RANGE,)),
+)
+
 SUBJECTS: Mapping[str, Subject] = {
     "align": Subject(align.PROTOCOL, _align_trial, (2, 3, 4), _ALIGN),
     "coin": Subject(coin.PROTOCOL, _coin_trial, (2, 3, 4), _COIN),
+    "finish": Subject(finish.PROTOCOL, _finish_trial, (2, 3, 4), _FINISH),
     "score": Subject(score.PROTOCOL, _score_trial, (2, 3, 4)),
 }
