@@ -36,8 +36,6 @@ JobFile = Annotated[Path, typer.Argument(help="job.toml")]
 JobId = Annotated[str, typer.Argument(help="Job id, or how it begins.")]
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
                   help="Launches and watches jobs between party nodes. Never holds a row, a key or a share.")
-
-
 cert_app = typer.Typer(no_args_is_help=True, help="The coordinator's certificate.")
 app.add_typer(cert_app, name="cert")
 

@@ -268,7 +268,8 @@ class Scene(LocalCluster):
         for file in sorted(self.home.rglob("*")):
             if file.suffix in (".log", ".err") and file.is_file():
                 data = file.read_bytes()
-                fresh.append((f"{file.parent.name}/{file.name}", data[self._read.get(file, 0):].decode(errors="replace")))
+                text = data[self._read.get(file, 0):].decode(errors="replace")
+                fresh.append((f"{file.parent.name}/{file.name}", text))
                 self._read[file] = len(data)
         return [f"{where}: {alarm}\n{text[-2000:]}" for where, text in fresh for alarm in ALARMS if alarm in text]
 

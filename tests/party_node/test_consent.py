@@ -287,12 +287,12 @@ def test_an_approved_job_can_be_cancelled_and_a_running_one_is_the_callers(bank:
     specs = [bank.spec_bytes(nonce=n) for n in (1, 2)]
     for spec in specs:
         bank.consent.propose(spec, WHO)
-    assert bank.consent.cancel(job_id(specs[0]), WHO) is True
+    assert bank.consent.cancel(job_id(specs[0]), WHO, "no need") is True
     with pytest.raises(Denied, match="is cancelled"):
         bank.consent.verify_start(specs[0], bank.approvals(specs[0]), WHO)
     bank.consent.verify_start(specs[1], bank.approvals(specs[1]), WHO)
-    assert bank.consent.cancel(job_id(specs[1]), WHO) is False
-    assert bank.consent.cancel("0" * 64, WHO) is False
+    assert bank.consent.cancel(job_id(specs[1]), WHO, "no need") is False
+    assert bank.consent.cancel("0" * 64, WHO, "no need") is False
 
 
 def test_the_key_is_not_shown(bank: Any) -> None:
