@@ -1,0 +1,84 @@
+"""The public record: the nodes' parts side by side, and a refusal where they contradict one another."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from wire.record import LedgerEntry, PartyPart, merge
+from wire.spec import JobSpec
+
+SPEC = JobSpec.model_validate({
+    "purpose": "credit risk", "nonce": "1" * 64, "valid_from": 0, "valid_until": 1, "protocols": {}, "reveal": [],
+    "label": {"column": "bad"},
+    "parties": [{"id": name, "role": role, "identity": digit * 64, "dataset": "t", "dataset_digest": "0" * 64,
+                 "columns": ["x", "y"], "id_column": "id"}
+                for name, role, digit in (("bank", "label_holder", "a"), ("shop", "feature_holder", "b"))],
+})
+
+
+def line(code: str, count: int) -> LedgerEntry:
+    return LedgerEntry(code=code, kind="revealed", to="all", what="a sentence", count=count)
+
+
+def part(name: str, **changes: Any) -> PartyPart:
+    peer = "shop" if name == "bank" else "bank"
+    values: dict[str, Any] = {
+        "party": name, "rows": {"read": 10}, "common": 8, "train_rows": 6, "test_rows": 2,
+        "seconds": {"align": 1.0 if name == "bank" else 2.5},
+        "bytes": {"align": {f"{peer}/sent": 100 if name == "bank" else 7, f"{peer}/received": 7}},
+        "ledger": [line("score.sum", 2)], "audit_head": name * 2, "engine": "gmp",
+    }
+    return PartyPart.model_validate(values | changes)
+
+
+def merged(*parts: PartyPart) -> dict[str, Any]:
+    return merge(SPEC, "ab" * 32, "2026-01-01", {"bank": b"\x01", "shop": b"\x02"}, {p.party: p for p in parts})
+
+
+def test_a_record_is_plain_json_and_keeps_every_side() -> None:
+    found = merged(part("bank", evaluation={"verdict": {"kind": "none"}}), part("shop"))
+    assert json.loads(json.dumps(found)) == found
+    assert found["evaluation"] == {"verdict": {"kind": "none"}}
+    assert found["parties"][0] == {"id": "bank", "role": "label_holder", "dataset": "t", "columns_count": 2}
+    assert found["seconds"] == {"align": 2.5}                                  # the slowest
+    assert found["bytes"] == {"align": {"bank->shop": 100, "shop->bank": 7}}   # each link once, by its sender
+    assert found["approvals"] == {"bank": "01", "shop": "02"}
+    assert found["audit_heads"] == {"bank": "bankbank", "shop": "shopshop"}
+    assert found["parameters"]["lambda"] == SPEC.training.penalty
+
+
+def test_a_ledger_line_is_counted_as_often_as_any_side_saw_it() -> None:
+    found = merged(part("bank", ledger=[line("score.sum", 2), line("train.weights", 3)]),
+                   part("shop", ledger=[line("score.sum", 5)]))
+    assert [(entry["code"], entry["count"]) for entry in found["ledger"]] == [("score.sum", 5), ("train.weights", 3)]
+
+
+@pytest.mark.parametrize("field", ["common", "train_rows", "test_rows"])
+def test_nodes_that_contradict_one_another_are_named(field: str) -> None:
+    with pytest.raises(ValueError, match="shop and bank report different row counts"):
+        merged(part("bank"), part("shop", **{field: 5}))
+
+
+def test_what_a_node_withholds_is_absent_and_not_invented() -> None:
+    found = merged(part("bank", rows={}, seconds={}), part("shop", rows={}, seconds={}))
+    assert found["rows"] == {"bank": {}, "shop": {}}
+    assert found["seconds"] == {}
+    assert found["evaluation"] is None
+
+
+FOREIGN = {
+    "an unknown field": {"weights": [1.0]},
+    "a count as text": {"common": "8"},
+    "a ledger line without its sentence": {"ledger": [{"code": "a", "kind": "b", "to": "c", "count": 1}]},
+    "traffic that is no number": {"bytes": {"align": {"shop/sent": "many"}}},
+}
+
+
+@pytest.mark.parametrize("case", FOREIGN)
+def test_a_foreign_part_is_checked(case: str) -> None:
+    with pytest.raises(ValidationError):
+        part("bank", **FOREIGN[case])

@@ -1,0 +1,173 @@
+"""The job spec: one canonical form, bounds that nobody may sign away, and foreign bytes that are refused."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from wire.spec import JobSpec, SpecError, canonical, decode_spec, encode_spec, job_id
+
+NOW = 1_700_000_000
+
+
+def plain() -> dict[str, Any]:
+    """A good spec as plain values."""
+    def party(name: str, role: str, digit: str, columns: list[str]) -> dict[str, Any]:
+        return {"id": name, "role": role, "identity": digit * 64, "dataset": "loans", "dataset_digest": "d" * 64,
+                "columns": columns, "id_column": "customer"}
+
+    return {
+        "purpose": "credit risk", "nonce": "1" * 64, "valid_from": NOW, "valid_until": NOW + 3600,
+        "protocols": {"align": 1, "train": 1},
+        "parties": [party("bank-a", "label_holder", "a", ["income", "age"]),
+                    party("shop", "feature_holder", "b", ["basket"])],
+        "label": {"column": "bad"}, "reveal": ["score.sum", "train.weights"],
+    }
+
+
+def good() -> JobSpec:
+    return JobSpec.model_validate(plain())
+
+
+def whole() -> dict[str, Any]:
+    """The canonical document, defaults included, as plain values."""
+    return dict(json.loads(encode_spec(good())))
+
+
+def test_a_spec_survives_its_bytes_and_its_id_is_theirs() -> None:
+    data = encode_spec(good())
+    assert decode_spec(data) == good()
+    assert encode_spec(decode_spec(data)) == data
+    assert len(job_id(data)) == 64
+    assert job_id(data) != job_id(data + b" ")
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 10_000), st.integers(1, 255))
+def test_no_other_bytes_pass_under_the_same_id(place: int, change: int) -> None:
+    data = bytearray(encode_spec(good()))
+    data[place % len(data)] ^= change
+    try:
+        spec = decode_spec(bytes(data))
+    except SpecError:
+        return
+    assert encode_spec(spec) == bytes(data)  # a different spec, canonical, and so with another id
+    assert job_id(bytes(data)) != job_id(encode_spec(good()))
+
+
+def spoil(path: str, value: Any) -> Callable[[dict[str, Any]], None]:
+    """Set `a.0.b` of the document."""
+    def change(document: dict[str, Any]) -> None:
+        *way, last = [int(part) if part.isdigit() else part for part in path.split(".")]
+        for part in way:
+            document = document[part]
+        document[last] = value
+
+    return change
+
+
+REFUSED: dict[str, tuple[Callable[[dict[str, Any]], None], str]] = {
+    "a key of 512 bits": (spoil("crypto.key_bits", 512), "key_bits"),
+    "a key of 1024 bits": (spoil("crypto.key_bits", 1024), "key_bits"),
+    "an intersection minimum of 0": (spoil("minimum_intersection", 0), "minimum_intersection"),
+    "an intersection minimum of 99": (spoil("minimum_intersection", 99), "minimum_intersection"),
+    "one iteration": (spoil("training.iterations", 1), "iterations"),
+    "no penalty": (spoil("training.penalty", 0.0), "penalty"),
+    "a leverage bound of 0": (spoil("preparation.leverage_bound", 0.0), "leverage_bound"),
+    "another engine": (spoil("crypto.engine", "debug"), "engine"),
+    "an unknown field": (spoil("backdoor", True), "backdoor"),
+    "an unknown field of a party": (spoil("parties.0.sql", "select"), "sql"),
+    "a number as text": (spoil("training.iterations", "20"), "iterations"),
+    "one party": (lambda d: d["parties"].pop(), "parties"),
+    "two label holders": (spoil("parties.1.role", "label_holder"), "exactly one"),
+    "no label holder": (spoil("parties.0.role", "feature_holder"), "exactly one"),
+    "parties out of order": (lambda d: d["parties"].reverse(), "order of their ids"),
+    "a party twice": (spoil("parties.1.id", "bank-a"), "once each"),
+    "one identity key for two": (spoil("parties.1.identity", "a" * 64), "identity key"),
+    "a party id in capitals": (spoil("parties.0.id", "BANK-A"), "parties.0.id"),
+    "a column twice": (spoil("parties.0.columns", ["age", "age"]), "columns of bank-a"),
+    "the id as a feature": (spoil("parties.1.columns", ["customer"]), "columns of shop"),
+    "the label as a feature": (spoil("parties.0.columns", ["bad"]), "columns of bank-a"),
+    "a category that is no column": (spoil("parties.0.categorical", ["hat"]), "categorical"),
+    "an end before its start": (spoil("valid_until", NOW), "valid_until"),
+    "a reveal list out of order": (spoil("reveal", ["train.weights", "score.sum"]), "reveal"),
+    "a reveal line twice": (spoil("reveal", ["score.sum", "score.sum"]), "reveal"),
+    "curves without metrics": (spoil("release", ["curves"]), "curves"),
+    "a release of weights": (spoil("release", ["weights"]), "release"),
+    "no hold-out left to train on": (spoil("hold_out.fraction", 0.95), "fraction"),
+    "another version": (spoil("version", 2), "version"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_nobody_gets_a_signature_for(case: str) -> None:
+    change, words = REFUSED[case]
+    document = whole()
+    change(document)
+    with pytest.raises(SpecError, match=words):
+        decode_spec(canonical(document))
+
+
+def rewritten(old: bytes, new: bytes) -> bytes:
+    data = encode_spec(good())
+    assert data.count(old) >= 1
+    return data.replace(old, new, 1)
+
+
+NOT_CANONICAL: dict[str, Callable[[], bytes]] = {
+    "a blank": lambda: rewritten(b":", b": "),
+    "keys in another order": lambda: json.dumps(dict(reversed(whole().items())), separators=(",", ":")).encode(),
+    "a default left out": lambda: canonical({k: v for k, v in whole().items() if k != "crypto"}),
+    "a key twice": lambda: rewritten(b'"version":1', b'"version":1,"version":1'),
+    "a key twice inside": lambda: rewritten(b'"key_bits":3072', b'"key_bits":2048,"key_bits":3072'),
+    "NaN": lambda: rewritten(b'"penalty":0.001', b'"penalty":NaN'),
+    "infinity": lambda: rewritten(b'"penalty":0.001', b'"penalty":Infinity'),
+    "a number that overflows": lambda: rewritten(b'"penalty":0.001', b'"penalty":1e999'),
+    "the same number written otherwise": lambda: rewritten(b'"penalty":0.001', b'"penalty":1e-3'),
+    "an escaped letter": lambda: rewritten(b"credit risk", b"\\u0063redit risk"),
+    "half a surrogate pair": lambda: rewritten(b"credit risk", b"\\ud800"),
+    "no JSON": lambda: b"spec",
+    "no UTF-8": lambda: b"\xff\xfe",
+    "an empty document": lambda: b"",
+    "a list": lambda: b"[]",
+    "ten thousand brackets": lambda: b"[" * 10_000 + b"]" * 10_000,
+    "more than a megabyte": lambda: canonical(whole() | {"purpose": "x" * (1 << 20)}),
+    "a byte order mark": lambda: b"\xef\xbb\xbf" + encode_spec(good()),
+}
+
+
+@pytest.mark.parametrize("case", NOT_CANONICAL)
+def test_only_canonical_bytes_are_a_spec(case: str) -> None:
+    with pytest.raises(SpecError) as caught:
+        decode_spec(NOT_CANONICAL[case]())
+    assert len(str(caught.value)) < 300
+
+
+def test_a_refusal_does_not_repeat_the_value() -> None:
+    document = whole()
+    document["parties"][0]["dataset_digest"] = "canary-5f1e"
+    with pytest.raises(SpecError) as caught:
+        decode_spec(canonical(document))
+    assert "canary-5f1e" not in str(caught.value)
+
+
+def test_a_spec_is_in_force_between_its_ends() -> None:
+    spec = good()
+    for seconds, words in ((NOW - 1, "not yet valid"), (NOW + 3601, "expired")):
+        with pytest.raises(SpecError, match=words):
+            spec.check_time(datetime.fromtimestamp(seconds, UTC))
+    spec.check_time(datetime.fromtimestamp(NOW + 1, UTC))
+
+
+def test_roles_and_parts_are_found_by_name() -> None:
+    spec = good()
+    assert spec.label_holder.id == "bank-a"
+    assert spec.party("shop").columns == ["basket"]
+    with pytest.raises(SpecError, match="telecom is not a party"):
+        spec.party("telecom")
