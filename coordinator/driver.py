@@ -128,16 +128,24 @@ async def launch(
         store.move(job, "running", approvals={p: s.hex() for p, s in approvals.items()})
         say("all parties signed; starting")
         await _all(*(node.start(data, approvals) for node in members.values()))
-        parts = await _watch_all(members, job, on_event)
+        record = _merged(spec, job, created, approvals, await _watch_all(members, job, on_event))
     except BaseException as error:
         public = to_public(error, "coordinator")
         stopped = isinstance(error, asyncio.CancelledError)
         await _cancel_all(members, job, "the operator stopped it" if stopped else f"{public.whose}: {public.what}")
         store.move(job, "cancelled" if public.code == "cancelled" else state, error=vars(public))
         raise
-    record = merge(spec, job, created, approvals, parts)
     store.move(job, "finished", record=record)
     return record
+
+
+def _merged(
+    spec: JobSpec, job: str, created: str, approvals: Mapping[str, bytes], parts: Mapping[str, PartyPart]
+) -> dict[str, Any]:
+    try:
+        return merge(spec, job, created, approvals, parts)
+    except ValueError as error:  # all ended well and contradict one another: one of them did not run our job
+        raise JobFailed(PublicError("peer-broke-protocol", str(error), "", "compare the logs of the nodes")) from None
 
 
 async def _approvals(

@@ -253,9 +253,6 @@ class Jobs:
         assert context.counts is not None
         assert context.test is not None
         release, ledger = set(context.spec.release), context.me.ledger
-        evaluation = context.evaluation if "metrics" in release else None
-        if evaluation is not None and "curves" not in release:
-            evaluation = evaluation | {"curves": {}}
         return PartyPart(
             party=self.party,
             rows=context.counts.to_json() if "row_counts" in release else {},
@@ -264,7 +261,7 @@ class Jobs:
             test_rows=int(context.judged.sum()),
             seconds=dict(running.seconds) if "timings" in release else {},
             ledger=[_entry(ledger.allowed[code], count) for code, count in sorted(ledger.opened.items())],
-            evaluation=evaluation,
+            evaluation=context.evaluation,
             engine=engine_name(),
         )
 

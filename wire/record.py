@@ -45,7 +45,9 @@ def merge(
 ) -> dict[str, Any]:
     """One record of plain JSON values; ValueError when the nodes disagree on what must be equal."""
     first = next(iter(parts.values()))
-    for part in parts.values():
+    for name, part in parts.items():
+        if part.party != name:
+            raise ValueError(f"{name} hands over the record of another party")
         if (part.common, part.train_rows, part.test_rows) != (first.common, first.train_rows, first.test_rows):
             raise ValueError(f"{part.party} and {first.party} report different row counts for one job")
     stages = {stage for part in parts.values() for stage in part.seconds}
@@ -58,7 +60,7 @@ def merge(
     for part in parts.values():
         for stage, counts in part.bytes.items():
             for end, count in counts.items():
-                peer, direction = end.split("/")
+                peer, _, direction = end.partition("/")
                 if direction == "sent":
                     links.setdefault(stage, {})[f"{part.party}->{peer}"] = count
     return {

@@ -63,6 +63,11 @@ def test_nodes_that_contradict_one_another_are_named(field: str) -> None:
         merged(part("bank"), part("shop", **{field: 5}))
 
 
+def test_a_part_under_another_name_is_refused() -> None:
+    with pytest.raises(ValueError, match="shop hands over the record of another party"):
+        merge(SPEC, "ab" * 32, "2026-01-01", {}, {"bank": part("bank"), "shop": part("bank")})
+
+
 def test_what_a_node_withholds_is_absent_and_not_invented() -> None:
     found = merged(part("bank", rows={}, seconds={}), part("shop", rows={}, seconds={}))
     assert found["rows"] == {"bank": {}, "shop": {}}
