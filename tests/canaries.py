@@ -54,7 +54,8 @@ def data_needles() -> list[Needle]:
     found += [Needle(f"number: float64 {order}", struct.pack(f"{order}d", NUMBER)) for order in "<>"]
     for kind, text in texts.items():
         for case in (text, text.upper()):
-            found += [Needle(f"{kind}{'' if case == text else ' in capitals'}: {name}", form) for name, form in encodings(case.encode()).items()]
+            named = kind if case == text else f"{kind} in capitals"
+            found += [Needle(f"{named}: {name}", form) for name, form in encodings(case.encode()).items()]
     for k in range(HASHED):
         forms = encodings(canary_id(k).encode())
         hashes = [name for name in forms if re.match("md5|sha|blake", name)]
@@ -69,8 +70,9 @@ def key_needles(files: Iterable[Path]) -> list[Needle]:
         data = file.read_bytes()
         for block in re.findall(rb"-----BEGIN [A-Z ]*PRIVATE KEY-----\s(.*?)-----END", data, re.DOTALL):
             body = b"".join(block.split())
-            # the last 24 characters: the beginning names the algorithm and is common to all keys
-            found.append(Needle(f"private key of {file.parent.parent.name}/{file.name}", body[-24:]))
+            # Inside the secret: the beginning names the algorithm, and an EC key ends with its public point.
+            inside = body[52:76] if len(body) > 100 else body[-24:]
+            found.append(Needle(f"private key of {file.parent.parent.name}/{file.name}", inside))
     return found
 
 

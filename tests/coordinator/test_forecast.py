@@ -1,0 +1,59 @@
+"""The estimate of traffic is an upper figure: it grows with what costs, and the stages add up."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from coordinator.forecast import forecast
+from mpc.errors import LocalError
+from wire.spec import JobSpec
+
+ROWS = {"bank": 10_000, "shop": 8_000}
+
+
+def spec(parties: int = 2, columns: int = 5, **changes: Any) -> JobSpec:
+    names = ["bank", "shop", "telecom"][:parties]
+    return JobSpec.model_validate({
+        "purpose": "p", "nonce": "1" * 64, "valid_from": 0, "valid_until": 1, "protocols": {}, "reveal": [],
+        "label": {"column": "bad"},
+        "parties": [{"id": name, "role": "label_holder" if name == "bank" else "feature_holder",
+                     "identity": f"{n}" * 64, "dataset": "t", "dataset_digest": "0" * 64,
+                     "columns": [f"x{c}" for c in range(columns)], "id_column": "id"}
+                    for n, name in enumerate(names)],
+    } | changes)
+
+
+def megabytes(agreed: JobSpec, rows: dict[str, int] | None = None) -> float:
+    found: float = forecast(agreed, rows or ROWS)["megabytes"]
+    return found
+
+
+def test_the_stages_add_up() -> None:
+    found = forecast(spec(), ROWS)
+    assert set(found["megabytes_by_stage"]) == {"align", "train", "evaluate"}
+    assert sum(found["megabytes_by_stage"].values()) == pytest.approx(found["megabytes"], abs=0.2)
+    assert found["training_rows_at_most"] == 5600   # of the smaller table, without the hold-out
+
+
+DEARER = {
+    "more rows": (spec(), {"bank": 20_000, "shop": 16_000}),
+    "more iterations": (spec(training={"iterations": 60}), ROWS),
+    "longer keys": (spec(crypto={"key_bits": 4096}), ROWS),
+    "more columns": (spec(columns=60), ROWS),
+    "a third party": (spec(parties=3), {**ROWS, "telecom": 9_000}),
+    "no hold-out": (spec(hold_out={"fraction": 0.0}), ROWS),
+}
+
+
+@pytest.mark.parametrize("case", DEARER)
+def test_what_costs_more_is_forecast_dearer(case: str) -> None:
+    agreed, rows = DEARER[case]
+    assert megabytes(agreed, rows) > megabytes(spec())
+
+
+def test_what_does_not_fit_is_refused_before_it_runs() -> None:
+    huge = dict.fromkeys(ROWS, 3_000_000_000)
+    with pytest.raises(LocalError):
+        forecast(spec(), huge)

@@ -1,0 +1,145 @@
+"""From job.toml to the spec that all sign: the contract is checked before any cryptography, with advice."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from coordinator.driver import prepare
+from coordinator.job_plan import JobPlan, PlanError, build_spec, load_plan
+from mpc.protocols import PROTOCOLS
+from wire.spec import JobSpec, decode_spec, encode_spec
+
+NOW = datetime(2026, 1, 2, tzinfo=UTC)
+
+
+def build(plan: JobPlan, nodes: Any, **changes: Any) -> JobSpec:
+    identities = {name: digit * 64 for name, digit in (("bank", "a"), ("shop", "b"))}
+    return build_spec(plan.model_copy(update=changes), {n: v.datasets for n, v in nodes.items()}, identities, NOW)
+
+
+def test_a_plan_becomes_a_canonical_spec(plan: JobPlan, nodes: Any) -> None:
+    spec = build(plan, nodes)
+    assert decode_spec(encode_spec(spec)) == spec
+    assert [party.id for party in spec.parties] == ["bank", "shop"]
+    assert spec.label_holder.id == "bank"
+    assert spec.party("bank").columns == ["income", "region"]        # all that is offered, without the label
+    assert spec.party("bank").categorical == ["region"]
+    assert spec.party("shop").dataset_digest == "d" * 64
+    assert spec.protocols == {name: protocol.version for name, protocol in PROTOCOLS.items()}
+    assert set(spec.reveal) == {line.code for protocol in PROTOCOLS.values() for line in protocol.ledger}
+    spec.check_time(NOW)
+
+
+def test_two_specs_of_one_plan_are_two_jobs(plan: JobPlan, nodes: Any) -> None:
+    assert build(plan, nodes).nonce != build(plan, nodes).nonce
+
+
+def party_changed(name: str, **changes: Any) -> Callable[[JobPlan], dict[str, Any]]:
+    return lambda plan: {"party": [p.model_copy(update=changes) if p.id == name else p for p in plan.party]}
+
+
+def label_changed(column: str) -> Callable[[JobPlan], dict[str, Any]]:
+    return lambda plan: {"label": plan.label.model_copy(update={"column": column})}
+
+
+MISTAKES: dict[str, tuple[Callable[[JobPlan], dict[str, Any]], str, str, str]] = {
+    "a dataset that is not offered": (party_changed("shop", dataset="ordres"), "shop",
+                                      "shop offers no dataset `ordres`", "did you mean `orders`?"),
+    "a column with a slip": (party_changed("bank", columns=["incom"]), "bank",
+                             "bank offers no column `incom`", "did you mean `income`?"),
+    "a column that nobody has": (party_changed("shop", columns=["zzz"]), "shop",
+                                 "shop offers no column `zzz`", "offered: basket, returns"),
+    "the label among the columns": (party_changed("bank", columns=["bad"]), "bank",
+                                    "bank offers no column `bad`", "offered: income, region"),
+    "a label with a slip": (label_changed("bda"), "bank", "bank has no label column `bda`", "did you mean `bad`?"),
+}
+
+
+@pytest.mark.parametrize("case", MISTAKES)
+def test_a_mistake_is_named_with_its_mending(case: str, plan: JobPlan, nodes: Any) -> None:
+    change, whose, what, advice = MISTAKES[case]
+    with pytest.raises(PlanError) as caught:
+        build(plan, nodes, **change(plan))
+    assert (caught.value.whose, caught.value.what) == (whose, what)
+    assert caught.value.advice.startswith(advice)
+
+
+def offered(node: str, **changes: Any) -> Callable[[Any], None]:
+    def change(nodes: Any) -> None:
+        nodes[node].datasets = [nodes[node].datasets[0].model_copy(update=changes)]
+
+    return change
+
+
+CONTRACTS: dict[str, tuple[Callable[[Any], None], str]] = {
+    "no label at the label holder": (offered("bank", label_column=None), "bank offers no label"),
+    "no columns": (offered("shop", columns=[]), "shop offers no columns"),
+    "another id profile": (offered("shop", id_profile="phone"), "bank matches ids as plain, shop as phone"),
+    "ids of another kind": (offered("shop", id_shape={"digits_only": 1.0, "length_11_11": 1.0}),
+                            "shop's ids are digits only, bank's ids are not"),
+    "nothing offered at all": (lambda nodes: nodes["shop"].datasets.clear(), "shop offers no dataset"),
+}
+
+
+@pytest.mark.parametrize("case", CONTRACTS)
+def test_a_broken_contract_is_found_before_anything_is_sent(case: str, plan: JobPlan, nodes: Any) -> None:
+    change, words = CONTRACTS[case]
+    change(nodes)
+    with pytest.raises(PlanError, match=words):
+        build(plan, nodes)
+
+
+async def test_the_nodes_are_asked_before_the_spec_is_made(plan: JobPlan, nodes: Any) -> None:
+    spec, views = await prepare(plan, nodes)
+    assert set(views) == {"bank", "shop"}
+    assert spec.party("bank").identity == views["bank"].identity
+    assert nodes["bank"].calls == ["describe"]
+
+
+async def test_a_party_outside_the_consortium_is_named(plan: JobPlan, nodes: Any) -> None:
+    del nodes["shop"]
+    with pytest.raises(PlanError, match="shop is not in the consortium file"):
+        await prepare(plan, nodes)
+
+
+async def test_clocks_and_versions_are_compared(plan: JobPlan, nodes: Any) -> None:
+    nodes["shop"].skew_s = 120.0
+    with pytest.raises(PlanError, match="the clock of shop differs by 120 s"):
+        await prepare(plan, nodes)
+    nodes["shop"].skew_s = 0.0
+    nodes["shop"].protocols["train"] += 1
+    with pytest.raises(PlanError, match="shop runs other protocol versions") as caught:
+        await prepare(plan, nodes)
+    assert caught.value.whose == "shop"
+
+
+FILES = {
+    "no file": (None, "cannot be read"),
+    "no TOML": ("purpose: credit", "is not TOML"),
+    "no UTF-8": (b"\xff\xfe", "is not TOML"),
+    "a field too many": ('purpose = "x"\nseed = 7\n[label]\nparty = "bank"\ncolumn = "bad"\n[[party]]\nid = "bank"\n'
+                         'dataset = "a"\n[[party]]\nid = "shop"\ndataset = "b"\n', "field seed"),
+    "one party": ('purpose = "x"\n[label]\nparty = "bank"\ncolumn = "bad"\n[[party]]\nid = "bank"\ndataset = "a"\n',
+                  "field party"),
+    "a label of nobody": ('purpose = "x"\n[label]\nparty = "mill"\ncolumn = "bad"\n[[party]]\nid = "bank"\n'
+                          'dataset = "a"\n[[party]]\nid = "shop"\ndataset = "b"\n', "mill is not among the parties"),
+    "too short a key": ('purpose = "x"\n[label]\nparty = "bank"\ncolumn = "bad"\n[[party]]\nid = "bank"\n'
+                        'dataset = "a"\n[[party]]\nid = "shop"\ndataset = "b"\n[crypto]\nkey_bits = 1024\n',
+                        "field crypto.key_bits"),
+}
+
+
+@pytest.mark.parametrize("case", FILES)
+def test_a_wrong_file_is_refused_by_its_field(case: str, tmp_path: Path) -> None:
+    content, words = FILES[case]
+    path = tmp_path / "job.toml"
+    if content is not None:
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(PlanError, match=words) as caught:
+        load_plan(path)
+    assert caught.value.advice
