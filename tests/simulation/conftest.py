@@ -1,0 +1,29 @@
+"""Recorded jobs, made once for all tests of this directory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+
+import pytest
+
+from tests.simulation.consortium import record
+from tests.simulation.observer import Recording
+from tests.simulation.tables import FEATURE_HOLDERS, LABEL_HOLDER, World
+
+Recorded = Callable[..., Recording]
+
+
+@pytest.fixture(scope="session")
+def recorded(tmp_path_factory: pytest.TempPathFactory) -> Recorded:
+    """recorded(parties, secrets): a whole job of real nodes in this process."""
+    @cache
+    def make(parties: int, secrets: int = 1) -> Recording:
+        names = (LABEL_HOLDER, *FEATURE_HOLDERS[: parties - 1])
+        home = tmp_path_factory.mktemp(f"consortium-{parties}-{secrets}") / "all"
+        recording = record(home, World(names, secrets))
+        if recording.error is not None:
+            raise AssertionError("the recorded job failed") from recording.error
+        return recording
+
+    return make

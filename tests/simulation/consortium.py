@@ -1,0 +1,181 @@
+"""Real nodes, a real coordinator, real sockets and certificates, all in this process, and a record of all they get."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import grpc.aio
+import structlog
+
+from coordinator import driver
+from coordinator.config import CoordinatorDirectory
+from coordinator.job_plan import JobPlan
+from coordinator.node_client import NodeClient
+from coordinator.store import Store as CoordinatorStore
+from mpc.protocols.train import Tools
+from mpc.testing.keys import small_key
+from mpc.testing.memory_link import Sent
+from party_node import datasets
+from party_node.config import PartyDirectory
+from party_node.daemon import Node, real_tools
+from party_node.store import Store
+from scripts.local_cluster import LocalParty, dataset_toml, free_ports
+from tests.simulation.observer import Recording, observing
+from tests.simulation.tables import LABEL_HOLDER, World, job
+from wire import pki
+from wire.grpc_link import Passed
+from wire.pki import write_private
+from wire.spec import JobSpec
+from wire.telemetry import configure
+
+KEY_SEED = 20
+
+
+@dataclass
+class Consortium:
+    """The directories of one world."""
+
+    home: Path
+    world: World
+    tables: list[LocalParty]
+
+    def directory(self, party: str) -> PartyDirectory:
+        return PartyDirectory(self.home / party)
+
+    @property
+    def coordinator(self) -> CoordinatorDirectory:
+        return CoordinatorDirectory(self.home / "coordinator")
+
+
+def make(home: Path, world: World) -> Consortium:
+    """What `init`, `join` and `dataset register` leave."""
+    home.mkdir(mode=0o700, parents=True)
+    consortium = Consortium(home, world, world.write(home))
+    consortium.coordinator.create("coordinator")
+    entries = [consortium.coordinator.entry_file.read_text()]
+    ports = iter(free_ports(2 * len(world.parties)))
+    for party in world.parties:
+        entries.append(_init(consortium.directory(party), party, next(ports), next(ports)))
+    text = ("version = 1\n\n" + "\n".join(entries)).encode()
+    write_private(consortium.coordinator.consortium_file, text)
+    for table in consortium.tables:
+        directory = consortium.directory(table.id)
+        config = directory.load_config()
+        write_private(directory.consortium_file(config), text)
+        file = directory.root / "dataset.toml"
+        write_private(file, dataset_toml(table, [p for p in world.parties if p != table.id]).encode())
+        store = Store(directory.state_db)
+        datasets.keep(datasets.prepare(file, config).dataset, store)
+        store.close()
+    return consortium
+
+
+def _init(directory: PartyDirectory, party: str, port: int, doctor: int) -> str:
+    directory.create()
+    identity = directory.create_identity()
+    ca = pki.create_directory(directory.tls, party).ca_pem
+    addresses = f'"127.0.0.1:{port}"', f'"127.0.0.1:{doctor}"'
+    write_private(directory.config_file,
+                  f'party = "{party}"\nlisten = {addresses[0]}\ndoctor = {addresses[1]}\napproval = "auto"\n'.encode())
+    return (f'[[party]]\nid = "{party}"\naddress = {addresses[0]}\ndoctor = {addresses[1]}\n'
+            f'ca_fingerprint = "{pki.fingerprint(ca)}"\nidentity = "{identity.public_hex}"\n'
+            f'ca = """\n{ca.decode()}"""\n')
+
+
+def fixed_keys(party: int, spec: JobSpec) -> Tools:
+    """The real correlations with a key that is made once for the whole test run."""
+    return Tools(lambda rng, bits: small_key(bits, KEY_SEED + party, "gmp"), real_tools(spec).make_source)
+
+
+class RecordingStub:
+    """Stands before a control stub and writes down every answer, errors too, as the coordinator's process gets it."""
+
+    def __init__(self, stub: Any, party: str, recording: Recording) -> None:
+        self._stub, self._party, self._recording = stub, party, recording
+
+    def __getattr__(self, method: str) -> Any:
+        original = getattr(self._stub, method)
+
+        def note(data: bytes) -> None:
+            self._recording.coordinator.append((method, self._party, data))
+
+        def failed(error: grpc.aio.AioRpcError) -> None:
+            note(repr((error.details(), error.trailing_metadata(), error.debug_error_string())).encode())
+
+        async def unary(request: Any, **options: Any) -> Any:
+            try:
+                answer = await original(request, **options)
+            except grpc.aio.AioRpcError as error:
+                failed(error)
+                raise
+            note(answer.SerializeToString())
+            return answer
+
+        async def stream(request: Any) -> AsyncIterator[Any]:
+            try:
+                async for event in original(request):
+                    note(event.SerializeToString())
+                    yield event
+            except grpc.aio.AioRpcError as error:
+                failed(error)
+                raise
+
+        return stream if method == "Watch" else unary
+
+
+async def _run(consortium: Consortium, recording: Recording) -> None:
+    name, members, tls = consortium.coordinator.load()
+    assert name == "coordinator"
+    nodes, clients = [], {}
+    store = CoordinatorStore(consortium.coordinator.state_db)
+    try:
+        for number, party in enumerate(consortium.world.parties):
+            def passed(event: Passed, party: str = party) -> None:
+                row = (event.peer, party) if event.direction == "received" else (party, event.peer)
+                if event.direction == "received":
+                    recording.messages.append(Sent(*row, event.channel, event.index, event.message))
+                    recording.sizes.append((*row, event.channel, event.index, event.kind, event.size))
+
+            def tools(spec: JobSpec, number: int = number) -> Tools:
+                return fixed_keys(number, spec)
+
+            node = Node(consortium.directory(party), tools=tools, record=passed)
+            nodes.append(node)
+            await node.start()
+        for member in members.party:
+            client = clients[member.id] = NodeClient(member, tls)
+            client._stub = RecordingStub(client._stub, member.id, recording)  # type: ignore[assignment]
+        plan = JobPlan.model_validate(job(consortium.world.parties))
+        spec, _ = await driver.prepare(plan, clients)
+        await driver.launch(spec, clients, store, recording.events.append, lambda text: None, 5.0)
+    finally:
+        for client in clients.values():
+            await client.close()
+        for node in nodes:
+            with contextlib.suppress(AttributeError):   # one that did not get as far as listening
+                await node.stop()
+        store.close()
+
+
+def record(home: Path, world: World) -> Recording:
+    """One whole job, from proposal to public record. A failure of the job is kept in `error`."""
+    consortium = make(home, world)
+    recording = Recording(world.parties, LABEL_HOLDER)
+    configure(home / "all.log")
+    try:
+        with observing(recording):
+            asyncio.run(_run(consortium, recording))
+    except Exception as error:
+        recording.error = error
+    finally:
+        structlog.reset_defaults()
+    for path in sorted(home.rglob("*")):
+        private = path.suffix == ".csv" or {"models", "keys", "tls"} & set(path.parts)
+        if path.is_file() and not private:
+            recording.left_behind[str(path.relative_to(home))] = path.read_bytes()
+    return recording

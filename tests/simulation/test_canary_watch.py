@@ -1,0 +1,115 @@
+"""The watch over the whole run sees what it is there for: files, modes, command lines, every encoding."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import os
+import struct
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mpc.testing.haystack import Haystack
+from tests import canaries
+from wire.signing import Identity
+
+ID = canaries.canary_id(3)
+
+
+@pytest.fixture
+def spoiled(tmp_path: Path) -> Path:
+    """A directory that the watch at the end leaves alone, because the test spoils it."""
+    canaries.exempt(tmp_path / "spoiled")
+    base = tmp_path / "spoiled" / "run"
+    base.mkdir(parents=True)
+    return base
+
+
+def leaks(base: Path) -> list[str]:
+    """As at the end of the run, for a directory that is exempt there."""
+    kept, canaries._EXEMPT = canaries._EXEMPT, set()
+    try:
+        return canaries.leaks(base)
+    finally:
+        canaries._EXEMPT = kept
+
+
+@pytest.mark.parametrize(("what", "data"), [
+    ("an id", ID.encode()),
+    ("an id in capitals", ID.upper().encode()),
+    ("an id in UTF-16", ID.encode("utf-16-le")),
+    ("an id in hex", ID.encode().hex().encode()),
+    ("an id in base64", base64.b64encode(b"x" + ID.encode())),
+    ("an id's SHA-256", hashlib.sha256(ID.encode()).hexdigest().encode()),
+    ("the beginning of an id's MD5", hashlib.md5(ID.encode()).digest()[:8]),
+    ("a label", canaries.NEGATIVE.encode()),
+    ("a level", b'{"level": "%s"}' % canaries.LEVELS[1].encode()),
+    ("a number", f"mean {canaries.NUMBER} of".encode()),
+    ("a number as float64", struct.pack("<d", canaries.NUMBER)),
+])
+def test_a_planted_value_in_a_log_is_found(what: str, data: bytes, spoiled: Path) -> None:
+    (spoiled / "node.log").write_bytes(b'{"event": "ok"}\n' + data + b"\n")
+    assert leaks(spoiled), what
+
+
+def test_tables_and_models_may_hold_their_values_and_a_quiet_log_is_quiet(spoiled: Path) -> None:
+    (spoiled / "bank" / "models").mkdir(parents=True)
+    (spoiled / "bank" / "models" / "manifest.json").write_text(canaries.LEVELS[0])
+    (spoiled / "loans.csv").write_text(ID)
+    (spoiled / "node.log").write_text('{"event": "listening", "party": "bank"}\n')
+    assert leaks(spoiled) == []
+
+
+def test_a_private_key_outside_its_folder_is_found(spoiled: Path) -> None:
+    key = spoiled / "bank" / "keys" / "identity.pem"
+    key.parent.mkdir(parents=True)
+    key.write_bytes(Identity.generate().to_pem())
+    assert leaks(spoiled) == []
+    (spoiled / "crash.txt").write_bytes(key.read_bytes())
+    assert leaks(spoiled) == ["crash.txt: private key of bank/identity.pem"]
+
+
+def test_a_readable_file_in_a_party_directory_is_found(spoiled: Path) -> None:
+    bank = spoiled / "bank"
+    (bank / "audit").mkdir(parents=True, mode=0o700)
+    bank.chmod(0o700)
+    for name in ("party.toml", "process.log"):
+        (bank / name).touch(mode=0o600)
+    assert canaries.loose_modes_of(bank, spoiled) == []
+    (bank / "audit" / "audit.jsonl").touch(mode=0o644)
+    assert canaries.loose_modes_of(bank, spoiled) == ["bank/audit/audit.jsonl: mode 644 where 600 is due"]
+
+
+def test_the_command_lines_of_children_and_grandchildren_are_seen(request: pytest.FixtureRequest) -> None:
+    watch = request.config.pluginmanager.get_plugin("canary-watch")
+    code = "import subprocess, sys; subprocess.run([sys.executable, '-c', 'import time; time.sleep(9)', 'mark-a83f'])"
+    child = subprocess.Popen([sys.executable, "-c", code], start_new_session=True)
+    try:
+        deadline = time.monotonic() + 8
+        while not any(b"mark-a83f\0" in line and b"subprocess" not in line for line in watch.command_lines.seen):
+            assert time.monotonic() < deadline, "the grandchild's command line was not seen"
+            time.sleep(0.1)
+    finally:
+        os.killpg(child.pid, 9)
+        child.wait()
+
+
+@given(prefix=st.binary(max_size=40), suffix=st.binary(max_size=40), needle=st.binary(min_size=8, max_size=30))
+def test_the_haystack_finds_a_needle_wherever_it_lies(prefix: bytes, suffix: bytes, needle: bytes) -> None:
+    assert Haystack({"needle": needle, "other": b"12345678"}).found(prefix + needle + suffix).count("needle") == 1
+
+
+@given(data=st.binary(max_size=200), needle=st.binary(min_size=8, max_size=12))
+def test_the_haystack_finds_what_is_there_and_nothing_else(data: bytes, needle: bytes) -> None:
+    assert Haystack({"needle": needle}).found(data) == (["needle"] if needle in data else [])
+
+
+def test_short_needles_are_refused() -> None:
+    with pytest.raises(ValueError, match="eight bytes"):
+        Haystack({"short": b"1234567"})

@@ -1,0 +1,279 @@
+"""A table of leaks, each planted in the production code for one run: the check that it names must turn red."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import structlog
+
+from mpc import group, opening
+from mpc.correlations import Trig
+from mpc.errors import LocalError
+from mpc.link import PartyId
+from mpc.opening import open_masked
+from mpc.paillier import Rerandomiser, seal
+from mpc.paillier_keys import OwnerEncryptor
+from mpc.products import HolderProduct
+from mpc.protocols import align, score, train
+from mpc.ring import RingVector, reduce
+from mpc.rng import Rng
+from mpc.testing.dealer import DealerSource
+from mpc.testing.memory_link import Network, party, run_roles
+from mpc.truncation import TruncationMasks
+from party_node.tasks import align as align_task
+from tests import canaries
+from tests.simulation.bench import NAMES, Bench, blocks_of
+from tests.simulation.checks import CHECKS, failures
+from tests.simulation.consortium import record
+from tests.simulation.observer import Recording, observing
+from tests.simulation.tables import World
+
+Patch = pytest.MonkeyPatch
+ROWS = 66
+
+
+# ---------------------------------------------------------------- runs
+
+
+def train_two(_: Path) -> Recording:
+    return Bench(real=True).run(blocks_of(2, ROWS, 5))
+
+
+def train_two_ideal(_: Path) -> Recording:
+    return Bench().run(blocks_of(2, ROWS, 5))
+
+
+def train_three_ideal(_: Path) -> Recording:
+    return Bench().run(blocks_of(3, ROWS, 5))
+
+
+def align_two(_: Path) -> Recording:
+    return _in_memory(("bank", "shop"), _aligning)
+
+
+def score_three(_: Path) -> Recording:
+    return _in_memory(NAMES, _scoring)
+
+
+def whole_job(folder: Path) -> Recording:
+    return record(folder / "all", World(("bank", "shop"), 1))
+
+
+def _in_memory(names: tuple[str, ...], role: Callable[..., Any]) -> Recording:
+    recording, network = Recording(names, names[0]), Network(timeout_s=5.0)
+
+    async def all_roles() -> None:
+        links = {name: {PartyId(p): network.link(name, p) for p in names if p != name} for name in names}
+        await run_roles({name: role(party(name, 3), links[name]) for name in names})
+
+    with observing(recording):
+        try:
+            asyncio.run(all_roles())
+        except Exception as error:
+            recording.error = error
+    recording.messages = network.transcript
+    return recording
+
+
+async def _aligning(me: Any, peers: Any) -> Any:
+    mixed = [canaries.canary_id(k).encode() for k in range(64 if me.id == "bank" else 60)]
+    ids = [mixed[i] for i in np.random.default_rng(len(mixed)).permutation(len(mixed))]
+    return await align.run(me, peers, ids, align.AlignOptions(PartyId("bank"), 5, b"session of the test"))
+
+
+async def _scoring(me: Any, peers: Any) -> Any:
+    partial = Rng(bytes(32)).child(me.id).ring(40)
+    return await score.run(me, peers, partial, score.ScoreOptions(PartyId("bank"), 40))
+
+
+# ---------------------------------------------------------------- leaks
+
+
+def randomiser_one(patch: Patch) -> None:
+    patch.setattr(OwnerEncryptor, "_residues", lambda self, side, count: [1] * count)
+
+
+def randomiser_reused(patch: Patch) -> None:
+    original = OwnerEncryptor._residues
+    patch.setattr(OwnerEncryptor, "_residues", lambda self, side, count: original(self, side, 1) * count)
+
+
+def no_rerandomisation(patch: Patch) -> None:
+    patch.setattr(Rerandomiser, "seal", lambda self, vector: seal(self._key, vector.residues))
+
+
+def squares_only(patch: Patch) -> None:
+    def narrow(self: Rerandomiser, vector: Any) -> Any:
+        powers = self._tables.pow([self._rng.bits(self._bits) for _ in range(len(vector))])
+        return seal(self._key, self._key.ring.mul(vector.residues, powers))
+
+    patch.setattr(Rerandomiser, "seal", narrow)
+
+
+def short_exponent(patch: Patch) -> None:
+    original = Rerandomiser.__init__
+
+    def short(self: Rerandomiser, *arguments: Any) -> None:
+        original(self, *arguments)
+        self._bits = 10
+
+    patch.setattr(Rerandomiser, "__init__", short)
+
+
+def mask_reused(patch: Patch) -> None:
+    def mask(self: HolderProduct, t: int, share: Any) -> RingVector:
+        return RingVector(reduce(share - self._masks[0], self.plan.ring_bits), self.plan.ring_bits)
+
+    patch.setattr(HolderProduct, "mask", mask)
+
+
+def mask_dropped(patch: Patch) -> None:
+    patch.setattr(HolderProduct, "mask", lambda self, t, share: RingVector(share, self.plan.ring_bits))
+
+
+def rho_skipped(patch: Patch) -> None:
+    original = DealerSource.trig
+
+    async def bare(self: DealerSource, me: Any, count: int) -> Trig:
+        trig = await original(self, me, count)
+        return Trig(np.zeros_like(trig.rho), trig.cosines, trig.sines)
+
+    patch.setattr(DealerSource, "trig", bare)
+
+
+def residual_opened_as_delta(patch: Patch) -> None:
+    original = train._backward
+
+    async def leaky(state: Any, t: int, e: Any) -> Any:
+        await train.open_masked(state.me, state.peers, RingVector(e, 64), "train.gradient")
+        return await original(state, t, e)
+
+    patch.setattr(train, "_backward", leaky)
+
+
+def truncation_mask_dropped(patch: Patch) -> None:
+    original = TruncationMasks.take
+    patch.setattr(TruncationMasks, "take", lambda self, count: tuple(0 * part for part in original(self, count)))
+
+
+def unblinded_ids(patch: Patch) -> None:
+    patch.setattr(align, "blind", lambda ids, label, secret: group.hash_to_group(ids, label))
+
+
+def unshuffled_ids(patch: Patch) -> None:
+    patch.setattr(Rng, "permutation", lambda self, count: np.arange(count))
+
+
+def id_in_a_log_line(patch: Patch) -> None:
+    def chatty(*_: Any) -> Any:
+        structlog.get_logger("align").warning("reading", what=f"first customer: {canaries.canary_id(0)}")
+        raise LocalError("enough for this test")
+
+    patch.setattr(align_task, "collect_ids", chatty)
+
+
+def label_in_an_error_text(patch: Patch) -> None:
+    def chatty(*_: Any) -> Any:
+        raise LocalError(f"the outcome {canaries.NEGATIVE!r} is not understood")
+
+    patch.setattr(align_task, "read_label", chatty)
+
+
+def no_zero_sharing(patch: Patch) -> None:
+    async def same(me: Any, peers: Any, share: Any) -> Any:
+        return share
+
+    patch.setattr(opening, "refreshed", same)
+
+
+def weights_to_all(patch: Patch) -> None:
+    release = train._release
+
+    async def generous(state: Any, point: Any) -> Any:
+        for p in state.options.parties:
+            await train.open_masked(state.me, state.peers, RingVector(point[state.slices[p]], 64), "train.gradient")
+        return await release(state, point)
+
+    patch.setattr(train, "_release", generous)
+
+
+@dataclass(frozen=True)
+class Leak:
+    """What is planted, in which run, and which check must see it."""
+
+    plant: Callable[[Patch], None]
+    run: Callable[[Path], Recording]
+    check: str
+
+
+LEAKS = {
+    "encryption with r = 1": Leak(randomiser_one, train_two, "randomness_is_fresh"),
+    "one randomiser for many ciphertexts": Leak(randomiser_reused, train_two, "randomness_is_fresh"),
+    "replies are not re-randomised": Leak(no_rerandomisation, train_two, "exponents_cannot_be_confirmed"),
+    "replies are re-randomised by squares only": Leak(squares_only, train_two, "jacobi_symbols_are_fair_coins"),
+    "replies are re-randomised with short exponents": Leak(short_exponent, train_two, "exponents_cannot_be_confirmed"),
+    "one product mask for all iterations": Leak(mask_reused, train_two_ideal, "masks_serve_once"),
+    "the share itself is sent instead of its masked form":
+        Leak(mask_dropped, train_two_ideal, "masked_values_are_uniform"),
+    "the log-odds are opened without their random angle":
+        Leak(rho_skipped, train_three_ideal, "masked_values_are_uniform"),
+    "residuals are opened under a line for masked values":
+        Leak(residual_opened_as_delta, train_two_ideal, "masked_values_are_uniform"),
+    "gradients are truncated without a mask":
+        Leak(truncation_mask_dropped, train_three_ideal, "masked_values_are_uniform"),
+    "ids are hashed and not blinded": Leak(unblinded_ids, align_two, "canaries_stay_at_home"),
+    "ids leave in the order of the table": Leak(unshuffled_ids, align_two, "rows_travel_shuffled"),
+    "an id in a log line": Leak(id_in_a_log_line, whole_job, "canaries_stay_at_home"),
+    "a label in an error text": Leak(label_in_an_error_text, whole_job, "canaries_stay_at_home"),
+    "partial scores of three parties without shares of zero":
+        Leak(no_zero_sharing, score_three, "canaries_stay_at_home"),
+    "weights are opened to all": Leak(weights_to_all, train_two_ideal, "others_never_hold_my_weights"),
+}
+RUNS = {leak.run for leak in LEAKS.values()} - {whole_job}   # whole jobs: test_recorded_jobs.py
+
+
+@pytest.mark.parametrize("sentence", LEAKS)
+def test_a_planted_leak_turns_its_check_red(sentence: str, tmp_path: Path, monkeypatch: Patch) -> None:
+    canaries.exempt(tmp_path)
+    leak = LEAKS[sentence]
+    leak.plant(monkeypatch)
+    recording = leak.run(tmp_path)
+    monkeypatch.undo()
+    assert CHECKS[leak.check](recording), f"{leak.check} missed: {sentence}"
+
+
+@pytest.mark.parametrize("run", sorted(RUNS, key=lambda run: run.__name__))
+def test_the_same_run_without_a_leak_is_green(run: Callable[[Path], Recording], tmp_path: Path) -> None:
+    recording = run(tmp_path)
+    assert recording.error is None
+    assert recording.messages
+    assert failures(recording) == []
+
+
+@pytest.mark.parametrize("code", ["train.everything", "score.sum"])
+def test_an_extra_reveal_without_a_line_in_the_signed_list_raises_and_sends_nothing(
+    code: str, monkeypatch: Patch
+) -> None:
+    """The planted code opens the whole model; the ledger of training knows neither a new code nor another stage's."""
+    sent: list[int] = []
+
+    async def curious(state: Any, point: Any) -> Any:
+        sent.append(len(state.me.steps))
+        return await open_masked(state.me, state.peers, RingVector(point, 64), code)
+
+    monkeypatch.setattr(train, "_release", curious)
+    recording = train_two_ideal(Path())
+    assert sent
+    assert isinstance(recording.error, LocalError)
+    assert "reveal list" in str(recording.error)
+    monkeypatch.undo()
+    honest = train_two_ideal(Path())
+    kinds = [type(s.message).__name__ for s in recording.messages]
+    assert len(kinds) < len(honest.messages)
+    assert failures(recording) == []

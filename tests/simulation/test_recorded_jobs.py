@@ -1,0 +1,127 @@
+"""Real jobs, recorded: nobody receives what is not in the ledger."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from mpc.protocols import PROTOCOLS
+from tests import canaries
+from tests.simulation.checks import CHECKS, LINES, kinds
+from tests.simulation.conftest import Recorded
+from tests.simulation.coordinator_view import coordinator_gets_the_public_record_only
+from tests.simulation.hiding_places import haystack_for
+from tests.simulation.tables import COMMON
+
+DOCS = Path(__file__).resolve().parents[2] / "docs"
+PARTIES = (2, 3)
+
+
+@pytest.mark.parametrize("check", CHECKS)
+@pytest.mark.parametrize("parties", PARTIES)
+def test_an_honest_job_passes_the_check(recorded: Recorded, parties: int, check: str) -> None:
+    assert CHECKS[check](recorded(parties)) == []
+
+
+@pytest.mark.parametrize("parties", PARTIES)
+def test_the_recording_holds_the_whole_job(recorded: Recorded, parties: int) -> None:
+    recording = recorded(parties)
+    opened = {opening.code for opening in recording.openings}
+    assert opened >= {"train.delta", "train.gradient", "train.step", "train.converged", "train.weights", "score.sum"}
+    assert {type_ for method, _, _ in recording.coordinator for type_ in [method]} >= {"Describe", "Propose", "Watch"}
+    assert len(recording.masks) >= 8 * 2 * parties
+    assert any(powers.packed for powers in recording.powers)
+    assert any(not powers.packed for powers in recording.powers)
+    assert set(recording.weights) == set(recording.blocks) == set(recording.partials) == set(recording.parties)
+    assert all(len(rows) == COMMON for rows in recording.own_rows.values())
+    assert {"all.log", "coordinator/state.db", "bank/audit/audit.jsonl", "bank/state.db"} <= set(recording.left_behind)
+
+
+@pytest.mark.parametrize("parties", PARTIES)
+def test_the_canaries_are_in_the_tables_in_the_first_place(recorded: Recorded, parties: int) -> None:
+    recording = recorded(parties)
+    for owner in recording.parties:
+        needles = haystack_for(recording, owner)
+        block = recording.blocks[owner]
+        at_home = b"".join([
+            b"".join(recording.ids[owner]), *(block.matrix[:, c].tobytes() for c in range(block.matrix.shape[1])),
+            recording.partials[owner].tobytes(),
+        ])
+        names = " ".join(needles.found(at_home))
+        assert "id: raw" in names
+        assert re.search(r"column \d: int16", names)
+        assert "partial score 3" in names
+
+
+@pytest.mark.parametrize("parties", PARTIES)
+def test_the_coordinator_receives_states_and_the_released_record_only(recorded: Recorded, parties: int) -> None:
+    recording = recorded(parties)
+    assert coordinator_gets_the_public_record_only(recording) == []
+    assert sum(event.part is not None for event in recording.events) == parties
+
+
+def test_other_secrets_of_the_same_public_shape_give_messages_of_the_same_number_and_size(recorded: Recorded) -> None:
+    one, two = recorded(2, 1), recorded(2, 2)
+    assert one.ids != two.ids
+    assert sorted(one.sizes) == sorted(two.sizes)
+
+
+def test_the_coordinator_hears_the_same_steps_of_the_same_length_whatever_the_secrets(recorded: Recorded) -> None:
+    def steps(secrets: int) -> set[tuple[str, str, str]]:
+        return {(event.party, event.stage, event.state) for event in recorded(2, secrets).events}
+
+    def totals(secrets: int) -> dict[tuple[str, str], set[int]]:
+        found: dict[tuple[str, str], set[int]] = {}
+        for event in recorded(2, secrets).events:
+            found.setdefault((event.party, event.what), set()).add(event.total)
+        return found
+
+    assert steps(1) == steps(2)
+    one, two = totals(1), totals(2)
+    assert all(one[key] == two[key] for key in one.keys() & two.keys())   # which are told depends on the clock
+
+
+@pytest.mark.parametrize("parties", PARTIES)
+def test_every_message_kind_that_crosses_has_a_line_in_the_threat_model(recorded: Recorded, parties: int) -> None:
+    page = (DOCS / "threat-model.md").read_text()
+    listed = set(re.findall(r"`([A-Z][A-Za-z]+)`", page.split("## What crosses")[1].split("\n## ")[0]))
+    assert kinds(recorded(parties)) <= listed
+
+
+@pytest.mark.parametrize("parties", PARTIES)
+def test_every_opening_has_a_ledger_line_and_every_count_is_in_the_record(recorded: Recorded, parties: int) -> None:
+    recording = recorded(parties)
+    for event in recording.events:
+        if event.part is None:
+            continue
+        told = {line.code: line.count for line in event.part.ledger}
+        made: Counter[str] = Counter()
+        for opening in recording.openings:
+            if opening.party == event.party:
+                made[opening.code] += len(opening.share)
+        assert set(made) <= set(LINES)
+        assert all(told[code] == count for code, count in made.items())
+
+
+def test_every_protocol_says_in_the_threat_model_what_each_role_learns() -> None:
+    page = (DOCS / "threat-model.md").read_text()
+    for code in LINES:
+        if LINES[code].kind == "revealed":
+            assert f"`{code}`" in page, code
+    for name in PROTOCOLS:
+        assert f"`{name}`" in page, name
+
+
+@pytest.mark.parametrize("parties", PARTIES)
+def test_all_files_of_the_nodes_are_private(recorded: Recorded, parties: int,
+                                            tmp_path_factory: pytest.TempPathFactory) -> None:
+    recorded(parties)
+    homes = list(tmp_path_factory.getbasetemp().glob(f"consortium-{parties}-1*/all"))
+    assert homes
+    for home in homes:
+        for config in home.glob("*/party.toml"):
+            assert canaries.loose_modes_of(config.parent, home) == []
+        assert canaries.leaks(home) == []
