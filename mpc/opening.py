@@ -37,9 +37,9 @@ async def open_masked(me: Party, peers: Mapping[PartyId, Link], share: RingVecto
     """The sum mod 2^bits of all parties' shares, shown to all parties under the ledger line `code`.
 
     The caller has masked the value, or the spec reveals it and the caller has refreshed the shares.
-    Returns (len(share),). Raises LocalError for a code that is not allowed, PeerError for a bad share.
+    Returns (len(share),). Raises LocalError for a code that is not allowed or not for all, PeerError for a bad share.
     """
-    me.ledger.record(code, len(share))
+    me.ledger.record(code, len(share), common=True)
     answers = await me.together(
         *(_send(link, share) for link in peers.values()),
         *(_receive(link, len(share), share.bits) for link in peers.values()),
@@ -58,7 +58,7 @@ async def open_to(
     Shares are re-randomised first, so that the receiver gets the sum and no trace of how it came about.
     Every party records the line: each consents to it. Raises as `open_masked`.
     """
-    me.ledger.record(code, len(share))
+    me.ledger.record(code, len(share), common=False)
     fresh = await refreshed(me, peers, share)
     if me.id != receiver:
         await _send(peers[receiver], fresh)

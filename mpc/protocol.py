@@ -30,10 +30,17 @@ class Ledger:
     allowed: Mapping[str, LedgerLine]
     opened: dict[str, int] = field(default_factory=dict)
 
-    def record(self, code: str, count: int = 1) -> None:
-        """Note `count` values opened under `code`; LocalError if the spec has no such line."""
+    def record(self, code: str, count: int = 1, *, common: bool | None = None) -> None:
+        """Note `count` values opened under `code`; LocalError if the spec has no such line.
+
+        `common` says who is about to see them, all parties or one: LocalError if the line says otherwise.
+        """
         if code not in self.allowed:
             raise LocalError(f"opening {code!r} is not in the reveal list that all parties signed")
+        line = self.allowed.get(code)
+        if line is not None and common is not None and common != (line.to == "all"):
+            raise LocalError(f"opening {code!r} to {'all parties' if common else 'one party'} is not what was signed: "
+                             f"it is for {line.to}")
         self.opened[code] = self.opened.get(code, 0) + count
 
 

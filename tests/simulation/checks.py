@@ -169,7 +169,7 @@ def randomness_is_fresh(recording: Recording) -> Findings:
     return sorted(found)
 
 
-def _conversation(recording: Recording, powers: Powers) -> tuple[list[int], list[int]]:
+def conversation(recording: Recording, powers: Powers) -> tuple[list[int], list[int]]:
     """Ciphertexts that came in and replies that went out, of one product."""
     here = [s for s in recording.messages if s.channel == powers.channel]
     inputs = [c for s in here if (s.sender, s.receiver) == (powers.key_owner, powers.secret_owner)
@@ -183,7 +183,7 @@ def jacobi_symbols_are_fair_coins(recording: Recording) -> Findings:
     """Neither biased, nor what the inputs and the secret exponents' parities predict."""
     symbols, predicted = [], []
     for powers in recording.powers:
-        inputs, replies = _conversation(recording, powers)
+        inputs, replies = conversation(recording, powers)
         n = recording.keys[powers.key_owner].public.n
         minus = np.array([gmpy2.jacobi(c % n, n) == -1 for c in inputs])
         for number, reply in enumerate(replies):
@@ -206,7 +206,7 @@ def exponents_cannot_be_confirmed(recording: Recording) -> Findings:
     for powers in recording.powers:
         if powers.plan.inputs > 64:
             continue   # one product with few inputs shows it for all
-        inputs, replies = _conversation(recording, powers)
+        inputs, replies = conversation(recording, powers)
         n = recording.keys[powers.key_owner].public.n
         some = range(min(SPY_REPLIES, len(replies)))
         guesses = [powers.of_reply(number, len(inputs)) for number in some]

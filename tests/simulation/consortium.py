@@ -136,10 +136,10 @@ async def _run(consortium: Consortium, recording: Recording) -> None:
     try:
         for number, party in enumerate(consortium.world.parties):
             def passed(event: Passed, party: str = party) -> None:
-                row = (event.peer, party) if event.direction == "received" else (party, event.peer)
                 if event.direction == "received":
-                    recording.messages.append(Sent(*row, event.channel, event.index, event.message))
-                    recording.sizes.append((*row, event.channel, event.index, event.kind, event.size))
+                    where = event.channel, event.index
+                    recording.messages.append(Sent(event.peer, party, *where, event.message))
+                    recording.sizes.append((event.peer, party, *where, event.kind, event.size))
 
             def tools(spec: JobSpec, number: int = number) -> Tools:
                 return fixed_keys(number, spec)

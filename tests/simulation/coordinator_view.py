@@ -13,7 +13,7 @@ from wire.description import decode_datasets
 from wire.record import PartyPart
 from wire.v1 import control_pb2
 
-ANSWERS = {
+ANSWERS: dict[str, Any] = {
     "Describe": control_pb2.Description, "Propose": control_pb2.Decision, "Start": control_pb2.Started,
     "Watch": control_pb2.Event, "Cancel": control_pb2.Cancelled,
 }

@@ -123,8 +123,9 @@ def _observe_openings(recording: Recording, patch: pytest.MonkeyPatch) -> None:
 
 
 def _observe_products(recording: Recording, patch: pytest.MonkeyPatch) -> None:
-    mask, serve, offer_packed = products.HolderProduct.mask, train.serve, train.offer_packed
-    exchange, backward = train.exchange_keys, train._backward
+    training: Any = train   # its imports too
+    mask, serve, offer_packed = products.HolderProduct.mask, training.serve, training.offer_packed
+    exchange, backward = training.exchange_keys, training._backward
 
     def masking(self: Any, t: int, share: U64) -> Any:
         sent = mask(self, t, share)

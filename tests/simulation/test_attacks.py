@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import asyncio
 from functools import cache
 from typing import Any
 
 import numpy as np
 import pytest
 
-from mpc.protocols import train
-from mpc.ring import RingVector, from_signed
+from mpc import opening
+from mpc.link import PartyId
+from mpc.opening import Opening
+from mpc.protocols import score, train
+from mpc.ring import U64, RingVector, from_signed
+from mpc.rng import Rng
+from mpc.testing.memory_link import Network, party, run_roles
 from tests.simulation.attacks import BATCH, column_gain, label_gain, vectors
-from tests.simulation.bench import SCALE, Bench, blocks_of
+from tests.simulation.bench import NAMES, SCALE, Bench, blocks_of
 from tests.simulation.observer import Opened, Recording
 
 SEEDS = range(8)
@@ -29,14 +34,14 @@ def show_gradients(recording: Recording, party: str) -> Recording:
     shares = zip(*(recording.residuals[p] for p in recording.parties), strict=True)
     matrix = recording.blocks[party].matrix.astype(np.int64).view(np.uint64)
     for parts in shares:
-        e = np.sum(parts, axis=0, dtype=np.uint64)
+        e: U64 = np.array(parts).sum(axis=0)
         batches = [matrix[k : k + BATCH].T @ e[k : k + BATCH] for k in range(0, len(e), BATCH)]
         recording.openings.append(Opened(party, "leak.gradient", 64, e, np.concatenate(batches)))
     return recording
 
 
 @pytest.fixture
-def partial_scores(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def partial_scores(monkeypatch: pytest.MonkeyPatch) -> None:
     """At the end the feature holder sends the label holder its part of the score of every training row."""
     release = train._release
 
@@ -51,7 +56,6 @@ def partial_scores(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         return weights
 
     monkeypatch.setattr(train, "_release", leaky)
-    return
 
 
 def mean_gain(pairs: list[tuple[float, float]]) -> float:
@@ -95,3 +99,31 @@ def test_the_same_attack_finds_columns_where_partial_scores_of_training_rows_are
 def test_the_attacks_look_at_all_that_is_as_long_as_the_table() -> None:
     recording = honest(0, 400, 3)
     assert len(vectors(recording, "shop")) > 8 * 10
+
+
+def test_with_three_parties_what_each_sends_for_the_scores_says_nothing_of_its_part(
+    monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows, parts = 600, {name: Rng(bytes(32)).child(name).ring(600) >> np.uint64(20) for name in NAMES}
+
+    def closest() -> float:
+        """The highest |correlation| of a message to the label holder with its sender's partial scores."""
+        network = Network()
+        roles = {
+            name: score.run(party(name, 4), {PartyId(p): network.link(name, p) for p in NAMES if p != name},
+                            parts[name], score.ScoreOptions(PartyId(NAMES[0]), rows))
+            for name in NAMES
+        }
+        asyncio.run(run_roles(roles))
+        sent = [s for s in network.transcript if isinstance(s.message, Opening) and s.receiver == NAMES[0]]
+        assert len(sent) == 2
+        return max(float(abs(np.corrcoef(s.message.share.values.astype(float), parts[s.sender].astype(float))[0, 1]))
+                   for s in sent)
+
+    assert closest() < 6 / np.sqrt(rows)
+
+    async def same(me: Any, peers: Any, share: Any) -> Any:
+        return share
+
+    monkeypatch.setattr(opening, "refreshed", same)
+    assert closest() > 0.99
