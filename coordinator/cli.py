@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import signal
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -78,13 +79,19 @@ def _with_nodes(ctx: typer.Context, work: Callable[[Nodes], Awaitable[Data]]) ->
     _, consortium, identity = _directory(ctx).load()
 
     async def connected() -> Data:
+        task = asyncio.current_task()
+        assert task is not None  # asyncio.run makes one
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
         nodes = connect(consortium, identity)
         try:
             return await work(nodes)
         finally:
             await asyncio.gather(*(node.close() for node in nodes.values()))
 
-    return asyncio.run(connected())
+    try:
+        return asyncio.run(connected())
+    except asyncio.CancelledError:  # SIGTERM: the same as Ctrl-C
+        raise KeyboardInterrupt from None
 
 
 def _find_job(ctx: typer.Context, prefix: str) -> JobRow:

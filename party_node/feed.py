@@ -56,10 +56,10 @@ class Feed:
     @property
     def place(self) -> str:
         """How far the job has come, in words."""
-        if not self._events:
-            return "its start"
-        last = self._events[-1]
-        return f"{last.stage}, {last.what} {last.done} of {last.total}" if last.total else last.stage
+        for event in reversed(self._events):
+            if event.stage == self._stage and event.done < event.total:
+                return f"{event.stage}, {event.what} {event.done} of {event.total}"
+        return self._stage or "its start"
 
     @property
     def watched(self) -> bool:

@@ -35,7 +35,16 @@ from party_node.store import JobState, Store
 from party_node.tasks import STAGES
 from party_node.tasks.context import JobContext
 from wire.description import DatasetDescription
-from wire.errors import Cancelled, PeerStopped, PublicError, Unreachable, exit_code, printable, to_public
+from wire.errors import (
+    Cancelled,
+    PeerStopped,
+    PublicError,
+    RemoteFailure,
+    Unreachable,
+    exit_code,
+    printable,
+    to_public,
+)
 from wire.peer_hub import PeerHub
 from wire.pki import write_private
 from wire.record import LedgerEntry, PartyPart
@@ -158,7 +167,7 @@ class Jobs:
         shutil.rmtree(self._directory.models / f"{job}{PASSING}", ignore_errors=True)
         cancelled = public.code == "cancelled"
         try:
-            await self._hub.close(job, error)
+            await self._hub.close(job, RemoteFailure(public))
         finally:
             state = JobState.CANCELLED if cancelled else JobState.FAILED
             self._consent.finish(job, state, public.reason or public.code, public.what)
@@ -200,6 +209,7 @@ class Jobs:
             job=job, spec=spec, me=me, links=links, table_path=Path(agreed.dataset.path),
             kinds=agreed.dataset.kinds_for_reading(), tools=self._make_tools(spec),
             accept_count=lambda count: self._consent.check_count(agreed, count),
+            settles=lambda lower: self._consent.settles(agreed, lower),
         )
         for name, stage in STAGES:
             self._store.set_stage(job, name)

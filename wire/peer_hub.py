@@ -42,6 +42,7 @@ from wire.pki import TlsIdentity
 
 SERVICE, METHOD = "wire.v1.Peer", "Converse"
 REDIAL_S = 0.3
+LOOK_AFTER_S = 0.5
 MAX_EARLY = 64                 # jobs of one peer that it has opened and we have not
 REMEMBERED_JOBS = 1024
 
@@ -116,6 +117,7 @@ class PeerHub:
 
     async def why_gone(self, peer: PartyId) -> MpcError:
         """Why the stream of `peer` may have broken, as far as can be seen from here: its process is down, say."""
+        await asyncio.sleep(LOOK_AFTER_S)   # a process that dies closes its ports one after the other
         return await diagnosis.why_unreachable(self._consortium.member(peer), self._identity)
 
     def bytes(self, job: str) -> Mapping[PartyId, Mapping[str, Traffic]]:

@@ -1,0 +1,59 @@
+"""`scripts/run_local_cluster.py` on tables that do not do: one JSON object, the exit code of the case, no traceback."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from scripts.local_cluster import ROOT
+from tests import canaries
+from tests.e2e.scene import ALARMS, LABEL, table
+
+
+def run(tmp_path: Path, bank: str | None, shop: str | None, *more: str) -> tuple[int, dict, str]:
+    """(exit code, JSON object, stderr)."""
+    for name, content in (("bank", bank), ("shop", shop)):
+        if content is not None:
+            (tmp_path / f"{name}.csv").write_text(content)
+    done = subprocess.run(
+        [sys.executable, "scripts/run_local_cluster.py", "--table", f"bank={tmp_path / 'bank.csv'}",
+         "--table", f"shop={tmp_path / 'shop.csv'}", "--id", "customer", "--label", f"bank:{LABEL}",
+         "--positive", canaries.POSITIVE, "--key-bits", "2048", "--iterations", "12", "--lambda", "0.01",
+         "--out", str(tmp_path / "out"), "--json", *more],
+        cwd=ROOT, capture_output=True, text=True, timeout=120, check=False,
+    )
+    assert not [alarm for alarm in ALARMS if alarm in done.stderr], done.stderr
+    return done.returncode, json.loads(done.stdout), done.stderr
+
+
+def test_two_tables_become_one_object_with_everything_that_was_asked_for(tmp_path: Path) -> None:
+    code, found, text = run(tmp_path, table("bank"), table("shop"))
+    assert code == 0, text
+    assert set(found) >= {"rows", "common", "auc", "ks", "coefficients", "seconds", "bytes", "ledger"}
+    assert set(found["auc"]) >= {"joint", "solo", "pooled"}
+    assert found["coefficients"]["max_abs_error"] <= 2e-2
+    assert abs(found["auc"]["joint"] - found["auc"]["pooled"]) <= 5e-3
+
+
+WRONG = {
+    "a file that is not there": (None, table("shop"), [], "does not exist"),
+    "a label that is not there": (table("bank"), table("shop"), ["--label", "bank:dpd90"], f"did you mean `{LABEL}`?"),
+    "a party that is not there": (table("bank"), table("shop"), ["--drop", "bnk:age"], "does not name a party"),
+    "labels that are all equal": (
+        table("bank", **{LABEL: [canaries.NEGATIVE] * 260}), table("shop"), [], "positive value"),
+    "an id column that is not there": (table("bank"), table("shop"), ["--id", "client"], "client"),
+}
+
+
+@pytest.mark.parametrize("what", WRONG)
+def test_wrong_input_ends_with_4_and_a_sentence(what: str, tmp_path: Path) -> None:
+    bank, shop, more, sentence = WRONG[what]
+    code, found, text = run(tmp_path, bank, shop, *more)
+    assert code == 4, text
+    assert sentence in text
+    assert found["ok"] is False
+    assert sentence in json.dumps(found["error"], ensure_ascii=False)

@@ -1,0 +1,115 @@
+"""Three institutions, one model: every row accounted for, kept parts that score again alike, logs that hold."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from party_node.cli import run_command
+from party_node.data.table import read_table
+from party_node.kept_scores import read_scores
+from party_node.model import load_part
+from tests import canaries
+from tests.e2e.scene import COMMON_OF_THREE, FAMILY, PRESENT, Scene
+
+COUNTS = ("matched", "unmatched", "duplicate", "blank", "refused")
+
+
+@pytest.fixture(scope="module")
+def _record(_three: Scene) -> dict:
+    """The public record of one job of three, its hold-out drawn by the joint coin."""
+    _three.all_up()
+    return _three.run(_three.job(hold_out={"fraction": 0.3})).data
+
+
+@pytest.fixture
+def record(_record: dict, three: Scene) -> dict:
+    return _record
+
+
+def test_three_parties_train_one_model_and_every_row_is_accounted_for(record: dict, three: Scene) -> None:
+    assert record["common"] == COMMON_OF_THREE
+    for party, (low, high) in PRESENT.items():
+        rows = record["rows"][party]
+        assert rows["read"] == high - low == sum(rows[name] for name in COUNTS)
+        assert rows["matched"] == COMMON_OF_THREE
+    assert record["train_rows"] + record["test_rows"] == COMMON_OF_THREE
+    assert set(record["bytes"]) >= {"align", "train", "evaluate"}
+    assert set(record["bytes"]["train"]) == {f"{a}->{b}" for a in PRESENT for b in PRESENT if a != b}
+    assert {line["code"] for line in record["ledger"]} >= {"align.members", "score.sum", "train.weights"}
+    joint, solo = (record["evaluation"]["models"][name]["auc"]["value"] for name in ("joint", "solo"))
+    assert joint > solo, "two other institutions hold most of the signal"
+
+
+def test_kept_parts_score_the_tables_again_to_the_same_joint_scores(record: dict, three: Scene) -> None:
+    total = np.zeros(record["test_rows"])
+    for party, columns in FAMILY.items():
+        part = load_part(three.directory(party) / "models", record["job_id"])
+        assert int(part.test.sum()) == record["test_rows"]
+        table = read_table(three.home.parent / f"{party}.csv", id_column="customer", columns=columns,
+                           kinds=part.preparation.kinds)
+        total += part.partial_scores(table, part.rows[part.test])
+    kept = read_scores(three.directory("bank") / "models" / record["job_id"] / "scores.npz")
+    np.testing.assert_allclose(total, kept.joint, rtol=0, atol=1e-8)  # the sum crosses the wire in units of 2^-32
+
+
+def test_every_party_keeps_its_own_part_only(record: dict, three: Scene) -> None:
+    for party in FAMILY:
+        folder = three.directory(party) / "models" / record["job_id"]
+        assert three.listed_models(party) >= {record["job_id"]}
+        manifest = json.loads((folder / "manifest.json").read_text())
+        assert (manifest["job"], manifest["party"]) == (record["job_id"], party)
+        assert {output["source"] for output in manifest["preparation"]["outputs"]} == set(FAMILY[party])
+        assert (folder / "scores.npz").exists() == (party == "bank")
+        assert "<script src" not in (folder / "report.html").read_text()
+    assert three.coordinator("jobs").data["jobs"][0]["state"] == "finished"
+    kept = three.directory("coordinator") / "jobs" / record["job_id"]
+    assert json.loads((kept / "record.json").read_text()) == record
+
+
+def test_the_audit_logs_of_all_hold_and_are_countersigned(record: dict, three: Scene) -> None:
+    for party in FAMILY:
+        found = three.operator(party, "audit", "verify").data
+        assert found["countersigned"] >= 2
+        assert found["lines"] == len(three.audit_lines(party))
+
+
+def _edited(lines: list[bytes]) -> list[bytes]:
+    return [*lines[:4], lines[4].replace(b'"kind":"', b'"kind":"x'), *lines[5:]]
+
+
+def _without(lines: list[bytes]) -> list[bytes]:
+    return [*lines[:4], *lines[5:]]
+
+
+def _shortened(lines: list[bytes]) -> list[bytes]:
+    return lines[:4]
+
+
+TAMPERED: dict[str, tuple[Callable[[list[bytes]], list[bytes]], str]] = {
+    "a line is edited": (_edited, "line 5"),
+    "a line is taken out": (_without, "line 5"),
+    "the end is cut off": (_shortened, "line 5"),
+}
+
+
+@pytest.mark.parametrize("how", TAMPERED)
+def test_a_tampered_log_is_found_at_its_first_bad_line(
+    how: str, record: dict, three: Scene, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    change, where = TAMPERED[how]
+    copy = tmp_path / "shop"
+    shutil.copytree(three.directory("shop"), copy, ignore=shutil.ignore_patterns("process.log"))
+    canaries.exempt(copy)
+    log = copy / "audit" / "audit.jsonl"
+    log.write_bytes(b"".join(change(log.read_bytes().splitlines(keepends=True))))
+    code = run_command(["--dir", str(copy), "--json", "audit", "verify"])
+    envelope = json.loads(capsys.readouterr().out)
+    assert code == 4
+    assert where in envelope["error"]["what"]
+    assert envelope["error"]["whose"] == "shop"
