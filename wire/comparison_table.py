@@ -14,6 +14,7 @@ from rich import box
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 DASH = "–"
 Json = object  # decoded JSON, not yet looked at
@@ -172,14 +173,16 @@ def print_comparison(evaluation: Json, console: Console, pooled: Json = None) ->
         gap = f"[{colour}]{escape(row.difference.text)}[/]" + _second_line(row.difference)
         gap += f"\n[dim]{row.p_value}[/]" if row.p_value else ""
         cells = [*(escape(c.text) + _second_line(c) for c in (row.solo, row.joint)), gap]
-        table.add_row(escape(row.label), *cells, *((escape(row.pooled),) if with_pooled else ()))
+        shown = [escape(row.label), *cells, *((escape(row.pooled),) if with_pooled else ())]
+        table.add_row(*map(Text.from_markup, shown))  # whether or not the console takes markup for itself
     if rows:
         console.print(table)
     test, bad = number(entry(evaluation, "rows", "test")), number(entry(evaluation, "rows", "bad"))
     if test is not None:
         of_them = "" if bad is None else f", {bad:,.0f} of them bad"
-        console.print(f"[dim]{test:,.0f} hold-out rows{of_them}; second lines are 95 % intervals[/]")
-    console.print(f"[bold]Verdict: {escape(verdict_text(evaluation))}[/]")
+        rows_text = f"[dim]{test:,.0f} hold-out rows{of_them}; second lines are 95 % intervals[/]"
+        console.print(Text.from_markup(rows_text))
+    console.print(Text.from_markup(f"[bold]Verdict: {escape(verdict_text(evaluation))}[/]"))
 
 
 def _second_line(cell: Cell) -> str:

@@ -33,6 +33,9 @@ def run(tmp_path: Path, bank: str | None, shop: str | None, *more: str) -> tuple
 def test_two_tables_become_one_object_with_everything_that_was_asked_for(tmp_path: Path) -> None:
     code, found, text = run(tmp_path, table("bank"), table("shop"))
     assert code == 0, text
+    assert "Verdict" in text
+    assert "AUC" in text
+    assert "[/]" not in text, "marks for colours are for terminals"
     assert set(found) >= {"rows", "common", "auc", "ks", "coefficients", "seconds", "bytes", "ledger"}
     assert set(found["auc"]) >= {"joint", "solo", "pooled"}
     assert found["coefficients"]["max_abs_error"] <= 2e-2
@@ -45,7 +48,7 @@ WRONG = {
     "a party that is not there": (table("bank"), table("shop"), ["--drop", "bnk:age"], "does not name a party"),
     "labels that are all equal": (
         table("bank", **{LABEL: [canaries.NEGATIVE] * 260}), table("shop"), [], "positive value"),
-    "an id column that is not there": (table("bank"), table("shop"), ["--id", "client"], "client"),
+    "an id column that is not there": (table("bank"), table("shop"), ["--id", "shop:client"], "no column `client`"),
 }
 
 

@@ -27,10 +27,15 @@ def released():
     }
 
 
-def printed(evaluation, width=80, pooled=None):
+def printed(evaluation, width=80, pooled=None, markup=True):
     out = io.StringIO()
-    print_comparison(evaluation, Console(file=out, width=width), pooled)
+    print_comparison(evaluation, Console(file=out, width=width, markup=markup), pooled)
     return out.getvalue()
+
+
+def test_a_console_that_takes_no_markup_shows_the_same_table():
+    assert printed(released(), markup=False) == printed(released())
+    assert "[/]" not in printed(released())
 
 
 def test_lines_carry_figures_intervals_and_which_way_is_better():
