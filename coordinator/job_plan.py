@@ -17,6 +17,7 @@ from mpc.protocols import PROTOCOLS
 from wire.description import DatasetDescription, id_mismatch
 from wire.spec import (
     MIN_INTERSECTION,
+    AlignSpec,
     CryptoSpec,
     HoldOutSpec,
     JobSpec,
@@ -57,6 +58,7 @@ class JobPlan(_Part):
     party: Annotated[list[PlannedParty], Field(min_length=2, max_length=16)]
     label: PlannedLabel
     minimum_intersection: Annotated[int, Field(ge=MIN_INTERSECTION)] = MIN_INTERSECTION
+    align: AlignSpec = AlignSpec()
     preparation: PreparationSpec = PreparationSpec()
     training: TrainingSpec = TrainingSpec()
     crypto: CryptoSpec = CryptoSpec()
@@ -127,6 +129,7 @@ def build_spec(
         parties=parties,
         label=LabelSpec(**plan.label.model_dump(exclude={"party"})),
         minimum_intersection=plan.minimum_intersection,
+        align=plan.align,
         preparation=plan.preparation,
         training=plan.training,
         crypto=plan.crypto,

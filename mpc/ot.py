@@ -87,7 +87,7 @@ class _Rows:
 
     def __init__(self, session: bytes, leaves: Sequence[Sequence[bytes | None]]) -> None:
         self._streams = [
-            [None if seed is None else _stream(session, seed) for seed in group] for group in leaves
+            [None if seed is None else leaf_stream(session, seed) for seed in group] for group in leaves
         ]
         key = hashlib.sha256(Domain.OT_PAD.encode() + b"\0" + session).digest()[:16]
         # The bare permutation of one block is what the hash is built from; nothing is encrypted with it.
@@ -220,12 +220,28 @@ async def start_sender(me: Party, link: Link) -> OtSender:
 
     PeerError WRONG_LENGTH, BAD_POINT.
     """
+    return OtSender(*await receive_trees(me, link, GROUPS))
+
+
+async def start_receiver(me: Party, link: Link) -> OtReceiver:
+    """A new session in which I choose; the peer runs `start_sender`. PeerError WRONG_LENGTH, BAD_POINT."""
+    return OtReceiver(*await send_trees(me, link, GROUPS))
+
+
+async def receive_trees(
+    me: Party, link: Link, groups: int
+) -> tuple[bytes, list[int], list[list[bytes | None]]]:
+    """The session's public name, a random nibble Delta for each group, and all of its leaves but one.
+
+    Leaf y of a group stands at index y XOR Delta, so the one that is None comes first. PeerError WRONG_LENGTH,
+    BAD_POINT.
+    """
     rng = Rng(me.rng.bytes(32))  # drawn before any wait, so that a replay draws the same
-    delta = [rng.below(LEAVES) for _ in range(GROUPS)]
+    delta = [rng.below(LEAVES) for _ in range(groups)]
     path = [[(nibble >> (FIELD_BITS - 1 - level)) & 1 for level in range(FIELD_BITS)] for nibble in delta]
     base = await receive_base(me, link, rng, [1 - bit for bits in path for bit in bits])
     sums = (await link.receive(TreeSums)).sums
-    link.require(len(sums) == 2 * KAPPA * KEY_BYTES, Reason.WRONG_LENGTH)
+    link.require(len(sums) == 2 * FIELD_BITS * groups * KEY_BYTES, Reason.WRONG_LENGTH)
     leaves = []
     for group, bits in enumerate(path):
         level = slice(group * FIELD_BITS, (group + 1) * FIELD_BITS)
@@ -233,15 +249,15 @@ async def start_sender(me: Party, link: Link) -> OtSender:
         tree = _punctured(base.session, group, bits, base.keys[level], masked)
         # In the order y = x XOR Delta the coefficients of the leaves are those of the receiver's sum.
         leaves.append([tree[y ^ delta[group]] for y in range(LEAVES)])
-    return OtSender(base.session, delta, leaves)
+    return base.session, delta, leaves
 
 
-async def start_receiver(me: Party, link: Link) -> OtReceiver:
-    """A new session in which I choose; the peer runs `start_sender`. PeerError WRONG_LENGTH, BAD_POINT."""
+async def send_trees(me: Party, link: Link, groups: int) -> tuple[bytes, list[list[bytes]]]:
+    """The session's public name and all leaves of each group; the peer runs `receive_trees`."""
     rng = Rng(me.rng.bytes(32))
-    base = await send_base(me, link, rng, KAPPA)
+    base = await send_base(me, link, rng, FIELD_BITS * groups)
     leaves, masked = [], []
-    for group in range(GROUPS):
+    for group in range(groups):
         nodes = [rng.bytes(KEY_BYTES)]
         for level in range(FIELD_BITS):
             nodes = [child for node in nodes for child in _children(base.session, group, node)]
@@ -249,7 +265,7 @@ async def start_receiver(me: Party, link: Link) -> OtReceiver:
             masked += [_xor(key, *nodes[side::2]) for side, key in enumerate(keys)]
         leaves.append(nodes)
     await link.send(TreeSums(b"".join(masked)))
-    return OtReceiver(base.session, leaves)
+    return base.session, leaves
 
 
 def _punctured(
@@ -276,7 +292,8 @@ def _children(session: bytes, group: int, node: bytes) -> tuple[bytes, bytes]:
     return digest[:KEY_BYTES], digest[KEY_BYTES:]
 
 
-def _stream(session: bytes, seed: bytes) -> CipherContext:
+def leaf_stream(session: bytes, seed: bytes) -> CipherContext:
+    """The pseudo-random stream of one leaf, AES-128 in counter mode."""
     key = hashlib.sha256(Domain.OT_COLUMN.encode() + b"\0" + session + seed).digest()[:16]
     return Cipher(algorithms.AES(key), modes.CTR(bytes(16))).encryptor()
 

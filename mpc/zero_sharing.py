@@ -27,6 +27,7 @@ from mpc import group
 from mpc.domains import Domain
 from mpc.errors import LocalError, Reason
 from mpc.group import PointVector, Scalar
+from mpc.kernels.blocks import block_cipher, permute
 from mpc.link import Link, PartyId
 from mpc.protocol import Party
 from mpc.ring import U64, reduce
@@ -92,6 +93,18 @@ class ZeroSharing:
             stream = Rng(seed).child(label).ring(count, bits)
             total = total + stream if self.me < peer else total - stream            # 3
         return reduce(total, bits)
+
+    def function(self, label: str, points: U64) -> U64:
+        """(n,) words, one for each of `points` (n, 2): at every point they XOR to zero over all parties.
+
+        The same label and point always give the same word; to whoever lacks one pair's seed it is pseudo-random
+        (AES-128). Kolesnikov, Matania, Pinkas, Rosulek and Trieu, CCS 2017 (ePrint 2017/799), section 4.
+        """
+        total = np.zeros(len(points), np.uint64)
+        for seed in self._seeds.values():
+            key = hashlib.sha256(Domain.ZERO_FUNCTION.encode() + b"\0" + seed + label.encode()).digest()[:16]
+            total ^= permute(block_cipher(key), points)[:, 0]
+        return total
 
     def __repr__(self) -> str:
         return "ZeroSharing(...)"

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from mpc.protocol import ProtocolSpec
 from party_node.audit import MAX_FIELD, AuditLog
 from party_node.datasets import RegisteredDataset, find
-from party_node.policy import Decision, Question, Verdict, ask_person, debits, decide, decide_count
+from party_node.policy import Decision, Question, Verdict, ask_person, debits, decide, decide_count, settled
 from party_node.store import Budget, BudgetExhausted, Debit, JobRow, JobState, Store, StoreError
 from wire.errors import Denied, PublicError
 from wire.signing import ApprovalError, Identity, approve, check_approvals
@@ -230,6 +230,12 @@ class Consent:
         if decision.verdict is Verdict.DENY:
             raise self._refusal("alignment", agreed.job, decision, "")
         self._store.remember_alignment(agreed.job, agreed.dataset.name, partners, count)
+
+    def settles(self, agreed: Agreed, lower: int) -> bool:
+        """Whether any number of customers in common from `lower` on would be accepted."""
+        partners = [party.id for party in agreed.spec.parties if party.id != self._party]
+        earlier = self._store.earlier_counts(agreed.dataset.name, partners)
+        return settled(lower, agreed.spec, agreed.dataset.policy, earlier)
 
     def finish(self, job: str, state: JobState, code: str = "", text: str = "") -> None:
         """Close a running job as DONE, FAILED or CANCELLED, with the public text of its error."""

@@ -264,6 +264,12 @@ def ask_person(me: str) -> Decision:
                     f"on {me}: party-node approve JOB")
 
 
+def settled(lower: int, spec: JobSpec, policy: DatasetPolicy, earlier: Iterable[int]) -> bool:
+    """Whether `decide_count` allows every number from `lower` on."""
+    enough = lower >= max(spec.minimum_intersection, policy.minimum_intersection)
+    return enough and all(lower - other >= policy.minimum_difference for other in earlier)
+
+
 def decide_count(count: int, spec: JobSpec, policy: DatasetPolicy, earlier: Iterable[int]) -> Decision:
     """Whether the second phase of alignment may run, given how many customers the count-only phase found.
 

@@ -19,11 +19,15 @@ from google.protobuf.message import DecodeError, Message
 from mpc.base_ot import BaseAnswer, BaseOffer
 from mpc.errors import Reason
 from mpc.group import POINT_BYTES, PointVector
+from mpc.hidden_count import Counted
 from mpc.opening import Opening
+from mpc.oprf import Offsets
 from mpc.ot import Columns, Corrections, TreeSums
 from mpc.paillier import PublicKeyMessage, SealedVector
 from mpc.products import EncryptedMasks, MaskedProducts
-from mpc.protocols.align import Blinded, Indices, SetSize, Verdict
+from mpc.protocols.align import Blinded
+from mpc.protocols.align_oprf import Programmed
+from mpc.protocols.align_terms import Indices, SetSize, Verdict
 from mpc.protocols.coin import CoinShare, Commitment, Seen
 from mpc.protocols.finish import Accepted, AuditHead, Countersigned
 from mpc.protocols.train import Masked, Widths
@@ -58,6 +62,9 @@ REGISTRY: Mapping[type, Line] = {
     Blinded: Line("align", "align_blinded"),
     Verdict: Line("align", "align_verdict"),
     Indices: Line("align", "align_indices"),
+    Offsets: Line("align", "align_offsets"),
+    Programmed: Line("align", "align_programmed"),
+    Counted: Line("align", "align_counted"),
     Commitment: Line("coin", "coin_commitment"),
     Seen: Line("coin", "coin_seen"),
     CoinShare: Line("coin", "coin_share"),

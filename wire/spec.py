@@ -44,6 +44,12 @@ class PartySpec(_Part):
     duplicates: Literal["refuse", "first"] = "first"
 
 
+class AlignSpec(_Part):
+    """How the common customers are found; auto: oprf for large sets, ecdh (fewer bytes for small ones) else."""
+
+    engine: Literal["auto", "ecdh", "oprf"] = "auto"
+
+
 class LabelSpec(_Part):
     """The outcome, at the label holder."""
 
@@ -100,6 +106,7 @@ class JobSpec(_Part):
     parties: Annotated[list[PartySpec], Field(min_length=2, max_length=16)]
     label: LabelSpec
     minimum_intersection: Annotated[int, Field(ge=MIN_INTERSECTION)] = MIN_INTERSECTION
+    align: AlignSpec = AlignSpec()
     preparation: PreparationSpec = PreparationSpec()
     training: TrainingSpec = TrainingSpec()
     crypto: CryptoSpec = CryptoSpec()

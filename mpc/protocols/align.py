@@ -28,30 +28,40 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mpc import group
+from mpc.base_ot import BaseAnswer, BaseOffer
 from mpc.domains import Domain
-from mpc.errors import LocalError, Reason, Refused
+from mpc.errors import LocalError, Reason
 from mpc.group import PointVector, Scalar
+from mpc.hidden_count import Counted
+from mpc.id_column import IdColumn
 from mpc.link import Link, PartyId
+from mpc.oprf import Offsets
+from mpc.ot import TreeSums
 from mpc.protocol import LedgerLine, Party, ProtocolSpec
-from mpc.ring import I64, RingVector
+from mpc.protocols import align_oprf
+from mpc.protocols.align_oprf import Programmed
+from mpc.protocols.align_terms import (
+    MAX_IDS,
+    AlignOptions,
+    Indices,
+    SetSize,
+    Verdict,
+    receive_places,
+    send_places,
+    too_few,
+)
+from mpc.ring import I64
 from mpc.rng import Rng
+from mpc.zero_sharing import MaskKey
 
-MAX_IDS = 1 << 24          # a list is held in memory as 32 bytes an id
+__all__ = ["MAX_IDS", "PROTOCOL", "AlignOptions", "Blinded", "Indices", "SetSize", "Verdict", "ideal", "run"]
+
 MESSAGE_POINTS = 1 << 15   # 1 MiB
-MESSAGE_INDICES = 1 << 18  # 1 MiB
 COMPUTE_POINTS = 1 << 11   # 0.1 s of one core, so that progress moves and all cores are used
-INDEX_BITS = 32
 
 T = TypeVar("T")
 
 # ---------------------------------------------------------------- messages
-
-
-@dataclass(frozen=True)
-class SetSize:
-    """How many ids the sender brings."""
-
-    count: int
 
 
 @dataclass(frozen=True)
@@ -61,34 +71,7 @@ class Blinded:
     points: PointVector
 
 
-@dataclass(frozen=True)
-class Verdict:
-    """How many customers all have in common; 0 says that they are too few, and not how many."""
-
-    common: int
-
-
-@dataclass(frozen=True)
-class Indices:
-    """Places of the common customers in the list that the receiver sent on, in canonical order."""
-
-    places: RingVector
-
-
 # ---------------------------------------------------------------- inputs
-
-
-@dataclass(frozen=True)
-class AlignOptions:
-    """Agreed by all in the job spec. `session` (16..64 bytes) binds the job and is hashed with every id."""
-
-    leader: PartyId
-    minimum: int
-    session: bytes
-
-    def __post_init__(self) -> None:
-        if self.minimum < 1 or not 16 <= len(self.session) <= 64:
-            raise LocalError("the minimum is at least 1 and the session label has 16 to 64 bytes")
 
 
 @dataclass(repr=False)
@@ -132,17 +115,21 @@ async def run(
     ids: Sequence[bytes],
     options: AlignOptions,
     accept_count: Callable[[int], None] = lambda count: None,
+    settles: Callable[[int], bool] = lambda lower: True,
 ) -> I64:
     """Positions in `ids` of the customers that all parties have, the same customer at the same index everywhere.
 
     `ids` are normalised and unique. Refused TOO_FEW_COMMON at every party if fewer than `minimum` are common.
     `accept_count` gets the number between the phases and raises if this party's own rules forbid it. Every list
-    passes every party on its way back, so one that stops here keeps the members from everybody.
+    passes every party on its way back, so one that stops here keeps the members from everybody. `settles(lower)` says
+    whether it would accept every number from `lower` on (asked by the oprf engine only).
     """
     _check_inputs(me, peers, ids, options)
     sizes = await _announce(me, peers, len(ids))                                    # 1
     if min(sizes.values()) < options.minimum:
         raise too_few()  # the sizes are known to all, so all stop here alike
+    if options.uses_oprf(sum(sizes.values())):
+        return await align_oprf.run(me, peers, ids, options, sizes, accept_count, settles)
     seed = Rng(me.rng.bytes(32))
     walk = _Walk(me, peers, options, accept_count, sizes, Scalar.random(seed.child("secret")), seed)
     owners = sorted(sizes)
@@ -246,33 +233,15 @@ async def _bring_back(walk: _Walk, owner: PartyId, places: I64) -> I64:
     route = walk.route(owner)
     here = route.index(walk.me.id)
     if walk.me.id == walk.options.leader:
-        await _send_places(walk.link(route[-2], owner), places)
+        await send_places(walk.link(route[-2], owner), places)
         if here != 0:
             return places
     link = walk.link(route[here + 1], owner)
-    received = await _receive_places(link, len(places), walk.sizes[owner])
+    received = await receive_places(link, len(places), walk.sizes[owner])
     unshuffled = walk.orders[owner][received]
     if here != 0:
-        await _send_places(walk.link(route[here - 1], owner), unshuffled)
+        await send_places(walk.link(route[here - 1], owner), unshuffled)
     return unshuffled
-
-
-async def _send_places(link: Link, places: I64) -> None:
-    for start in range(0, len(places), MESSAGE_INDICES):
-        part = places[start:start + MESSAGE_INDICES].astype(np.uint64)
-        await link.send(Indices(RingVector(part, INDEX_BITS)))
-
-
-async def _receive_places(link: Link, count: int, size: int) -> I64:
-    parts = []
-    for start in range(0, count, MESSAGE_INDICES):
-        part = (await link.receive(Indices)).places
-        link.require(len(part) == min(MESSAGE_INDICES, count - start), Reason.WRONG_LENGTH)
-        link.require(part.bits == INDEX_BITS and bool(np.all(part.values < size)), Reason.OUT_OF_RANGE)
-        parts.append(part.values.astype(np.int64))
-    places = np.concatenate(parts)
-    link.require(len(np.unique(places)) == count, Reason.REPEATED_VALUE)
-    return places
 
 
 async def _in_pieces(
@@ -301,7 +270,8 @@ def _check_inputs(
 ) -> None:
     if not peers or me.id in peers or options.leader not in {me.id, *peers}:
         raise LocalError("an alignment needs a second party, and its leader among the parties")
-    if len(ids) > MAX_IDS or len(set(ids)) != len(ids):
+    # A column was made from a dictionary, and whoever needs it finds a repetition among the digests.
+    if len(ids) > MAX_IDS or (not isinstance(ids, IdColumn) and len(set(ids)) != len(ids)):
         raise LocalError(f"an alignment takes at most {MAX_IDS} ids, and each once")
 
 
@@ -335,14 +305,6 @@ def places_of(values: NDArray[np.bytes_], points: PointVector) -> I64:
     return order[np.searchsorted(points.values(), values, sorter=order)]
 
 
-def too_few() -> Refused:
-    """One text for every party and every number: it says nothing of how many there were."""
-    return Refused(
-        "TOO_FEW_COMMON", Reason.TOO_FEW_COMMON.value,
-        "Likely causes: ids written differently on the two sides, another id column, or other customers",
-    )
-
-
 # ---------------------------------------------------------------- ideal
 
 
@@ -357,7 +319,10 @@ def ideal(sets: Mapping[PartyId, Sequence[bytes]], minimum: int) -> set[bytes]:
 PROTOCOL = ProtocolSpec(
     name="align",
     version=1,
-    messages=(SetSize, Blinded, Verdict, Indices),
+    messages=(
+        SetSize, Blinded, Verdict, Indices,
+        MaskKey, BaseOffer, BaseAnswer, TreeSums, Offsets, Programmed, Counted,
+    ),
     roles={"label_holder": run, "feature_holder": run},
     ideal=ideal,
     learns={

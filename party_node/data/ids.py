@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from mpc.id_column import IdColumn
 from party_node.data.errors import DataError
 
 BLANK_TOKENS = ("", "nan", "null", "none", "n/a", "#n/a")
@@ -73,7 +74,7 @@ class IdSet:
     Before alignment every usable row counts as unmatched.
     """
 
-    ids: list[bytes]
+    ids: IdColumn
     rows: NDArray[np.int64]
     counts: IdCounts
 
@@ -116,8 +117,8 @@ def collect_ids(
     unusable &= ~blank
     usable = np.flatnonzero(~blank & ~unusable)
     coded = pa.concat_arrays(normal.take(pa.array(usable, pa.int64())).chunks).dictionary_encode()
-    # Dictionary codes are numbered by first appearance, so the first index of each code is its first row.
-    _, first = np.unique(coded.indices.to_numpy(), return_index=True)
+    # Dictionary codes are numbered by first appearance, so a code above all before it stands in its first row.
+    first = np.flatnonzero(np.diff(np.maximum.accumulate(coded.indices.to_numpy()), prepend=-1))
     repeated = len(usable) - len(first)
     if repeated and duplicates is DuplicatePolicy.REFUSE:
         raise DataError(
@@ -127,7 +128,7 @@ def collect_ids(
         )
     if not len(first):
         raise DataError("no_ids", "no row has a usable id", "Check the id column and the id profile.")
-    ids = coded.dictionary.cast(pa.binary()).to_pylist()
+    ids = _column(coded.dictionary)
     counts = IdCounts(read, 0, len(first), repeated, int(blank.sum()), int(unusable.sum()))
     return IdSet(ids, usable[first].astype(np.int64), counts)
 
@@ -146,6 +147,13 @@ def normalise(cells: pa.ChunkedArray, profile: IdProfile) -> pa.ChunkedArray:
         text = pc.utf8_trim_whitespace(_folded(text))
     blank = pc.fill_null(pc.is_in(text, value_set=pa.array(BLANK_TOKENS)), True)
     return _chunked(pc.if_else(blank, pa.scalar(None, pa.string()), text))
+
+
+def _column(texts: pa.StringArray) -> IdColumn:
+    """The bytes of texts without a null, where Arrow holds them."""
+    _, offsets, data = texts.buffers()
+    places = np.frombuffer(offsets, np.int32)[texts.offset:texts.offset + len(texts) + 1]
+    return IdColumn(np.frombuffer(data, np.uint8), places.astype(np.int64))
 
 
 def _folded(text: pa.ChunkedArray) -> pa.ChunkedArray:

@@ -23,9 +23,12 @@ async def run(context: JobContext) -> None:
         collect_ids, context.table.ids, IdProfile(part.id_profile), DuplicatePolicy(part.duplicates), refused
     )
     options = align.AlignOptions(
-        context.label_holder, context.spec.minimum_intersection, bytes.fromhex(context.job)
+        context.label_holder, context.spec.minimum_intersection, bytes.fromhex(context.job),
+        context.spec.align.engine,
     )
-    places = await align.run(context.me, context.peers("align"), own.ids, options, context.accept_count)
+    places = await align.run(
+        context.me, context.peers("align"), own.ids, options, context.accept_count, context.settles
+    )
     context.rows = own.rows[places]
     context.counts = own.aligned(len(places))
 

@@ -31,6 +31,8 @@ class JobContext:
     kinds: Mapping[str, Kind]
     tools: Tools
     accept_count: Callable[[int], None]              # raises if this party's policy refuses so many in common
+    # Whether it would accept every number from a proven one on; who does not say so learns the exact number first.
+    settles: Callable[[int], bool] = lambda lower: False
     # align
     table: Table | None = None
     outcome: NDArray[np.bool_] | None = None         # per table row, label holder only

@@ -18,7 +18,7 @@ from mpc.domains import Domain
 from mpc.errors import LocalError, PeerError, Reason, Refused
 from mpc.link import PartyId
 from mpc.protocol import Ledger
-from mpc.protocols import align
+from mpc.protocols import align, align_terms
 from mpc.protocols.align import AlignOptions, Blinded, Indices, Verdict
 from mpc.testing.adversary import Adversary
 from mpc.testing.memory_link import Network, party, run_roles
@@ -146,7 +146,7 @@ async def test_the_order_of_the_result_is_nobodys_row_order_and_differs_between_
 
 async def test_lists_longer_than_a_message_arrive_whole(monkeypatch):
     monkeypatch.setattr(align, "MESSAGE_POINTS", 8)
-    monkeypatch.setattr(align, "MESSAGE_INDICES", 4)
+    monkeypatch.setattr(align_terms, "MESSAGE_INDICES", 4)
     monkeypatch.setattr(align, "COMPUTE_POINTS", 3)
     sets = named(ids(range(30)), ids(range(11, 44)), ids(range(9, 31)))
     positions, network = await aligned(sets)

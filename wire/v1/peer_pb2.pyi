@@ -52,6 +52,9 @@ class Envelope(_message.Message):
     ALIGN_BLINDED_FIELD_NUMBER: _builtins.int
     ALIGN_VERDICT_FIELD_NUMBER: _builtins.int
     ALIGN_INDICES_FIELD_NUMBER: _builtins.int
+    ALIGN_OFFSETS_FIELD_NUMBER: _builtins.int
+    ALIGN_PROGRAMMED_FIELD_NUMBER: _builtins.int
+    ALIGN_COUNTED_FIELD_NUMBER: _builtins.int
     COIN_COMMITMENT_FIELD_NUMBER: _builtins.int
     COIN_SEEN_FIELD_NUMBER: _builtins.int
     COIN_SHARE_FIELD_NUMBER: _builtins.int
@@ -103,6 +106,12 @@ class Envelope(_message.Message):
     def align_verdict(self) -> _align_pb2.Verdict: ...
     @_builtins.property
     def align_indices(self) -> _align_pb2.Indices: ...
+    @_builtins.property
+    def align_offsets(self) -> _align_pb2.Offsets: ...
+    @_builtins.property
+    def align_programmed(self) -> _align_pb2.Programmed: ...
+    @_builtins.property
+    def align_counted(self) -> _align_pb2.Counted: ...
     @_builtins.property
     def coin_commitment(self) -> _coin_pb2.Commitment: ...
     @_builtins.property
@@ -161,6 +170,9 @@ class Envelope(_message.Message):
         align_blinded: _align_pb2.Blinded | None = ...,
         align_verdict: _align_pb2.Verdict | None = ...,
         align_indices: _align_pb2.Indices | None = ...,
+        align_offsets: _align_pb2.Offsets | None = ...,
+        align_programmed: _align_pb2.Programmed | None = ...,
+        align_counted: _align_pb2.Counted | None = ...,
         coin_commitment: _coin_pb2.Commitment | None = ...,
         coin_seen: _coin_pb2.Seen | None = ...,
         coin_share: _coin_pb2.CoinShare | None = ...,
@@ -180,11 +192,11 @@ class Envelope(_message.Message):
         finish_audit_head: _finish_pb2.AuditHead | None = ...,
         finish_countersigned: _finish_pb2.Countersigned | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["align_blinded", b"align_blinded", "align_indices", b"align_indices", "align_set_size", b"align_set_size", "align_verdict", b"align_verdict", "body", b"body", "close", b"close", "coin_commitment", b"coin_commitment", "coin_seen", b"coin_seen", "coin_share", b"coin_share", "correlations_base_answer", b"correlations_base_answer", "correlations_base_offer", b"correlations_base_offer", "correlations_columns", b"correlations_columns", "correlations_corrections", b"correlations_corrections", "correlations_tree_sums", b"correlations_tree_sums", "credit", b"credit", "finish_accepted", b"finish_accepted", "finish_audit_head", b"finish_audit_head", "finish_countersigned", b"finish_countersigned", "fragment", b"fragment", "hello", b"hello", "keys_public_key", b"keys_public_key", "open", b"open", "ping", b"ping", "products_encrypted_masks", b"products_encrypted_masks", "products_masked_products", b"products_masked_products", "shares_mask_key", b"shares_mask_key", "shares_opening", b"shares_opening", "train_masked", b"train_masked", "train_widths", b"train_widths"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["align_blinded", b"align_blinded", "align_counted", b"align_counted", "align_indices", b"align_indices", "align_offsets", b"align_offsets", "align_programmed", b"align_programmed", "align_set_size", b"align_set_size", "align_verdict", b"align_verdict", "body", b"body", "close", b"close", "coin_commitment", b"coin_commitment", "coin_seen", b"coin_seen", "coin_share", b"coin_share", "correlations_base_answer", b"correlations_base_answer", "correlations_base_offer", b"correlations_base_offer", "correlations_columns", b"correlations_columns", "correlations_corrections", b"correlations_corrections", "correlations_tree_sums", b"correlations_tree_sums", "credit", b"credit", "finish_accepted", b"finish_accepted", "finish_audit_head", b"finish_audit_head", "finish_countersigned", b"finish_countersigned", "fragment", b"fragment", "hello", b"hello", "keys_public_key", b"keys_public_key", "open", b"open", "ping", b"ping", "products_encrypted_masks", b"products_encrypted_masks", "products_masked_products", b"products_masked_products", "shares_mask_key", b"shares_mask_key", "shares_opening", b"shares_opening", "train_masked", b"train_masked", "train_widths", b"train_widths"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["align_blinded", b"align_blinded", "align_indices", b"align_indices", "align_set_size", b"align_set_size", "align_verdict", b"align_verdict", "approvals", b"approvals", "body", b"body", "channel", b"channel", "close", b"close", "coin_commitment", b"coin_commitment", "coin_seen", b"coin_seen", "coin_share", b"coin_share", "correlations_base_answer", b"correlations_base_answer", "correlations_base_offer", b"correlations_base_offer", "correlations_columns", b"correlations_columns", "correlations_corrections", b"correlations_corrections", "correlations_tree_sums", b"correlations_tree_sums", "credit", b"credit", "finish_accepted", b"finish_accepted", "finish_audit_head", b"finish_audit_head", "finish_countersigned", b"finish_countersigned", "fragment", b"fragment", "hello", b"hello", "job", b"job", "keys_public_key", b"keys_public_key", "open", b"open", "ping", b"ping", "previous", b"previous", "products_encrypted_masks", b"products_encrypted_masks", "products_masked_products", b"products_masked_products", "protocol", b"protocol", "receiver", b"receiver", "sender", b"sender", "seq", b"seq", "shares_mask_key", b"shares_mask_key", "shares_opening", b"shares_opening", "train_masked", b"train_masked", "train_widths", b"train_widths", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["align_blinded", b"align_blinded", "align_counted", b"align_counted", "align_indices", b"align_indices", "align_offsets", b"align_offsets", "align_programmed", b"align_programmed", "align_set_size", b"align_set_size", "align_verdict", b"align_verdict", "approvals", b"approvals", "body", b"body", "channel", b"channel", "close", b"close", "coin_commitment", b"coin_commitment", "coin_seen", b"coin_seen", "coin_share", b"coin_share", "correlations_base_answer", b"correlations_base_answer", "correlations_base_offer", b"correlations_base_offer", "correlations_columns", b"correlations_columns", "correlations_corrections", b"correlations_corrections", "correlations_tree_sums", b"correlations_tree_sums", "credit", b"credit", "finish_accepted", b"finish_accepted", "finish_audit_head", b"finish_audit_head", "finish_countersigned", b"finish_countersigned", "fragment", b"fragment", "hello", b"hello", "job", b"job", "keys_public_key", b"keys_public_key", "open", b"open", "ping", b"ping", "previous", b"previous", "products_encrypted_masks", b"products_encrypted_masks", "products_masked_products", b"products_masked_products", "protocol", b"protocol", "receiver", b"receiver", "sender", b"sender", "seq", b"seq", "shares_mask_key", b"shares_mask_key", "shares_opening", b"shares_opening", "train_masked", b"train_masked", "train_widths", b"train_widths", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["hello", "open", "credit", "fragment", "close", "ping", "align_set_size", "align_blinded", "align_verdict", "align_indices", "coin_commitment", "coin_seen", "coin_share", "train_widths", "train_masked", "shares_opening", "shares_mask_key", "correlations_base_offer", "correlations_base_answer", "correlations_tree_sums", "correlations_columns", "correlations_corrections", "keys_public_key", "products_encrypted_masks", "products_masked_products", "finish_accepted", "finish_audit_head", "finish_countersigned"]  # noqa: Y015
+    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["hello", "open", "credit", "fragment", "close", "ping", "align_set_size", "align_blinded", "align_verdict", "align_indices", "align_offsets", "align_programmed", "align_counted", "coin_commitment", "coin_seen", "coin_share", "train_widths", "train_masked", "shares_opening", "shares_mask_key", "correlations_base_offer", "correlations_base_answer", "correlations_tree_sums", "correlations_columns", "correlations_corrections", "keys_public_key", "products_encrypted_masks", "products_masked_products", "finish_accepted", "finish_audit_head", "finish_countersigned"]  # noqa: Y015
     _WhichOneofArgType_body: _TypeAlias = _typing.Literal["body", b"body"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_body) -> _WhichOneofReturnType_body | None: ...
 
