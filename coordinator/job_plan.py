@@ -26,6 +26,7 @@ from wire.spec import (
     PartySpec,
     PreparationSpec,
     TrainingSpec,
+    first_fault,
 )
 
 VALID_S = 24 * 3600
@@ -88,9 +89,8 @@ def load_plan(path: Path) -> JobPlan:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError):
         raise PlanError(f"{path.name} is not TOML", "compare it with docs/samples/job.toml") from None
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False, include_context=False)[0]
-        where = ".".join(str(part) for part in first["loc"]) or "file"
-        raise PlanError(f"{path.name}, field {where}: {first['msg']}",
+        field, sentence = first_fault(error)
+        raise PlanError(f"{path.name}, field {field or 'file'}: {sentence}",
                         "compare it with docs/samples/job.toml") from None
 
 

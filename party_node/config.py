@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from mpc.errors import LocalError
 from wire.pki import write_private as write_private  # every file of the directory is written with it
 from wire.signing import Identity
-from wire.spec import PartyName
+from wire.spec import PartyName, first_fault
 
 M = TypeVar("M", bound=BaseModel)
 ADDRESS = r"^(\[[0-9a-fA-F:]+\]|[A-Za-z0-9.-]+):[0-9]{1,5}$"
@@ -165,17 +165,6 @@ class PartyDirectory:
                 raise ConfigError(f"{path} is open to others (mode {mode:03o})", f"run: chmod {want} {path}")
 
 
-def explain(error: ValidationError) -> tuple[str, str]:
-    """(field, sentence) of the first fault of a pydantic error; the value itself is never repeated."""
-    first = error.errors(include_url=False, include_input=False)[0]
-    field = ".".join(str(part) for part in first["loc"]) or "file"
-    if first["type"] == "extra_forbidden":
-        return field, "no such field"
-    if first["type"] == "missing":
-        return field, "must be given"
-    return field, first["msg"].removeprefix("Value error, ")
-
-
 def load_toml(model: type[M], path: Path, when_missing: str) -> M:
     """Parse a TOML file into `model`; ConfigError names the file, the field and the remedy."""
     try:
@@ -190,6 +179,6 @@ def load_toml(model: type[M], path: Path, when_missing: str) -> M:
     try:
         return model.model_validate(raw)
     except ValidationError as error:
-        field, sentence = explain(error)
-        raise ConfigError(f"{path}, field {field}: {sentence}",
+        field, sentence = first_fault(error)
+        raise ConfigError(f"{path}, field {field or 'file'}: {sentence}",
                           "compare it with the sample in docs/samples") from None

@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from mpc.errors import LocalError
 from mpc.link import PartyId
 from wire.pki import fingerprint
-from wire.spec import Hex32, PartyName
+from wire.spec import Hex32, PartyName, first_fault
 
 MAX_FILE_BYTES = 1 << 20
 Address = Annotated[str, Field(pattern=r"^(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9.-]+):[0-9]{1,5}$")]
@@ -111,9 +111,8 @@ def load_consortium(path: Path) -> Consortium:
     except OSError as error:
         raise LocalError(f"the consortium file cannot be read: {error.strerror}") from None
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False, include_context=False)[0]
-        where = ".".join(str(part) for part in first["loc"]) or "file"
-        raise LocalError(f"consortium file, {where}: {first['msg']}") from None
+        field, sentence = first_fault(error)
+        raise LocalError(f"consortium file, {field or 'file'}: {sentence}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise LocalError(f"the consortium file is not TOML: {error}") from None
 

@@ -159,6 +159,14 @@ class JobSpec(_Part):
             raise SpecError("the job spec has expired; launch a new job")
 
 
+def first_fault(error: ValidationError) -> tuple[str, str]:
+    """(field, sentence) of the first fault that pydantic found; "" for the whole. The value is never repeated."""
+    first = error.errors(include_url=False, include_input=False, include_context=False)[0]
+    spoken = {"extra_forbidden": "no such field", "missing": "must be given"}
+    sentence = spoken.get(first["type"], first["msg"].removeprefix("Value error, "))
+    return ".".join(str(part) for part in first["loc"]), sentence
+
+
 def canonical(value: Any) -> bytes:
     """Canonical JSON: sorted keys, no blanks, UTF-8, no NaN."""
     return json.dumps(
@@ -190,9 +198,8 @@ def decode_spec(data: bytes) -> JobSpec:
         raw = json.loads(data.decode(), object_pairs_hook=_unique, parse_constant=_no_constant)
         spec = JobSpec.model_validate_json(data)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False, include_context=False)[0]
-        where = ".".join(str(part) for part in first["loc"]) or "spec"
-        raise SpecError(f"job spec field {where}: {first['msg']}") from None
+        field, sentence = first_fault(error)
+        raise SpecError(f"job spec field {field or 'spec'}: {sentence}") from None
     except (UnicodeDecodeError, json.JSONDecodeError, RecursionError):
         raise SpecError("the job spec is not JSON") from None
     if canonical(raw) != data or encode_spec(spec) != data:

@@ -46,11 +46,12 @@ partners = ["shop"]
 coordinators = ["conductor"]
 use_label = true
 minimum_rows = 50
-reveal = ["align.members", "align.overlaps", "finish.range", "score.sum", "train.converged", "train.weights"]
+reveal = REVEALED
 release = ["metrics", "curves", "row_counts", "timings"]
 [policy.budgets]
 feature_equations = 100
-"""
+""".replace("REVEALED", json.dumps([line.code for spec in PROTOCOLS.values() for line in spec.ledger
+                                    if line.kind == "revealed"]))
 ISSUE = pki.issue
 LAST_YEAR = datetime.now(UTC) - timedelta(days=365)
 
