@@ -78,7 +78,7 @@ class LocalCluster:
     """Directories and processes of one consortium under `home`."""
 
     def __init__(self, home: Path, parties: Sequence[LocalParty]) -> None:
-        self.home, self.parties = home, list(parties)
+        self.home, self.parties = home.absolute(), list(parties)  # commands run in another folder
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
 
     def directory(self, party: str) -> Path:
