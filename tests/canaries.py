@@ -11,6 +11,7 @@ was left behind (logs, audit lines, captured output, command lines). Knows nothi
 
 from __future__ import annotations
 
+import base64
 import re
 import struct
 from collections.abc import Iterable, Iterator
@@ -64,15 +65,16 @@ def data_needles() -> list[Needle]:
 
 
 def key_needles(files: Iterable[Path]) -> list[Needle]:
-    """The inside of private keys in PEM: two lines of base64 each, and their bytes in hex."""
+    """A piece from the inside of each private key in PEM: as base64, as bytes, and these in hex."""
     found = []
     for file in files:
-        data = file.read_bytes()
-        for block in re.findall(rb"-----BEGIN [A-Z ]*PRIVATE KEY-----\s(.*?)-----END", data, re.DOTALL):
+        name = f"private key of {file.parent.parent.name}/{file.name}"
+        for block in re.findall(rb"-----BEGIN [A-Z ]*PRIVATE KEY-----\s(.*?)-----END", file.read_bytes(), re.DOTALL):
             body = b"".join(block.split())
             # Inside the secret: the beginning names the algorithm, and an EC key ends with its public point.
             inside = body[52:76] if len(body) > 100 else body[-24:]
-            found.append(Needle(f"private key of {file.parent.parent.name}/{file.name}", inside))
+            data = base64.b64decode(inside)
+            found += [Needle(name, inside), Needle(f"{name}: bytes", data), Needle(f"{name}: hex", data.hex().encode())]
     return found
 
 
@@ -102,10 +104,11 @@ def _scanned(base: Path) -> Iterator[Path]:
 
 
 def party_directories(base: Path) -> list[Path]:
-    """Directories of nodes that have run as processes (tests of loose directories spoil theirs on purpose)."""
+    """Directories of nodes that have run as processes, and of coordinators that have seen a job through (tests of
+    loose directories spoil theirs on purpose)."""
+    marks = {"party.toml": "process.log", "name": "jobs/*/record.json"}
     return sorted(
-        config.parent for config in _scanned(base)
-        if config.name == "party.toml" and (config.parent / "process.log").exists()
+        path.parent for path in _scanned(base) if path.name in marks and any(path.parent.glob(marks[path.name]))
     )
 
 

@@ -12,10 +12,14 @@ from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
+from mpc.packed_products import by_rows
+from mpc.paillier import CipherVector
+from mpc.products import unpacked
 from mpc.protocols import train
 from mpc.ring import U64
 from mpc.testing.transcript import leaves
 from tests.simulation.bench import SCALE
+from tests.simulation.checks import conversation
 from tests.simulation.observer import Recording
 
 BATCH = 16    # of the leak on purpose
@@ -77,6 +81,36 @@ def best(candidates: list[Reals], answer: Reals, known: NDArray[np.bool_]) -> Re
     centred = answer[known] - answer[known].mean()
     picked: Reals = stack[np.argmax(np.abs(stack[:, known] @ centred))]
     return picked
+
+
+def largest_partial_correlation(recording: Recording, party: str, targets: list[Reals]) -> tuple[float, int]:
+    """Of everything row-long that the party has, decrypted replies too, with any of the targets, own columns taken
+    out of both; in standard deviations, and how many vectors were tried."""
+    rows = len(recording.blocks[party].matrix)
+    basis = np.linalg.qr(np.column_stack([recording.blocks[party].matrix / SCALE, np.ones(rows)]))[0]
+
+    def rest_of(stack: Reals) -> Reals:
+        rest = stack - stack @ basis @ basis.T
+        rest = rest[np.linalg.norm(rest, axis=1) > 1e-6 * np.sqrt(rows)]    # the others: in the span of own columns
+        standard: Reals = rest / np.linalg.norm(rest, axis=1)[:, None]
+        return standard
+
+    tried = rest_of(np.array([v / np.abs(v).max() for v in vectors(recording, party) + decrypted(recording, party)]))
+    found = np.abs(tried @ rest_of(np.array(targets)).T)
+    return float(found.max() * np.sqrt(rows)), len(tried)
+
+
+def decrypted(recording: Recording, party: str) -> list[Reals]:
+    """The row-long digits of the replies that only this party can decrypt."""
+    key, rows, found = recording.keys[party], len(recording.blocks[party].matrix), list[Reals]()
+    for powers in recording.powers:
+        if powers.key_owner == party and powers.packed:
+            _, replies = conversation(recording, powers)
+            digits = unpacked(key.decrypt(CipherVector(key.public, key.public.ring.load(replies))),
+                              powers.plan.slots, powers.plan)
+            for words in by_rows(digits, powers.plan.iterations)[:, :rows]:
+                found += _readings(words)
+    return found
 
 
 def label_gain(recording: Recording, party: str, seed: int) -> tuple[float, float]:

@@ -5,6 +5,7 @@ An auditor with all keys and all inputs runs them; what they find is what somebo
 
 from __future__ import annotations
 
+import hashlib
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import fields
@@ -15,13 +16,18 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
+from mpc.domains import Domain
+from mpc.id_column import IdColumn
+from mpc.okvs import Layout
 from mpc.opening import Opening
+from mpc.oprf import Codes, Offsets
 from mpc.ot import Columns, Corrections, TreeSums
 from mpc.packed_products import EncryptedRows, MaskedRows
 from mpc.products import EncryptedMasks, MaskedProducts
 from mpc.protocol import LedgerLine
 from mpc.protocols import PROTOCOLS
 from mpc.protocols.align import Indices
+from mpc.protocols.align_oprf import Programmed
 from mpc.protocols.train import Masked
 from mpc.testing.memory_link import Sent
 from mpc.testing.transcript import content
@@ -97,8 +103,10 @@ def _received(recording: Recording) -> Iterator[tuple[str, int, NDArray[np.uint6
             yield kind, message.share.bits, message.share.values
         elif isinstance(message, Corrections):
             yield kind, 64, message.words.values
-        elif isinstance(message, Columns | TreeSums):
-            data = message.rows if isinstance(message, Columns) else message.sums
+        elif isinstance(message, Programmed):
+            yield kind, message.words.bits, message.words.values
+        elif isinstance(message, Columns | TreeSums | Offsets):
+            data = message.sums if isinstance(message, TreeSums) else message.rows
             yield kind, 64, np.frombuffer(data, "<u8").astype(np.uint64)
         elif isinstance(message, OFFERS | REPLIES):
             n = recording.keys[key_owner(sent)].public.n
@@ -111,8 +119,22 @@ def _auditor_only(recording: Recording) -> Iterator[tuple[str, int, NDArray[np.u
         line = LINES.get(opened.code)
         if line is not None and line.kind == "masked" and opened.total is not None:
             yield f"the total of {opened.code}", opened.bits, opened.total
+    yield from _stores_read_without_the_function(recording)
     for use in recording.masks:
         yield f"mask of {use.bits} bits", use.bits, _mask(use.share, use.sent, use.bits)
+
+
+def _stores_read_without_the_function(recording: Recording) -> Iterator[tuple[str, int, NDArray[np.uint64]]]:
+    """What a store of the oprf engine says of its owner's ids to somebody who lacks F, column by column."""
+    columns: dict[tuple[str, int], list[NDArray[np.uint64]]] = defaultdict(list)
+    for sent in recording.messages:
+        if isinstance(sent.message, Programmed) and sent.channel.endswith("/members"):
+            columns[sent.sender, sent.message.words.bits].append(sent.message.words.values)
+    for (owner, bits), parts in columns.items():
+        ids, (session,) = recording.ids[owner], recording.sessions
+        key = hashlib.sha256(Domain.ALIGN_DIGEST.encode() + b"\0" + session).digest()
+        read = Codes(session).decode(IdColumn.of(ids).digests(key), Layout(len(ids)), np.concatenate(parts)[:, None])
+        yield f"the store of {owner} at its ids", bits, read[:, 0]
 
 
 def _mask(share: NDArray[np.uint64], sent: NDArray[np.uint64], bits: int) -> NDArray[np.uint64]:
@@ -282,13 +304,14 @@ def rows_travel_shuffled(recording: Recording) -> Findings:
     found = []
     for owner, rows in recording.own_rows.items():
         leader = recording.label_holder
-        places = [s.message.places.values for s in recording.seen_by(owner)
-                  if isinstance(s.message, Indices) and s.channel.endswith(f"list/{owner}")]
-        if owner == leader or not places:
-            continue
-        rank = stats.spearmanr(np.concatenate(places).astype(np.float64), rows.astype(np.float64))
-        if rank.pvalue < FALSE_ALARM:
-            found.append(f"the places that {owner} is told follow the order of its table (rho = {rank.statistic:.2f})")
+        lists: dict[str, list[NDArray[np.uint64]]] = defaultdict(list)
+        for sent in recording.seen_by(owner):
+            if isinstance(sent.message, Indices) and owner != leader:
+                lists[sent.channel].append(sent.message.places.values)
+        for places in map(np.concatenate, lists.values()):
+            rank = stats.spearmanr(places.astype(np.float64), rows.astype(np.float64))
+            if rank.pvalue < FALSE_ALARM:
+                found.append(f"places that {owner} is told follow the order of its table (rho = {rank.statistic:.2f})")
     return found
 
 

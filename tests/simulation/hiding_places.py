@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import struct
 from collections.abc import Iterator
 
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 
 from mpc import group
 from mpc.domains import Domain
+from mpc.id_column import IdColumn
 from mpc.paillier_keys import PrivateKey
 from mpc.testing.haystack import Haystack
 from mpc.testing.transcript import encodings
@@ -59,6 +61,10 @@ def _ids(recording: Recording, owner: str) -> Iterator[tuple[str, bytes]]:
         for name, form in encodings(customer, salts).items():
             yield f"own id {number}: {name}", form
     for session in recording.sessions:
+        digests = IdColumn.of(ids).digests(hashlib.sha256(Domain.ALIGN_DIGEST.encode() + b"\0" + session).digest())
+        for number, words in enumerate(digests):
+            yield f"own id {number}: its digest under the session", words[:1].tobytes()
+            yield f"own id {number}: the rest of its digest", words[1:].tobytes()
         label = Domain.ALIGN_HASH_TO_GROUP.encode() + b"/" + session
         points = group.hash_to_group(ids, label).data
         for number in range(len(ids)):

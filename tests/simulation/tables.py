@@ -72,5 +72,6 @@ def job(parties: tuple[str, ...]) -> dict[str, object]:
         "training": {"penalty": 0.1, "iterations": 8, "tolerance": 1.0, "expected_default_rate": 0.3,
                      "sigmoid": "six"},
         "crypto": {"key_bits": 2048},
+        "align": {"engine": "ecdh" if len(parties) == 2 else "oprf"},   # the recordings cover both
         "hold_out": {"fraction": 0.3, "seed": "privacy tests"},
     }

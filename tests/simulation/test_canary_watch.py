@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -73,6 +74,9 @@ def test_a_private_key_outside_its_folder_is_found(spoiled: Path) -> None:
     assert leaks(spoiled) == []
     (spoiled / "crash.txt").write_bytes(key.read_bytes())
     assert leaks(spoiled) == ["crash.txt: private key of bank/identity.pem"]
+    der = base64.b64decode(b"".join(key.read_bytes().splitlines()[1:-1]))
+    (spoiled / "crash.txt").write_text(f"key {der.hex()}")
+    assert leaks(spoiled) == ["crash.txt: private key of bank/identity.pem: hex"]
 
 
 def test_a_readable_file_in_a_party_directory_is_found(spoiled: Path) -> None:
@@ -87,7 +91,7 @@ def test_a_readable_file_in_a_party_directory_is_found(spoiled: Path) -> None:
 
 
 def test_the_command_lines_of_children_and_grandchildren_are_seen(request: pytest.FixtureRequest) -> None:
-    watch = request.config.pluginmanager.get_plugin("canary-watch")
+    watch: Any = request.config.pluginmanager.get_plugin("canary-watch")
     code = "import subprocess, sys; subprocess.run([sys.executable, '-c', 'import time; time.sleep(9)', 'mark-a83f'])"
     child = subprocess.Popen([sys.executable, "-c", code], start_new_session=True)
     try:

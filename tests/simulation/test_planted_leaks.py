@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import numpy as np
 import pytest
 import structlog
 
-from mpc import group, opening
+from mpc import group, opening, oprf
 from mpc.correlations import Trig
 from mpc.errors import LocalError
 from mpc.link import PartyId
@@ -56,7 +57,15 @@ def train_three_ideal(_: Path) -> Recording:
 
 
 def align_two(_: Path) -> Recording:
-    return _in_memory(("bank", "shop"), _aligning)
+    return _in_memory(("bank", "shop"), partial(_aligning, "ecdh"))
+
+
+def align_two_oprf(_: Path) -> Recording:
+    return _in_memory(("bank", "shop"), partial(_aligning, "oprf"))
+
+
+def align_three_oprf(_: Path) -> Recording:
+    return _in_memory(NAMES, partial(_aligning, "oprf"))
 
 
 def score_three(_: Path) -> Recording:
@@ -83,10 +92,11 @@ def _in_memory(names: tuple[str, ...], role: Callable[..., Any]) -> Recording:
     return recording
 
 
-async def _aligning(me: Any, peers: Any) -> Any:
-    mixed = [canaries.canary_id(k).encode() for k in range(64 if me.id == "bank" else 60)]
+async def _aligning(engine: Any, me: Any, peers: Any) -> Any:
+    mixed = [canaries.canary_id(k).encode() for k in range(140 if me.id == "bank" else 130)]
     ids = [mixed[i] for i in np.random.default_rng(len(mixed)).permutation(len(mixed))]
-    return await align.run(me, peers, ids, align.AlignOptions(PartyId("bank"), 5, b"session of the test"))
+    options = align.AlignOptions(PartyId("bank"), 5, b"session of the test", engine=engine)
+    return await align.run(me, peers, ids, options)
 
 
 async def _scoring(me: Any, peers: Any) -> Any:
@@ -172,6 +182,11 @@ def unshuffled_ids(patch: Patch) -> None:
     patch.setattr(Rng, "permutation", lambda self, count: np.arange(count))
 
 
+def bare_store(patch: Patch) -> None:
+    """The store holds shares of zero and handles, and nothing hides them from whoever tries an id."""
+    patch.setattr(oprf.Outputs, "words", lambda self, purpose, rows=slice(None): 0 * self._states[rows])
+
+
 def id_in_a_log_line(patch: Patch) -> None:
     def chatty(*_: Any) -> Any:
         structlog.get_logger("align").warning("reading", what=f"first customer: {canaries.canary_id(0)}")
@@ -231,6 +246,10 @@ LEAKS = {
         Leak(truncation_mask_dropped, train_three_ideal, "masked_values_are_uniform"),
     "ids are hashed and not blinded": Leak(unblinded_ids, align_two, "canaries_stay_at_home"),
     "ids leave in the order of the table": Leak(unshuffled_ids, align_two, "rows_travel_shuffled"),
+    "handles of customers stand in the order of the table":
+        Leak(unshuffled_ids, align_two_oprf, "rows_travel_shuffled"),
+    "a store of ids goes out without its pseudo-random function":
+        Leak(bare_store, align_three_oprf, "masked_values_are_uniform"),
     "an id in a log line": Leak(id_in_a_log_line, whole_job, "canaries_stay_at_home"),
     "a label in an error text": Leak(label_in_an_error_text, whole_job, "canaries_stay_at_home"),
     "partial scores of three parties without shares of zero":

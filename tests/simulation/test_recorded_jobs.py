@@ -6,10 +6,12 @@ import re
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from mpc.protocols import PROTOCOLS
 from tests import canaries
+from tests.simulation.attacks import largest_partial_correlation
 from tests.simulation.checks import CHECKS, LINES, kinds
 from tests.simulation.conftest import Recorded
 from tests.simulation.coordinator_view import coordinator_gets_the_public_record_only
@@ -113,6 +115,18 @@ def test_every_protocol_says_in_the_threat_model_what_each_role_learns() -> None
             assert f"`{code}`" in page, code
     for name in PROTOCOLS:
         assert f"`{name}`" in page, name
+
+
+@pytest.mark.parametrize("parties", PARTIES)
+def test_nothing_that_a_party_has_follows_the_labels_or_columns_of_another(recorded: Recorded, parties: int) -> None:
+    recording = recorded(parties)
+    for party in recording.parties:
+        others = [recording.blocks[victim] for victim in recording.parties if victim != party]
+        targets = [column.astype(float) for block in others for column in block.matrix.T if len(np.unique(column)) > 1]
+        targets += [block.labels.astype(float) for block in others if block.labels is not None]
+        deviations, tried = largest_partial_correlation(recording, party, targets)
+        assert tried > 200
+        assert deviations < 6.5, f"{party} has something that follows a secret of another"
 
 
 @pytest.mark.parametrize("parties", PARTIES)
