@@ -23,7 +23,8 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Recorded:
         home = tmp_path_factory.mktemp(f"consortium-{parties}-{secrets}") / "all"
         recording = record(home, World(names, secrets))
         if recording.error is not None:
-            raise AssertionError("the recorded job failed") from recording.error
+            public = getattr(recording.error, "error", "")   # whose side, and why
+            raise AssertionError(f"the recorded job failed: {public}") from recording.error
         return recording
 
     return make
