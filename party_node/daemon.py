@@ -12,6 +12,7 @@ from pathlib import Path
 import grpc.aio
 import structlog
 
+from mpc import oprf
 from mpc.correlations import CorrelationSource, TrigPlan
 from mpc.errors import LocalError
 from mpc.link import Link, PartyId
@@ -21,6 +22,7 @@ from mpc.paillier_source import PaillierSource
 from mpc.protocol import Party
 from mpc.protocols import PROTOCOLS
 from mpc.protocols.train import Tools
+from party_node import datasets
 from party_node.audit import AuditLog
 from party_node.config import PartyDirectory
 from party_node.consent import Consent
@@ -37,6 +39,8 @@ from wire.server import serve as listen
 from wire.signing import Identity
 from wire.spec import JobSpec
 from wire.telemetry import configure
+
+LARGE_ROWS = 1 << 15   # tables from here on are likely to be aligned by the oprf engine, whose loops are compiled
 
 _log = structlog.get_logger("daemon")
 
@@ -97,6 +101,8 @@ class Node:
         self._listeners = await listen(
             self._consortium, self._tls, self._config.listen, self._config.doctor, register
         )
+        if any(dataset.rows >= LARGE_ROWS for dataset in datasets.registered(self._store)):
+            self._pool.submit(oprf.warm)   # while nobody waits for it
         self._audit.event("start", party=self.party)
         _log.info("listening", party=self.party, port=self._listeners.port)
         return self._listeners.port, self._listeners.doctor_port

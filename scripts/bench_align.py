@@ -1,0 +1,197 @@
+"""Alignment between real daemons on this machine: wall seconds from launch until every party holds the row order.
+
+python scripts/bench_align.py --ids 1048576 --parties 2 --engine oprf --json
+Half of the ids are common to all (or --common). The job is stopped once it has left the alignment.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import json
+import sqlite3
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from coordinator import driver
+from coordinator.config import CoordinatorDirectory
+from coordinator.driver import JobEvent
+from coordinator.job_plan import load_plan
+from coordinator.node_client import connect
+from coordinator.store import Store
+from party_node.config import PartyDirectory
+from scripts.local_cluster import COORDINATOR, PURPOSE, LocalCluster, LocalParty, toml
+
+NAMES = ("bank", *(f"partner-{letter}" for letter in "bcdefgh"))
+WARM_S = 120.0
+
+
+def arguments(argv: list[str] | None = None) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    add = parser.add_argument
+    add("--ids", type=int, default=1 << 20, help="ids of each party")
+    add("--leader-ids", type=int, default=None, help="ids of the label holder, where they differ")
+    add("--common", type=int, default=None, help="ids in common (default: half of the smallest set)")
+    add("--parties", type=int, default=2, choices=range(2, len(NAMES) + 1))
+    add("--engine", choices=["auto", "ecdh", "oprf"], default="auto")
+    add("--repeats", type=int, default=1, help="jobs one after the other; the fastest is printed")
+    add("--json", action="store_true", help="one JSON object on stdout")
+    return parser.parse_args(argv)
+
+
+def write_tables(folder: Path, sizes: list[int], common: int) -> list[Path]:
+    """A Parquet file each: an id of 16 signs, a feature and, at the first party, an outcome; rows shuffled."""
+    paths = []
+    for party, size in enumerate(sizes):
+        draw = np.random.default_rng(party)
+        own = (party + 1) * 10**10 + np.arange(size - common)
+        numbers = draw.permutation(np.concatenate([np.arange(common), own]))
+        text = pc.utf8_lpad(pa.array(numbers).cast(pa.string()), 12, "0")
+        ids = pc.binary_join_element_wise("cust", text, "")
+        columns = {"id": ids, f"x{party}": draw.normal(size=size)}
+        if party == 0:
+            columns["y"] = draw.integers(0, 2, size)
+        paths.append(folder / f"{NAMES[party]}.parquet")
+        pq.write_table(pa.table(columns), paths[-1])
+    return paths
+
+
+async def align_once(cluster: LocalCluster, job: dict[str, Any]) -> float:
+    """Launch, wait until all parties have left the alignment, stop the job: seconds."""
+    directory = CoordinatorDirectory(cluster.directory(COORDINATOR))
+    file = cluster.home / "job.toml"
+    file.write_text(toml(job))
+    _, consortium, identity = directory.load()
+    nodes, store = connect(consortium, identity), Store(directory.state_db)
+    aligned, everybody = set(), asyncio.Event()
+    names = {party["id"] for party in job["party"]}
+
+    def on_event(event: JobEvent) -> None:
+        if event.stage == "prepare":
+            aligned.add(event.party)
+        if aligned == names:
+            everybody.set()
+
+    try:
+        await driver.survey(nodes)   # connections stand, as they do at a coordinator that has planned the job
+        began = time.perf_counter()
+        spec, _ = await driver.prepare(load_plan(file), nodes)
+        running = asyncio.ensure_future(driver.launch(spec, nodes, store, on_event, lambda line: None, 60.0))
+        waiting = asyncio.ensure_future(everybody.wait())
+        await asyncio.wait({running, waiting}, return_when=asyncio.FIRST_COMPLETED)
+        seconds = time.perf_counter() - began
+        if not everybody.is_set():
+            await running   # raises why
+        running.cancel()
+        with contextlib.suppress(BaseException):
+            await running
+        waiting.cancel()
+        return seconds
+    finally:
+        store.close()
+        await asyncio.gather(*(node.close() for node in nodes.values()))
+
+
+def bytes_sent(cluster: LocalCluster) -> int:
+    """Of the alignment stage of all jobs, by all parties: envelopes as they left, from the audit logs."""
+    total = 0
+    for party in cluster.parties:
+        for line in PartyDirectory(cluster.directory(party.id)).audit_log.read_text().splitlines():
+            fields = json.loads(line).get("fields", {})
+            if (fields.get("stage"), fields.get("direction")) == ("align", "sent"):
+                total += int(fields["size_bytes"])
+    return total
+
+
+def common_of(cluster: LocalCluster, party: str) -> int:
+    """How many customers the last alignment found, from the node's own store."""
+    with contextlib.closing(sqlite3.connect(cluster.directory(party) / "state.db")) as store:
+        return int(store.execute("SELECT count FROM alignments ORDER BY rowid DESC LIMIT 1").fetchone()[0])
+
+
+def peak_mib(cluster: LocalCluster, party: str) -> int:
+    """The largest resident size of a node's process so far."""
+    status = Path(f"/proc/{cluster.processes[party].pid}/status").read_text()
+    return next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM")) >> 10
+
+
+def cpu_s(cluster: LocalCluster, party: str) -> float:
+    """Processor seconds of a node's process so far, all threads."""
+    fields = Path(f"/proc/{cluster.processes[party].pid}/stat").read_text().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / 100
+
+
+def wait_until_idle(cluster: LocalCluster) -> None:
+    """Nodes compile their loops behind the listening port: a node that has been up for a while is what is measured."""
+    deadline = time.monotonic() + WARM_S
+    while time.monotonic() < deadline:
+        before = sum(cpu_s(cluster, party.id) for party in cluster.parties)
+        time.sleep(1.0)
+        if sum(cpu_s(cluster, party.id) for party in cluster.parties) - before < 0.1:
+            return
+
+
+def measure(options: argparse.Namespace) -> dict[str, Any]:
+    """Make the cluster, run the jobs, take it down."""
+    sizes = [options.leader_ids or options.ids, *([options.ids] * (options.parties - 1))]
+    common = min(sizes) // 2 if options.common is None else options.common
+    with tempfile.TemporaryDirectory() as folder:
+        tables = write_tables(Path(folder), sizes, common)
+        parties = [
+            LocalParty(name, table, "id", [f"x{i}"], label="y" if i == 0 else None,
+                       policy={"minimum_difference": 0})
+            for i, (name, table) in enumerate(zip(NAMES, tables, strict=False))
+        ]
+        cluster = LocalCluster(Path(folder) / "cluster", parties)
+        cluster.make()
+        job = {
+            "purpose": PURPOSE, "minimum_intersection": 100,
+            "party": [{"id": p.id, "dataset": "table", "columns": p.columns} for p in parties],
+            "label": {"party": NAMES[0], "column": "y", "positive": "1"},
+            "crypto": {"key_bits": 2048}, "align": {"engine": options.engine},
+        }
+        runs = []
+        with cluster.running():
+            wait_until_idle(cluster)
+            for _ in range(options.repeats):
+                before = {p.id: cpu_s(cluster, p.id) for p in parties}
+                seconds = asyncio.run(align_once(cluster, job))
+                runs.append((seconds, {p.id: round(cpu_s(cluster, p.id) - before[p.id], 2) for p in parties}))
+            found = {p.id: common_of(cluster, p.id) for p in parties}
+            peak = {p.id: peak_mib(cluster, p.id) for p in parties}
+        assert set(found.values()) == {common}, f"wrong number in common: {found}, not {common}"
+        sent = bytes_sent(cluster) / options.repeats
+    seconds, cpu = min(runs)
+    return {
+        "engine": options.engine, "parties": options.parties, "ids": sizes, "common": common,
+        "seconds": round(seconds, 3), "all_seconds": [round(s, 3) for s, _ in runs], "cpu_s": cpu,
+        "bytes_per_id": round(sent / max(sizes), 1), "peak_rss": peak,
+    }
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Measure and print."""
+    options = arguments(argv)
+    result = measure(options)
+    if options.json:
+        print(json.dumps(result))
+    else:
+        for name, value in result.items():
+            print(f"{name:14} {value}")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
