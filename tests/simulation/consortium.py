@@ -28,7 +28,7 @@ from scripts.local_cluster import LocalParty, dataset_toml, free_ports
 from tests.simulation.observer import Recording, observing
 from tests.simulation.tables import LABEL_HOLDER, World, job
 from wire import pki
-from wire.grpc_link import Passed
+from wire.grpc_link import Limits, Passed
 from wire.pki import write_private
 from wire.spec import JobSpec
 from wire.telemetry import configure
@@ -147,6 +147,7 @@ async def _run(consortium: Consortium, recording: Recording) -> None:
             node = Node(consortium.directory(party), tools=tools, record=passed)
             nodes.append(node)
             await node.start()
+            node._hub._limits = Limits(dead_s=120.0)   # all nodes share one busy thread
         for member in members.party:
             client = clients[member.id] = NodeClient(member, tls)
             client._stub = RecordingStub(client._stub, member.id, recording)  # type: ignore[assignment]
