@@ -123,6 +123,6 @@ COMMON_OPTIONS: list[tuple[str, int | str]] = [
     ("grpc.enable_http_proxy", 0),            # an http_proxy variable must not carry this elsewhere
     ("grpc.use_local_subchannel_pool", 1),    # no channel shares a connection with other credentials
     ("grpc.initial_reconnect_backoff_ms", 200),
-    ("grpc.min_reconnect_backoff_ms", 200),
+    ("grpc.min_reconnect_backoff_ms", 4000),   # in truth what one attempt may take, TLS handshake included
     ("grpc.max_reconnect_backoff_ms", 1000),
 ]
