@@ -55,33 +55,51 @@ async def is_below(
 ) -> bool:
     """Whether the shared x, (1,), read as a signed 64-bit number, is negative; every party learns this bit.
 
-    Records `code` for the bit and `code`.masked for the uniform words on the way (`comparison_lines`). Nine
-    rounds, 64 bits and COMPARISON_TRIPLES triples of `source`. LocalError when the shares do not end in a
-    bit.
+    Records `code` for the bit and `code`.masked for the uniform words on the way (`comparison_lines`).
+    LocalError when the shares do not end in a bit.
     """
-    masked = f"{code}.masked"
-    bits = await source.bits(me, 64)
-    triples = await source.triples(me, COMPARISON_TRIPLES)
-    share = x.reshape(1) + np.sum(bits << np.arange(64, dtype=np.uint64), dtype=np.uint64)
-    opened = await open_masked(me, peers, RingVector(share, 64), masked)                      # 1
-    one = np.uint64(holds_constants(me, peers))
-    public = (opened >> np.arange(64, dtype=np.uint64)) & np.uint64(1)
-    differs = public * one + bits - np.uint64(2) * public * bits                              # c_j XOR r_j
-    less, equal = (np.uint64(1) - public) * bits, one - differs                               # 2
-    # The top bit stays out of the tree: in its place, below all others, stands a pair that is never less.
-    less, equal = (np.roll(np.append(part[:-1], np.uint64(0)), 1) for part in (less, equal))
-    for _ in range(_LEVELS):                                                                  # 3
-        pairs = len(less) // 2
-        high, low = np.tile(equal[1::2], 2), np.concatenate((less[::2], equal[::2]))
-        joined = await _product(me, peers, high, low, _part(triples, 128 - 4 * pairs, 2 * pairs), masked)
-        less, equal = less[1::2] + joined[:pairs], joined[pairs:]
-    both = await _product(me, peers, differs[-1:], less, _part(triples, 126, 1), masked)
-    sign = differs[-1:] + less - np.uint64(2) * both                                          # 4
+    sign = await shared_signs(me, peers, x.reshape(1), source, f"{code}.masked")
     fresh = await refreshed(me, peers, RingVector(sign, 64))
     bit = int((await open_masked(me, peers, fresh, code))[0])                                 # 5
     if bit not in (0, 1):
         raise LocalError("the shares of a comparison do not add up to a bit")
     return bit == 1
+
+
+async def shared_signs(
+    me: Party, peers: Mapping[PartyId, Link], x: U64, source: CorrelationSource, masked: str
+) -> U64:
+    """My shares of the sign bits, (count,): 1 where the shared x, read as a signed 64-bit number, is negative.
+
+    Opens uniform words under the ledger line `masked`. Eight rounds whatever the count; takes 64 bits and
+    COMPARISON_TRIPLES triples of `source` per value.
+    """
+    count = len(x)
+    bits = (await source.bits(me, 64 * count)).reshape(count, 64)
+    triples = await source.triples(me, COMPARISON_TRIPLES * count)
+    places = np.arange(64, dtype=np.uint64)
+    share = RingVector(x + (bits << places).sum(axis=1, dtype=np.uint64), 64)
+    opened = await open_masked(me, peers, share, masked)                                      # 1
+    one = np.uint64(holds_constants(me, peers))
+    public = (opened[:, None] >> places) & np.uint64(1)
+    differs = public * one + bits - np.uint64(2) * public * bits                              # c_j XOR r_j
+    less, equal = (np.uint64(1) - public) * bits, one - differs                               # 2
+    # The top bit stays out of the tree: in its place, below all others, stands a pair that is never less.
+    nothing = np.zeros((count, 1), np.uint64)
+    less, equal = (np.concatenate([nothing, part[:, :-1]], axis=1) for part in (less, equal))
+    used = 0
+    for _ in range(_LEVELS):                                                                  # 3
+        pairs = less.shape[1] // 2
+        high = np.tile(equal[:, 1::2], (1, 2))
+        low = np.concatenate((less[:, ::2], equal[:, ::2]), axis=1)
+        need = 2 * pairs * count
+        joined = await _product(me, peers, high.ravel(), low.ravel(), _part(triples, used, need), masked)
+        joined, used = joined.reshape(count, 2 * pairs), used + need
+        less, equal = less[:, 1::2] + joined[:, :pairs], joined[:, pairs:]
+    top = differs[:, -1]
+    both = await _product(me, peers, top, less[:, 0], _part(triples, used, count), masked)
+    sign: U64 = top + less[:, 0] - np.uint64(2) * both                                        # 4
+    return sign
 
 
 async def _product(

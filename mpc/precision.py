@@ -4,7 +4,7 @@ Every quantity is an integer in Z_2^64 (log-odds mod 2^37). Real values and thei
   x   standardised feature        x_int = round(x s),        s = floor(32767 / clip), |x_int| < 2^15
   w   weight                      w_int = w U / s,           U = 2^37 / period, so X_int w_int = z U
   e   sigma(z) - y                e_int = e E,               E = `residual_scale`, a power of two
-  g   mean gradient               (X_int^T e_int) = g n s E, truncated by `gradient_shift` to h = g `gradient_unit`
+  g   mean gradient               (X_coarse^T e_int) = g n s/2^5 E, truncated by `gradient_shift` to h = g `gradient_unit`
   M   preconditioner              step M h -> weight units,  scaled by 2^`step_shift`
 """
 
@@ -19,13 +19,16 @@ from numpy.typing import NDArray
 from mpc.errors import LocalError
 from mpc.sigmoid import SERIES, SineSeries
 
-ENTRY_BITS = 16            # of the feature matrix
+ENTRY_BITS = 16            # of the feature matrix in the forward pass
+COARSE_BITS = 11           # and in the backward pass, see `coarse`
 STEP_ENTRY_BITS = 28       # of the preconditioner
 SAFE_BITS = 61             # |value| < 2^61 before a truncation (which needs < 2^62)
 RESIDUAL_BOUND = 1.75      # |e| with the rounding noise of the correlations
-MOMENTUM_EIGHTHS = 5       # beta = 5/8
 STEP = 1.2                 # divided by the number of parties: the block-Jacobi eigenvalues lie in (0, N]
-TRIG_BITS_MAX = 8
+TRIG_BITS_MAX = 9          # of the first harmonic: more would cost traffic and show nothing
+TRIG_BITS_FEW_ROWS = 10    # where rows are few, rounding noise averages less and traffic is small
+FEW_ROWS = 10_000
+RESIDUAL_BITS = (20, 40)   # of 1.0: below, the gradient would be coarse; above, nothing is gained
 
 
 @dataclass(frozen=True)
@@ -51,12 +54,38 @@ class Precision:
     @property
     def gradient_unit(self) -> float:
         """Integer h per 1.0 of mean gradient."""
-        return float(self.rows) * self.residual_scale * self.x_scale / 2.0**self.gradient_shift
+        return float(self.rows) * self.residual_scale * self.coarse_scale / 2.0**self.gradient_shift
 
     @property
     def penalty_factor(self) -> int:
         """w_int times this is penalty * w in the unit of X_int^T e_int."""
-        return round(self.penalty * self.rows * self.residual_scale * self.x_scale / self.weight_unit)
+        return round(self.penalty * self.rows * self.residual_scale * self.coarse_scale / self.weight_unit)
+
+    @property
+    def coarse_scale(self) -> float:
+        """Integer per 1.0 of a feature in the backward pass."""
+        return self.x_scale / 2.0 ** (ENTRY_BITS - COARSE_BITS)
+
+    def coarse(self, matrix: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The matrix for X^T e. Its rounding is independent of e, so it moves a coefficient by about a thousandth of
+        its standard error, and the bits that it frees make the residual finer, which counts more."""
+        half = 1 << (ENTRY_BITS - COARSE_BITS - 1)
+        return (matrix + half) >> (ENTRY_BITS - COARSE_BITS)
+
+    @property
+    def residual_noise(self) -> float:
+        """Standard deviation of what the rounding of cosines and of the coefficient table adds to one residual."""
+        variance = 0.0
+        for b, bits in zip(self.series.coefficients, self.trig_bits, strict=True):
+            amplitude = (1 << (bits - 1)) - 1
+            variance += self.parties * (b / amplitude) ** 2 / 12
+            variance += (amplitude**self.parties / self.residual_scale) ** 2 / 12
+        return math.sqrt(variance)
+
+    def step_noise(self, width: int) -> float:
+        """About the length of that noise in one preconditioned step, standardised weights; collinear columns add."""
+        spread = self.residual_noise * math.sqrt(width / (self.curvature * self.rows))
+        return STEP / self.parties * spread
 
     def preconditioner(self, matrix: NDArray[np.int16]) -> NDArray[np.int64]:
         """(step/N) (c X^T X / n + penalty I)^-1 in fixed point, d x d, for the own block (n x d)."""
@@ -75,13 +104,14 @@ class Precision:
         return result
 
 
-def _trig_bits(parties: int, residual_scale: int, series: SineSeries) -> tuple[int, ...]:
+def _trig_bits(parties: int, rows: int, residual_scale: int, series: SineSeries) -> tuple[int, ...]:
     """Bits per harmonic: as fine as the residual's scale can carry over N factors, one bit less per harmonic.
 
     The coefficient table has E b_1 / A^N steps; below A steps its own rounding would dominate.
     """
     amplitude = (residual_scale * series.coefficients[0]) ** (1.0 / (parties + 1))
-    first = min(TRIG_BITS_MAX, int(math.log2(amplitude + 1)) + 1)
+    most = TRIG_BITS_FEW_ROWS if rows < FEW_ROWS else TRIG_BITS_MAX
+    first = min(most, int(math.log2(amplitude + 1)) + 1)
     if first < 4:
         raise LocalError(
             f"{parties} parties leave {first} bits for the sigmoid's correlations",
@@ -96,13 +126,14 @@ def plan_precision(
     """The plan for a run; LocalError when the bits do not suffice."""
     series = SERIES[sigmoid]
     x_scale = int(32767 // clip)
-    headroom = SAFE_BITS - ENTRY_BITS + 1 - math.log2(rows * RESIDUAL_BOUND)
-    residual_bits = min(30, int(headroom))
-    if residual_bits < 20:
+    headroom = SAFE_BITS - COARSE_BITS + 1 - math.log2(rows * RESIDUAL_BOUND)
+    residual_bits = min(RESIDUAL_BITS[1], int(headroom))
+    if residual_bits < RESIDUAL_BITS[0]:
         raise LocalError(f"{rows} rows leave {residual_bits} bits for the residual", "train on fewer rows")
     residual_scale = 1 << residual_bits
-    gradient_shift = int(math.log2(rows * residual_scale * x_scale)) - 25
-    gradient_unit = float(rows) * residual_scale * x_scale / 2.0**gradient_shift
+    coarse_scale = x_scale / 2.0 ** (ENTRY_BITS - COARSE_BITS)
+    gradient_shift = int(math.log2(rows * residual_scale * coarse_scale)) - 25
+    gradient_unit = float(rows) * residual_scale * coarse_scale / 2.0**gradient_shift
     largest = STEP / parties / penalty * (series.unit / x_scale) / gradient_unit
     step_shift = min(30, int(STEP_ENTRY_BITS - 1 - math.log2(largest)))
     if gradient_shift < 1 or step_shift < 1:
@@ -118,5 +149,5 @@ def plan_precision(
         residual_scale=residual_scale,
         gradient_shift=gradient_shift,
         step_shift=step_shift,
-        trig_bits=_trig_bits(parties, residual_scale, series),
+        trig_bits=_trig_bits(parties, rows, residual_scale, series),
     )

@@ -52,11 +52,6 @@ class ProductPlan:
         return -(-self.iterations // self.slots)
 
     @property
-    def tall(self) -> bool:
-        """Few inputs, many outputs: tables per input. Else buckets per output."""
-        return self.outputs >= self.inputs
-
-    @property
     def chunk(self) -> int:
         """Ciphertexts per message."""
         return max(1, MESSAGE_BYTES // self.ciphertext_bytes)

@@ -88,7 +88,7 @@ class _Secret:
         raise TypeError("shares and masks are secret and are never pickled or copied")
 
 
-class _Once:
+class Once:
     """Iterations that were used up."""
 
     def __init__(self, iterations: int, what: str) -> None:
@@ -107,7 +107,7 @@ class HolderProduct(_Secret):
 
     __slots__ = ("_masks", "_once", "_shares", "plan")
 
-    def __init__(self, plan: ProductPlan, masks: U64, once: _Once, shares: U64) -> None:
+    def __init__(self, plan: ProductPlan, masks: U64, once: Once, shares: U64) -> None:
         self.plan, self._masks, self._once, self._shares = plan, masks, once, shares
 
     def mask(self, t: int, v_share: U64) -> RingVector:
@@ -131,7 +131,7 @@ class OwnerProduct(_Secret):
 
     def __init__(self, plan: ProductPlan, matrix: Matrix, shares: U64) -> None:
         self.plan, self._matrix, self._shares = plan, matrix, shares
-        self._once = _Once(plan.iterations, "share")
+        self._once = Once(plan.iterations, "share")
 
     def fits(self, masked: RingVector) -> bool:
         """Whether a received vector has the agreed length and ring; for `link.require`."""
@@ -188,7 +188,7 @@ async def offer(
     first = _common(plans, key)
     rng = Rng(me.rng.bytes(32))  # one draw on the event loop; the rest may happen in a pool
     masks = rng.ring(first.iterations * first.inputs, first.ring_bits).reshape(first.iterations, first.inputs)
-    once = _Once(first.iterations, "mask")
+    once = Once(first.iterations, "mask")
     encryptor = await me.compute(key.encryptor, rng, first.encryptions)
     shares = {owner: np.empty((plan.iterations, plan.outputs), np.uint64) for owner, plan in plans.items()}
     seen: dict[PartyId, set[int]] = {owner: set() for owner in links}
@@ -198,7 +198,7 @@ async def offer(
         corrections = await me.compute(offset_corrections, masks[iterations.start : iterations.stop], plan)
         for part in chunks(plan.outputs, plan.chunk):
             reply = (await link.receive(MaskedProducts)).products
-            vector = await _parsed(me, link, key.public, reply, len(part), seen[owner])
+            vector = await parsed(me, link, key.public, reply, len(part), seen[owner])
             digits = await me.compute(opened, key, vector, len(iterations), plan)                           # 3
             block = reduce(digits - corrections[:, None], plan.ring_bits)
             shares[owner][iterations.start : iterations.stop, part.start : part.stop] = block
@@ -219,7 +219,7 @@ async def serve(me: Party, link: Link, peer_key: PublicKey, matrix: Matrix, plan
 
     The matrix is read again online: it must not change. Blames the holder for bad ciphertexts.
     """
-    _check_matrix(matrix, plan)
+    check_matrix(matrix, plan)
     if peer_key.bits != plan.key_bits:
         raise LocalError("the plan was made for keys of another length")
     rng = Rng(me.rng.bytes(32))
@@ -228,10 +228,10 @@ async def serve(me: Party, link: Link, peer_key: PublicKey, matrix: Matrix, plan
     seen: set[int] = set()
     for number, iterations in enumerate(plan.passes_of_iterations()):
         me.progress("masked products", number, plan.passes)
-        work = _Tall(matrix, plan) if plan.tall else _Wide(matrix, plan)
+        work = _Wide(matrix, plan)
         for part in chunks(plan.inputs, plan.chunk):
             sealed = (await link.receive(EncryptedMasks)).masks                                             # 1
-            await me.compute(work.take, await _parsed(me, link, peer_key, sealed, len(part), seen))
+            await me.compute(work.take, await parsed(me, link, peer_key, sealed, len(part), seen))
         for part in chunks(plan.outputs, plan.chunk):
             products = await me.compute(work.give, part)
             additive = uniform_masks(rng, peer_key.n, len(part))
@@ -244,9 +244,10 @@ async def serve(me: Party, link: Link, peer_key: PublicKey, matrix: Matrix, plan
     return OwnerProduct(plan, matrix, shares)
 
 
-async def _parsed(
+async def parsed(
     me: Party, link: Link, key: PublicKey, sealed: SealedVector, count: int, seen: set[int]
 ) -> CipherVector:
+    """The gate for a received vector; blames the peer of `link`."""
     try:
         return await me.compute(key.parse, sealed, count, seen)
     except BadCiphertext as refusal:
@@ -268,7 +269,8 @@ def _common(plans: Mapping[PartyId, ProductPlan], key: PrivateKey) -> ProductPla
     return first
 
 
-def _check_matrix(matrix: Matrix, plan: ProductPlan) -> None:
+def check_matrix(matrix: Matrix, plan: ProductPlan) -> None:
+    """LocalError unless the matrix has the plan's shape and bits."""
     if matrix.shape != (plan.outputs, plan.inputs) or not np.issubdtype(matrix.dtype, np.integer):
         raise LocalError(f"an integer matrix of {plan.outputs} x {plan.inputs} was agreed")
     bound = 1 << (plan.entry_bits - 1)
@@ -327,34 +329,8 @@ def offset_binary(matrix: Matrix, plan: ProductPlan) -> U64:
     return (matrix.astype(np.int64) + np.int64(1 << (plan.entry_bits - 1))).astype(np.uint64)
 
 
-class _Tall:
-    """One pass with few inputs: keeps them all, computes outputs in blocks of rows as they are asked for,
-    in order."""
-
-    def __init__(self, matrix: Matrix, plan: ProductPlan) -> None:
-        self._matrix, self._plan = matrix, plan
-        self._inputs: list[CipherVector] = []
-        self._ready: CipherVector | None = None
-        self._first = 0  # row of the first element of _ready
-
-    def take(self, inputs: CipherVector) -> None:
-        """The next inputs."""
-        self._inputs.append(inputs)
-
-    def give(self, rows: range) -> CipherVector:
-        """Outputs `rows`; ranges follow one another and are shorter than a block."""
-        if self._ready is None or rows.stop > self._first + len(self._ready):
-            bases, block = joined(self._inputs), range(rows.start, min(rows.start + self._size(), len(self._matrix)))
-            weights = offset_binary(self._matrix[block.start : block.stop], self._plan)
-            self._ready, self._first = bases.rows(weights, self._plan.entry_bits), block.start
-        return self._ready.slice(rows.start - self._first, rows.stop - self._first)
-
-    def _size(self) -> int:
-        return max(1, BLOCK // self._plan.chunk) * self._plan.chunk
-
-
 class _Wide:
-    """One pass with many inputs: multiplies them into the outputs block by block, and forgets them."""
+    """One pass: multiplies the inputs into the outputs block by block, and forgets them."""
 
     def __init__(self, matrix: Matrix, plan: ProductPlan) -> None:
         self._matrix, self._plan = matrix, plan

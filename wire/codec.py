@@ -23,6 +23,7 @@ from mpc.hidden_count import Counted
 from mpc.opening import Opening
 from mpc.oprf import Offsets
 from mpc.ot import Columns, Corrections, TreeSums
+from mpc.packed_products import EncryptedRows, MaskedRows
 from mpc.paillier import PublicKeyMessage, SealedVector
 from mpc.products import EncryptedMasks, MaskedProducts
 from mpc.protocols.align import Blinded
@@ -80,6 +81,8 @@ REGISTRY: Mapping[type, Line] = {
     PublicKeyMessage: Line("keys", "keys_public_key"),
     EncryptedMasks: Line("products", "products_encrypted_masks"),
     MaskedProducts: Line("products", "products_masked_products"),
+    EncryptedRows: Line("products", "products_encrypted_rows"),
+    MaskedRows: Line("products", "products_masked_rows"),
     Accepted: Line("finish", "finish_accepted"),
     AuditHead: Line("finish", "finish_audit_head"),
     Countersigned: Line("finish", "finish_countersigned"),

@@ -71,11 +71,11 @@ class PreparationSpec(_Part):
 class TrainingSpec(_Part):
     """The objective is mean log-loss + penalty/2 |w|^2, intercept free (sklearn's C = 1/(n penalty))."""
 
-    penalty: Annotated[float, Field(ge=MIN_PENALTY, le=10.0)] = 1e-3
-    iterations: Annotated[int, Field(ge=MIN_ITERATIONS, le=200)] = 20
+    penalty: Annotated[float, Field(ge=MIN_PENALTY, le=1.0)] = 1e-3
+    iterations: Annotated[int, Field(ge=MIN_ITERATIONS, le=200)] = 12
     expected_default_rate: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.1
     sigmoid: Literal["six", "eight"] = "eight"
-    tolerance: Annotated[float, Field(gt=0.0, le=1.0)] = 0.01
+    tolerance: Annotated[float, Field(gt=0.0, le=1.0)] = 0.03
 
 
 class CryptoSpec(_Part):

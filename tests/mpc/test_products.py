@@ -252,8 +252,6 @@ def test_slots_follow_from_the_bit_budget() -> None:
     assert ProductPlan(21000, 24, 16, 64, 20, 2048).slots == 21
     assert ProductPlan(21000, 24, 16, 64, 20, 3072).slots == 31
     assert ProductPlan(21000, 24, 16, 64, 30, 2048).passes == 2
-    assert ProductPlan(21000, 24, 16, 64, 20, 2048).tall is False
-    assert ProductPlan(24, 21000, 16, 64, 20, 2048).tall is True
 
 
 @given(inputs=st.integers(1, 10**7), entry_bits=st.integers(2, 40), ring_bits=st.integers(1, 64))

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from wire.v1 import common_pb2 as wire_dot_v1_dot_common__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16wire/v1/products.proto\x12\x07wire.v1\x1a\x14wire/v1/common.proto\"0\n\x0e\x45ncryptedMasks\x12\x1e\n\x05masks\x18\x01 \x01(\x0b\x32\x0f.wire.v1.Vector\"3\n\x0eMaskedProducts\x12!\n\x08products\x18\x01 \x01(\x0b\x32\x0f.wire.v1.Vectorb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16wire/v1/products.proto\x12\x07wire.v1\x1a\x14wire/v1/common.proto\"0\n\x0e\x45ncryptedMasks\x12\x1e\n\x05masks\x18\x01 \x01(\x0b\x32\x0f.wire.v1.Vector\"3\n\x0eMaskedProducts\x12!\n\x08products\x18\x01 \x01(\x0b\x32\x0f.wire.v1.Vector\".\n\rEncryptedRows\x12\x1d\n\x04rows\x18\x01 \x01(\x0b\x32\x0f.wire.v1.Vector\"/\n\nMaskedRows\x12!\n\x08products\x18\x01 \x01(\x0b\x32\x0f.wire.v1.Vectorb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,4 +36,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ENCRYPTEDMASKS']._serialized_end=105
   _globals['_MASKEDPRODUCTS']._serialized_start=107
   _globals['_MASKEDPRODUCTS']._serialized_end=158
+  _globals['_ENCRYPTEDROWS']._serialized_start=160
+  _globals['_ENCRYPTEDROWS']._serialized_end=206
+  _globals['_MASKEDROWS']._serialized_start=208
+  _globals['_MASKEDROWS']._serialized_end=255
 # @@protoc_insertion_point(module_scope)

@@ -60,3 +60,47 @@ class MaskedProducts(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___MaskedProducts: _TypeAlias = MaskedProducts  # noqa: Y015
+
+@_typing.final
+class EncryptedRows(_message.Message):
+    """Inputs of the next blocks of rows, under the owner's key. mpc/packed_products.py"""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ROWS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def rows(self) -> _common_pb2.Vector: ...
+    def __init__(
+        self,
+        *,
+        rows: _common_pb2.Vector | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["rows", b"rows"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["rows", b"rows"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EncryptedRows: _TypeAlias = EncryptedRows  # noqa: Y015
+
+@_typing.final
+class MaskedRows(_message.Message):
+    """Products of the next blocks, under the owner's key, re-randomised."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PRODUCTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def products(self) -> _common_pb2.Vector: ...
+    def __init__(
+        self,
+        *,
+        products: _common_pb2.Vector | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["products", b"products"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["products", b"products"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MaskedRows: _TypeAlias = MaskedRows  # noqa: Y015
