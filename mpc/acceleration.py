@@ -5,7 +5,7 @@ Type II, all parties hold shares of x and r as integers (|.| < 2^25, unit agreed
  1 dx, dr = differences to the last step; made orthogonal to earlier pairs: c_j = <Q_j, dr> / <Q_j, Q_j>
    Q = dr - sum c_j Q_j                      P = dx - sum c_j P_j
  2 level e: |Q| in [2^(24-2e), 2^(26-2e)), opened; then the pair is scaled by the public 2^(2e)
-   (below the last level the change is rounding noise, and the pair is left out)
+   (below the last level the change is rounding noise, and a pair of zeros stands in)
  3 1/<Q, Q> by Newton's iteration, known to lie within a factor of 16
  4 y_j = <Q_j, r> / <Q_j, Q_j>
    x <- x + r - sum y_j (P_j + Q_j)
@@ -100,7 +100,9 @@ class Anderson:
         norm = (await self._multiply(dr, dr)).sum(dtype=np.uint64)
         level = await self._level(norm)                                                                      # 2
         if not 0 <= level < LEVELS or 2.0 ** (TOP_BITS - 1 - 2 * level) < self.floor:
-            return
+            # A pair of zeros changes nothing and is worked on like any other: what is sent does not tell levels apart.
+            level, dx, dr = 0, np.zeros_like(dx), np.zeros_like(dr)
+            norm = np.uint64(holds_constants(self.me, self.peers)) << np.uint64(2 * TOP_BITS - 1)
         shift = np.uint64(2 * level)
         scaled = await self._truncate(np.array([norm << (shift + shift)]), RATIO)
         pair = _Pair(dx << shift, dr << shift, await self._reciprocal(scaled))                               # 3

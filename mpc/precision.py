@@ -4,7 +4,7 @@ Every quantity is an integer in Z_2^64 (log-odds mod 2^37). Real values and thei
   x   standardised feature        x_int = round(x s),        s = floor(32767 / clip), |x_int| < 2^15
   w   weight                      w_int = w U / s,           U = 2^37 / period, so X_int w_int = z U
   e   sigma(z) - y                e_int = e E,               E = `residual_scale`, a power of two
-  g   mean gradient               (X_coarse^T e_int) = g n s/2^5 E, truncated by `gradient_shift` to h = g `gradient_unit`
+  g   mean gradient               (X_coarse^T e_int) = g n s/2^5 E, by `gradient_shift` to h = g `gradient_unit`
   M   preconditioner              step M h -> weight units,  scaled by 2^`step_shift`
 """
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from functools import partial
+from typing import Any, Literal
 
 import numpy as np
 
@@ -17,6 +18,7 @@ from mpc.ring import RingVector, from_signed
 from mpc.rng import Rng
 from mpc.testing.adversary import Change, Corruption, field_set, reflected
 from mpc.testing.conformance import Role, Subject, Trial
+from mpc.zero_sharing import MaskKey
 
 NAMES = ("bank-a", "platform-b", "telecom-c", "utility-d")
 SESSION = b"conformance session label"
@@ -30,7 +32,7 @@ def _inputs(parties: int) -> Sequence[PartyId]:
 # ---------------------------------------------------------------- align
 
 
-def _align_trial(parties: int, secrets: int) -> Trial:
+def _align_trial(parties: int, secrets: int, engine: Literal["ecdh", "oprf"] = "ecdh", sample: int = 0) -> Trial:
     names = _inputs(parties)
     draw = Rng(secrets.to_bytes(32, "big"))
 
@@ -42,7 +44,7 @@ def _align_trial(parties: int, secrets: int) -> Trial:
     for name in names:
         mixed = shared + [fresh() for _ in range(ALIGN_OWN)]
         sets[name] = [mixed[i] for i in draw.permutation(len(mixed))]
-    options = align.AlignOptions(leader=names[-1], minimum=5, session=SESSION)
+    options = align.AlignOptions(leader=names[-1], minimum=5, session=SESSION, engine=engine, sample=sample)
 
     def role(name: PartyId) -> Role:
         return lambda me, peers: align.run(me, peers, sets[name], options)
@@ -100,6 +102,19 @@ _ALIGN = (
     Corruption("places of another width", align.Indices,
                field_set(places=lambda places: RingVector(places.values, 64)), (Reason.OUT_OF_RANGE,)),
 )
+
+_ALIGN_OPRF = (
+    *(c for c in _ALIGN if c.kind in (align.SetSize, align.Verdict, align.Indices)),
+    Corruption("the identity among the points", Counted, _points(lambda d: IDENTITY + d[32:]), (Reason.BAD_POINT,)),
+    Corruption("a point off the group", Counted, _points(lambda d: b"\x01" + bytes(31) + d[32:]),
+               (Reason.BAD_POINT,)),
+    Corruption("a point twice", Counted, _points(lambda d: d[32:64] + d[32:]), (Reason.REPEATED_VALUE,)),
+    Corruption("our own list", Counted, reflected, (Reason.REFLECTED,)),
+    Corruption("words of another width", Programmed,
+               field_set(words=lambda words: RingVector(words.values % np.uint64(1 << 16), 16)), (Reason.OUT_OF_RANGE,)),
+    Corruption("our own key", MaskKey, reflected, (Reason.REFLECTED,)),
+)
+ALIGN_OPRF = Subject(align.PROTOCOL, partial(_align_trial, engine="oprf"), (2, 3), _ALIGN_OPRF)
 
 # ---------------------------------------------------------------- coin
 

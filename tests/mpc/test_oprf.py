@@ -11,8 +11,8 @@ from mpc import hidden_count, oprf
 from mpc.errors import PeerError, Reason
 from mpc.hidden_count import Counted
 from mpc.link import PartyId
-from mpc.ot import LEAVES
 from mpc.oprf import GROUPS, Codes, Offsets, multiples
+from mpc.ot import LEAVES
 from mpc.rng import Rng
 from mpc.testing.adversary import Adversary
 from mpc.testing.memory_link import Network, party, run_roles
