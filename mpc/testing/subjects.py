@@ -11,9 +11,11 @@ import numpy as np
 
 from mpc.errors import Reason
 from mpc.group import IDENTITY, PointVector
+from mpc.hidden_count import Counted
 from mpc.link import Link, PartyId
 from mpc.protocol import Party
 from mpc.protocols import align, coin, finish, score
+from mpc.protocols.align_oprf import Programmed
 from mpc.ring import RingVector, from_signed
 from mpc.rng import Rng
 from mpc.testing.adversary import Change, Corruption, field_set, reflected
@@ -111,7 +113,8 @@ _ALIGN_OPRF = (
     Corruption("a point twice", Counted, _points(lambda d: d[32:64] + d[32:]), (Reason.REPEATED_VALUE,)),
     Corruption("our own list", Counted, reflected, (Reason.REFLECTED,)),
     Corruption("words of another width", Programmed,
-               field_set(words=lambda words: RingVector(words.values % np.uint64(1 << 16), 16)), (Reason.OUT_OF_RANGE,)),
+               field_set(words=lambda words: RingVector(words.values % np.uint64(1 << 16), 16)),
+               (Reason.OUT_OF_RANGE,)),
     Corruption("our own key", MaskKey, reflected, (Reason.REFLECTED,)),
 )
 ALIGN_OPRF = Subject(align.PROTOCOL, partial(_align_trial, engine="oprf"), (2, 3), _ALIGN_OPRF)
