@@ -251,7 +251,8 @@ async def _in_pieces(
     async def one(start: int) -> PointVector:
         part = await walk.me.compute(step, items[start:start + COMPUTE_POINTS], *rest)
         walk.blinded += len(part)
-        walk.me.progress("align", walk.blinded, sum(walk.sizes.values()))
+        # In thousandths: watchers need not know how large the lists are.
+        walk.me.progress("align", 1000 * walk.blinded // sum(walk.sizes.values()), 1000)
         return part
 
     return PointVector.join(await walk.me.together(*map(one, range(0, len(items), COMPUTE_POINTS))))
