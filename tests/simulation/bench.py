@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from mpc import products
+from mpc import products, training
 from mpc.correlations import TrigPlan, Triples
 from mpc.link import PartyId
 from mpc.models.logistic import fit_logistic
@@ -28,6 +28,7 @@ from mpc.stock import Stock
 from mpc.testing.dealer import Dealer
 from mpc.testing.keys import small_key
 from mpc.testing.memory_link import Network, TestParty, party, run_roles
+from mpc.training import WIDTH_STEP
 from mpc.truncation import TruncationMasks
 from tests.simulation.observer import Recording, observing
 
@@ -87,8 +88,8 @@ class Bench:
             if not self.real:
                 IdealProducts(self.seed, self.permute).install(patch)
             if self.permute:
-                parts = [self.permute.get(p, np.arange(train.WIDTH_STEP)) for p in options.parties]
-                order = np.concatenate([k * train.WIDTH_STEP + part for k, part in enumerate(parts)])
+                parts = [self.permute.get(p, np.arange(WIDTH_STEP)) for p in options.parties]
+                order = np.concatenate([k * WIDTH_STEP + part for k, part in enumerate(parts)])
                 permute_masks(order, patch)
             with observing(recording):
                 try:
@@ -147,11 +148,11 @@ class IdealProducts:
 
     def install(self, patch: pytest.MonkeyPatch) -> None:
         """In place of the real products of training."""
-        patch.setattr(train, "exchange_keys", self.exchange_keys)
-        patch.setattr(train, "offer", self.offer)
-        patch.setattr(train, "serve", self.serve)
-        patch.setattr(train, "offer_packed", self.offer_packed)
-        patch.setattr(train, "serve_packed", self.serve)
+        patch.setattr(training, "exchange_keys", self.exchange_keys)
+        patch.setattr(training, "offer", self.offer)
+        patch.setattr(training, "serve", self.serve)
+        patch.setattr(training, "offer_packed", self.offer_packed)
+        patch.setattr(training, "serve_packed", self.serve)
 
     async def exchange_keys(self, me: Any, peers: Any, key: Any, bits: int) -> dict[PartyId, Any]:
         return dict.fromkeys(peers)

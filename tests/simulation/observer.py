@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from mpc import opening, products
+from mpc import opening, products, training
 from mpc.paillier_keys import PrivateKey
 from mpc.protocols import align, score, train
 from mpc.ring import U64
@@ -123,9 +123,9 @@ def _observe_openings(recording: Recording, patch: pytest.MonkeyPatch) -> None:
 
 
 def _observe_products(recording: Recording, patch: pytest.MonkeyPatch) -> None:
-    training: Any = train   # its imports too
-    mask, serve, offer_packed = products.HolderProduct.mask, training.serve, training.offer_packed
-    exchange, backward = training.exchange_keys, training._backward
+    setup: Any = training   # its imports too
+    mask, serve, offer_packed = products.HolderProduct.mask, setup.serve, setup.offer_packed
+    exchange, backward = setup.exchange_keys, train._backward
 
     def masking(self: Any, t: int, share: U64) -> Any:
         sent = mask(self, t, share)
@@ -152,9 +152,9 @@ def _observe_products(recording: Recording, patch: pytest.MonkeyPatch) -> None:
         return await exchange(me, peers, key, bits)
 
     patch.setattr(products.HolderProduct, "mask", masking)
-    patch.setattr(train, "serve", serving)
-    patch.setattr(train, "offer_packed", offering)
-    patch.setattr(train, "exchange_keys", exchanging)
+    patch.setattr(training, "serve", serving)
+    patch.setattr(training, "offer_packed", offering)
+    patch.setattr(training, "exchange_keys", exchanging)
     patch.setattr(train, "_backward", going_back)
 
 
@@ -167,7 +167,7 @@ def _observe_roles(recording: Recording, patch: pytest.MonkeyPatch) -> None:
         rows = recording.own_rows[me.id] = await run_align(me, peers, ids, options, *rest)
         return rows
 
-    async def training(me: Any, peers: Any, block: Any, options: Any, tools: Any) -> Any:
+    async def fitting(me: Any, peers: Any, block: Any, options: Any, tools: Any) -> Any:
         recording.blocks[me.id] = block
         weights = recording.weights[me.id] = await run_train(me, peers, block, options, tools)
         return weights
@@ -177,5 +177,5 @@ def _observe_roles(recording: Recording, patch: pytest.MonkeyPatch) -> None:
         return await run_score(me, peers, partial, options)
 
     patch.setattr(align, "run", aligning)
-    patch.setattr(train, "run", training)
+    patch.setattr(train, "run", fitting)
     patch.setattr(score, "run", scoring)

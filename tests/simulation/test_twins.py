@@ -13,14 +13,14 @@ import pytest
 from mpc import precision
 from mpc.link import PartyId
 from mpc.opening import Opening
-from mpc.protocols import train
 from mpc.testing.transcript import leaves, shape
+from mpc.training import WIDTH_STEP
 from tests.simulation.bench import Bench, Blocks, blocks_of
 from tests.simulation.checks import failures
 from tests.simulation.observer import Recording
 
 SHOP, ROWS = PartyId("shop"), 80
-ORDER = np.array([2, 0, 1, *range(3, train.WIDTH_STEP)])
+ORDER = np.array([2, 0, 1, *range(3, WIDTH_STEP)])
 
 
 def rearranged(blocks: Blocks) -> Blocks:
@@ -43,12 +43,12 @@ def honest(parties: int, twin: str = "") -> Recording:
 
 def in_place(recording: Recording, values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     """Vectors over all weights with the shop's part rearranged; anything else as it is."""
-    width = train.WIDTH_STEP * len(recording.parties)
+    width = WIDTH_STEP * len(recording.parties)
     if len(values) % width:
         return values
     place = np.arange(width)
-    here = train.WIDTH_STEP * recording.parties.index(SHOP)
-    place[here : here + train.WIDTH_STEP] = here + ORDER
+    here = WIDTH_STEP * recording.parties.index(SHOP)
+    place[here : here + WIDTH_STEP] = here + ORDER
     return values.reshape(-1, width)[:, place].reshape(-1)
 
 
