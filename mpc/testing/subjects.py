@@ -117,7 +117,7 @@ _ALIGN_OPRF = (
                (Reason.OUT_OF_RANGE,)),
     Corruption("our own key", MaskKey, reflected, (Reason.REFLECTED,)),
 )
-ALIGN_OPRF = Subject(align.PROTOCOL, partial(_align_trial, engine="oprf"), (2, 3), _ALIGN_OPRF)
+ALIGN_OPRF = Subject(align.PROTOCOL, partial(_align_trial, engine="oprf"), (2, 3), _ALIGN_OPRF, first_of_kind_only=True)
 
 # ---------------------------------------------------------------- coin
 
