@@ -25,7 +25,7 @@ from mpc.protocols.align_oprf import Programmed, Sample, samples
 from mpc.testing.conformance import check_blame, check_canaries, check_ideal, check_shape
 from mpc.testing.memory_link import Network, party, run_roles
 from mpc.testing.subjects import ALIGN_OPRF
-from mpc.testing.transcript import content
+from mpc.testing.transcript import content, shape
 from mpc.zero_sharing import ZeroSharing
 
 NAMES = [PartyId(name) for name in ("bank-a", "platform-b", "telecom-c", "utility-d")]
@@ -160,7 +160,7 @@ async def test_a_party_that_needs_the_exact_number_gets_it_before_any_member(who
     assert seen == [400]
     kinds = [(s.channel, type(s.message)) for s in play.network.transcript]
     exact = max(i for i, (channel, kind) in enumerate(kinds) if kind is Counted)
-    assert kinds[exact][0] == "/count/2"
+    assert kinds[exact][0] == "/count/1"
     assert min(i for i, (channel, _) in enumerate(kinds) if channel == "/members") > exact
 
 
@@ -224,7 +224,7 @@ async def test_the_order_of_the_result_is_nobodys_row_order_and_differs_between_
 def test_samples_grow_from_four_times_the_minimum_to_everything():
     sizes = {NAMES[0]: 1 << 20, NAMES[1]: 1 << 21}
     found = samples(sizes, AlignOptions(NAMES[0], 100, SESSION, "oprf"))
-    assert [s.rate * (1 << 20) for s in found] == [400, 3200, 25600, 204800, 1 << 20]
+    assert [s.rate * (1 << 20) for s in found] == [400, 3200, 25600, 1 << 20]
     assert [s.rate for s in samples({NAMES[0]: 500, NAMES[1]: 10**6}, AlignOptions(NAMES[0], 100, SESSION))] == [1]
 
 
@@ -248,9 +248,8 @@ async def test_the_conformance_suite_passes(parties):
     await check_canaries(ALIGN_OPRF, parties)
 
 
-@pytest.mark.parametrize("parties", [2, 3])
-async def test_a_deviation_is_blamed_on_its_author_at_its_step(parties):
-    assert await check_blame(ALIGN_OPRF, parties) >= 30
+async def test_a_deviation_is_blamed_on_its_author_at_its_step():
+    assert await check_blame(ALIGN_OPRF, 3) >= 40
 
 
 # ---------------------------------------------------------------- privacy: checks, and faults that they must catch
@@ -298,6 +297,7 @@ async def test_a_dictionary_with_all_true_ids_finds_nothing_in_the_transcript(pa
 
 async def test_fault_unblinded_points_are_found_by_the_dictionary(monkeypatch):
     monkeypatch.setattr(hidden_count.group, "multiply", lambda points, secret: points)
+    monkeypatch.setattr(ZeroSharing, "function", lambda self, label, points: np.zeros(len(points), np.uint64))
     play = Play(named(ids(range(60)), ids(range(30, 90))), timeout_s=0.5)
     await play.ends()
     assert len(lookups(ids(range(100))) & words_of(play)) >= 60
@@ -363,14 +363,14 @@ async def test_fault_generators_that_repeat_are_found():
 
 
 async def pairwise_shape(overlap: int, seed: int):
-    """Sizes of all messages where leader and follower share `overlap` of 40 ids that the third lacks."""
+    """The shape of a run where leader and follower share `overlap` of 40 ids that the third lacks."""
     sets = named(ids(range(60)), ids(range(overlap), range(40, 60), range(100, 140 - overlap)),
                  ids(range(40, 60), range(200, 240)))
     play = Play(sets, seed=seed)
     await play.positions()
-    return [(s.sender, s.receiver, s.channel, type(s.message), len(content([s]))) for s in play.network.transcript]
+    return shape(play.network.transcript)
 
 
 async def test_pairwise_overlaps_leave_the_shape_of_the_conversation_alone():
-    shapes = [sorted(map(str, await pairwise_shape(overlap, seed))) for overlap, seed in ((0, 1), (20, 2), (40, 3))]
+    shapes = [await pairwise_shape(overlap, seed) for overlap, seed in ((0, 1), (20, 2), (40, 3))]
     assert shapes[0] == shapes[1] == shapes[2]
