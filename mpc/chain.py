@@ -1,6 +1,6 @@
 """Correlations between N parties from private products between two. It knows sizes, never rows or labels.
 
-Parties stand in a line by id. A running value starts as the first party's secret, and each later party k
+Parties stand in a line, by id or against it. A running value starts as the first party's secret, and each later party k
 multiplies its own secret factor into it: the earlier parties hold shares of the running value and *give*
 them, k *takes* with its factor, pair by pair, and all k parties hold shares of the product. Masked angles
 multiply points on the circle; shared bits come from x XOR b = x + b - 2 x b; triples need no line, only the
@@ -51,20 +51,23 @@ class ChainSource:
     def __init__(
         self, plan: TrigPlan, rng: Rng, givers: Mapping[PartyId, Giver], takers: Mapping[PartyId, Taker]
     ) -> None:
-        """`givers`: towards peers with a higher id than mine; `takers`: towards those with a lower one.
+        """`givers`: towards the peers after me in the line, in its order; `takers`: towards those before me.
 
         All my secrets are drawn from `rng`, which belongs to this source alone.
         """
         if plan.parties != 1 + len(givers) + len(takers):
             raise LocalError("the plan of the correlations is for another number of parties")
         self._plan, self._rng = plan, rng
-        self._givers = [givers[peer] for peer in sorted(givers)]
-        self._takers = [takers[peer] for peer in sorted(takers)]
+        self._givers, self._takers = list(givers.values()), list(takers.values())
         self._busy = False
 
     @property
     def plan(self) -> TrigPlan:
         return self._plan
+
+    @property
+    def lanes(self) -> int:
+        return 1
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self._plan.parties} parties)"

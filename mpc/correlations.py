@@ -108,8 +108,13 @@ class Triples:
 class CorrelationSource(Protocol):
     """Makes fresh correlations.
 
-    All N parties call the same method with the same count, one call at a time.
+    All N parties call the same methods with the same counts in the same order, `lanes` calls at a time at most.
     """
+
+    @property
+    def lanes(self) -> int:
+        """How many calls may be under way at once."""
+        ...
 
     @property
     def plan(self) -> TrigPlan:

@@ -28,14 +28,18 @@ class OtSource(ChainSource):
     """`OtSource.start` opens one OT session with each peer; then see mpc.correlations.CorrelationSource."""
 
     @classmethod
-    async def start(cls, me: Party, peers: Mapping[PartyId, Link], plan: TrigPlan) -> OtSource:
-        """All sessions side by side (about 30 ms each). The links serve this source only.
+    async def start(
+        cls, me: Party, peers: Mapping[PartyId, Link], plan: TrigPlan, *, against_ids: bool = False
+    ) -> OtSource:
+        """All sessions side by side (about 30 ms each). The links serve this source only. `against_ids`: the highest
+        id stands first in the line.
 
         PeerError BAD_POINT, ...
         """
         rng = Rng(me.rng.bytes(32))
-        later = [peer for peer in sorted(peers) if me.id < peer]
-        earlier = [peer for peer in sorted(peers) if peer < me.id]
+        line = sorted(peers, reverse=against_ids)
+        later = [peer for peer in line if (peer < me.id) == against_ids]
+        earlier = [peer for peer in line if (peer < me.id) != against_ids]
         sessions = await me.together(
             *(start_sender(me, peers[peer]) for peer in later),
             *(start_receiver(me, peers[peer]) for peer in earlier),

@@ -29,6 +29,10 @@ class Stock:
     def plan(self) -> TrigPlan:
         return self._source.plan
 
+    @property
+    def lanes(self) -> int:
+        return self._source.lanes
+
     async def fill(self, me: Party, *, bits: int = 0, triples: int = 0) -> None:
         """Put so many more bits and triples in stock."""
         if bits:
@@ -40,9 +44,9 @@ class Stock:
                 np.concatenate([old.a, fresh.a]), np.concatenate([old.b, fresh.b]), np.concatenate([old.c, fresh.c])
             )
 
-    async def add_angles(self, me: Party, count: int) -> None:
-        """Put one vector of `count` angles in stock."""
-        self._angles.append(await self._source.trig(me, count))
+    async def add_angles(self, me: Party, count: int, vectors: int) -> None:
+        """Put so many vectors of `count` angles in stock, as many at once as the source has lanes."""
+        self._angles += await me.together(*(self._source.trig(me, count) for _ in range(vectors)))
 
     async def trig(self, me: Party, count: int) -> Trig:
         if self._angles and len(self._angles[0].rho) == count:

@@ -212,9 +212,9 @@ async def make_products(
 async def stock_angles(me: Party, stock: Stock, rows: int, iterations: int) -> None:
     """All angles ahead of the iterations where memory allows; else each when it is due."""
     size = rows * (1 + 2 * len(stock.plan.bits)) * 8
-    for t in range(iterations if size * iterations <= ANGLES_AHEAD_BYTES else 0):
+    for t in range(0, iterations if size * iterations <= ANGLES_AHEAD_BYTES else 0, stock.lanes):
         me.progress("angles", t, iterations)
-        await stock.add_angles(me, rows)
+        await stock.add_angles(me, rows, min(stock.lanes, iterations - t))
 
 
 async def agree_widths(

@@ -16,12 +16,12 @@ from mpc import oprf
 from mpc.correlations import CorrelationSource, TrigPlan
 from mpc.errors import LocalError
 from mpc.link import Link, PartyId
-from mpc.ot_source import OtSource
 from mpc.paillier_keys import generate
 from mpc.paillier_source import PaillierSource
 from mpc.protocol import Party
 from mpc.protocols import PROTOCOLS
 from mpc.protocols.train import Tools
+from mpc.two_way import TwoWaySource
 from party_node import datasets
 from party_node.audit import AuditLog
 from party_node.config import PartyDirectory
@@ -51,7 +51,7 @@ def real_tools(spec: JobSpec) -> Tools:
 
     async def make_source(me: Party, peers: Mapping[PartyId, Link], plan: TrigPlan) -> CorrelationSource:
         if spec.crypto.correlations == "ot":
-            return await OtSource.start(me, peers, plan)
+            return await TwoWaySource.start(me, peers, plan)
         key = await me.compute(make_key, me.rng.child("correlations"), spec.crypto.key_bits)
         return await PaillierSource.start(me, peers, plan, key)
 

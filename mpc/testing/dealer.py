@@ -80,6 +80,10 @@ class DealerSource:
     def plan(self) -> TrigPlan:
         return self._dealer.plan
 
+    @property
+    def lanes(self) -> int:
+        return 1
+
     async def trig(self, me: Party, count: int) -> Trig:
         return self._next(me, self._dealer.trig, count)
 

@@ -28,6 +28,7 @@ from mpc.testing.keys import small_key
 from mpc.testing.memory_link import Network, party, run_roles
 from mpc.testing.transcript import content
 from mpc.truncation import prepare_truncation, truncate
+from mpc.two_way import TwoWaySource
 
 NAMES = ("bank", "shop", "telecom", "utility")
 Sources = Mapping[str, CorrelationSource]
@@ -39,6 +40,10 @@ def peers_of(network: Network, me: str, names: Sequence[str]) -> dict[PartyId, L
 
 async def from_ot(network: Network, names: Sequence[str], plan: TrigPlan, seed: int = 1) -> Sources:
     return await run_roles({n: OtSource.start(party(n, seed), peers_of(network, n, names), plan) for n in names})
+
+
+async def from_two_ways(network: Network, names: Sequence[str], plan: TrigPlan) -> Sources:
+    return await run_roles({n: TwoWaySource.start(party(n), peers_of(network, n, names), plan) for n in names})
 
 
 async def from_paillier(network: Network, names: Sequence[str], plan: TrigPlan) -> Sources:
@@ -55,6 +60,7 @@ async def from_dealer(network: Network, names: Sequence[str], plan: TrigPlan) ->
 
 SOURCES: dict[str, Callable[[Network, Sequence[str], TrigPlan], Awaitable[Sources]]] = {
     "oblivious transfer": from_ot,
+    "both ways": from_two_ways,
     "Paillier": from_paillier,
     "ideal dealer": from_dealer,
 }
@@ -353,3 +359,24 @@ async def test_truncation_and_comparison_run_on_real_correlations() -> None:
     results = await run_roles({n: role(i, n) for i, n in enumerate(names)})
     assert to_signed(total([cut for cut, _ in results.values()]))[0] - (value >> 10) in (0, 1)
     assert all(negative for _, negative in results.values())
+
+
+async def test_two_ways_share_the_load_and_may_be_used_at_once() -> None:
+    """Two calls side by side, by all three parties: both exact, and each direction of a link carries about half."""
+    network, names, plan = Network(), NAMES[:3], TrigPlan(3, (4, 3))
+    sources = await from_two_ways(network, names, plan)
+    people = {n: party(n, 9) for n in names}
+    found = await run_roles({
+        n: people[n].together(source.trig(people[n], 2048), source.trig(people[n], 2048))
+        for n, source in sources.items()
+    })
+    for turn in (0, 1):
+        trigs = [found[n][turn] for n in names]
+        cosines, _ = ideal_trig(plan, [t.rho for t in trigs])
+        assert np.array_equal(total([t.cosines for t in trigs]), cosines)
+    sent = {
+        (a, b): len(content(s for s in network.transcript if (s.sender, s.receiver) == (a, b)))
+        for a in names for b in names if a != b
+    }
+    for a, b in sent:
+        assert sent[a, b] / sent[b, a] < 1.2

@@ -1,0 +1,104 @@
+"""A TCP proxy between two nodes that behaves like a slow line: so many bits a second and so much delay, each way."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import re
+import threading
+from collections import deque
+from dataclasses import dataclass
+
+CHUNK = 16 << 10
+BUFFERED = 256 << 10   # bytes on their way, as in a router; more would hide the line from the sender
+UNITS = {"kbps": 1e3, "mbps": 1e6, "gbps": 1e9}
+
+
+@dataclass(frozen=True)
+class Line:
+    """A line's rate (bits per second, each direction) and one-way delay (seconds)."""
+
+    rate: float
+    delay: float
+
+    @classmethod
+    def parse(cls, text: str) -> Line:
+        """`20mbps/20ms`; ValueError otherwise."""
+        found = re.fullmatch(r"([0-9.]+)(kbps|mbps|gbps)/([0-9.]+)ms", text.lower())
+        if found is None:
+            raise ValueError(f"{text!r} is not a line such as 20mbps/20ms")
+        return cls(float(found[1]) * UNITS[found[2]], float(found[3]) / 1000)
+
+
+async def _carry(source: asyncio.StreamReader, sink: asyncio.StreamWriter, line: Line) -> None:
+    """One direction: bytes leave at the line's rate and arrive `delay` later, in order."""
+    loop = asyncio.get_running_loop()
+    waiting: deque[tuple[float, bytes]] = deque()
+    some, room = asyncio.Event(), asyncio.Event()
+    room.set()
+
+    async def deliver() -> None:
+        while True:
+            while not waiting:
+                some.clear()
+                await some.wait()
+            due, data = waiting[0]
+            await asyncio.sleep(max(0.0, due - loop.time()))
+            waiting.popleft()
+            room.set()
+            if not data:
+                return
+            sink.write(data)
+            await sink.drain()
+
+    delivering = asyncio.ensure_future(deliver())
+    free = loop.time()
+    with contextlib.suppress(ConnectionError):
+        while True:
+            data = await source.read(CHUNK)
+            free = max(free, loop.time()) + 8 * len(data) / line.rate
+            await asyncio.sleep(max(0.0, free - loop.time()))
+            while sum(len(part) for _, part in waiting) > BUFFERED + line.rate / 8 * line.delay:
+                room.clear()
+                await room.wait()
+            waiting.append((free + line.delay, data))
+            some.set()
+            if not data:
+                break
+        await delivering
+    delivering.cancel()
+    with contextlib.suppress(ConnectionError, RuntimeError):
+        sink.close()
+
+
+class ShapedLinks:
+    """Proxies in a thread of their own; `open` returns the address to dial instead of `target`."""
+
+    def __init__(self, line: Line) -> None:
+        self._line = line
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="shaped-links", daemon=True)
+        self._thread.start()
+
+    def open(self, target: str) -> str:
+        """Start a proxy to `host:port`."""
+        return asyncio.run_coroutine_threadsafe(self._open(target), self._loop).result()
+
+    async def _open(self, target: str) -> str:
+        host, _, port = target.rpartition(":")
+
+        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            try:
+                far_reader, far_writer = await asyncio.open_connection(host, int(port))
+            except OSError:
+                writer.close()
+                return
+            await asyncio.gather(_carry(reader, far_writer, self._line), _carry(far_reader, writer, self._line))
+
+        server = await asyncio.start_server(serve, "127.0.0.1", 0)
+        return f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
+
+    def close(self) -> None:
+        """Stop the proxies."""
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
