@@ -20,7 +20,6 @@ from mpc.ring import RingVector, from_signed
 from mpc.rng import Rng
 from mpc.testing.adversary import Change, Corruption, field_set, reflected
 from mpc.testing.conformance import Role, Subject, Trial
-from mpc.zero_sharing import MaskKey
 
 NAMES = ("bank-a", "platform-b", "telecom-c", "utility-d")
 SESSION = b"conformance session label"
@@ -111,11 +110,9 @@ _ALIGN_OPRF = (
     Corruption("a point off the group", Counted, _points(lambda d: b"\x01" + bytes(31) + d[32:]),
                (Reason.BAD_POINT,)),
     Corruption("a point twice", Counted, _points(lambda d: d[32:64] + d[32:]), (Reason.REPEATED_VALUE,)),
-    Corruption("our own list", Counted, reflected, (Reason.REFLECTED,)),
     Corruption("words of another width", Programmed,
                field_set(words=lambda words: RingVector(words.values % np.uint64(1 << 16), 16)),
                (Reason.OUT_OF_RANGE,)),
-    Corruption("our own key", MaskKey, reflected, (Reason.REFLECTED,)),
 )
 ALIGN_OPRF = Subject(align.PROTOCOL, partial(_align_trial, engine="oprf"), (2, 3), _ALIGN_OPRF, first_of_kind_only=True)
 
