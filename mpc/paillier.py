@@ -199,7 +199,7 @@ class CipherVector:
         """E(a + m) for known m in [0, n)."""
         if len(values) != len(self):
             raise ValueError("one value per ciphertext")
-        return CipherVector(self.key, self.key.ring.mul(self.residues, _nude(self.key, values)))
+        return CipherVector(self.key, self.key.ring.mul(self.residues, nude(self.key, values)))
 
     def scale(self, factor: int) -> CipherVector:
         """E(factor a) for a known factor >= 0."""
@@ -227,12 +227,13 @@ def seal(key: PublicKey, residues: Residues) -> SealedVector:
     return SealedVector(key.ring.to_bytes(residues, key.width), len(residues), key.width, _SEAL)
 
 
-def _nude(key: PublicKey, values: Sequence[int]) -> Residues:
+def nude(key: PublicKey, values: Sequence[int]) -> Residues:
     """(1 + n)^m = 1 + m n mod n^2 [DJN10]: no randomness yet."""
     if any(not 0 <= value < key.n for value in values):
         raise ValueError("a plaintext lies outside [0, n)")
-    n = mpz(key.n)
-    return key.ring.load([1 + value * n for value in values])
+    width = key.width // 2
+    packed = b"".join([int(value).to_bytes(width, "little") for value in values])
+    return key.ring.combine((1).to_bytes(width, "little") * len(values), packed, width, (1, key.n))
 
 
 def _generator(key: PublicKey, rng: Rng) -> int:
@@ -261,7 +262,7 @@ class PublicEncryptor:
     def encrypt(self, values: Sequence[int]) -> SealedVector:
         """E(m) for each m in [0, n); ValueError outside."""
         blinds = self._tables.pow([self._rng.bits(self._bits) for _ in values])
-        return seal(self._key, self._key.ring.mul(blinds, _nude(self._key, values)))
+        return seal(self._key, self._key.ring.mul(blinds, nude(self._key, values)))
 
 
 def public_encryptor(key: PublicKey, rng: Rng, expected_count: int) -> Encryptor:

@@ -22,6 +22,7 @@ from mpc.paillier import (
     PublicKey,
     PublicKeyMessage,
     SealedVector,
+    nude,
     seal,
 )
 from mpc.rng import Rng
@@ -109,7 +110,12 @@ class OwnerEncryptor:
     def __init__(self, key: PrivateKey, rng: Rng, expected_count: int) -> None:
         self._key, self._rng = key, rng
         self._p, self._q = (mpz(prime) for prime in key.primes)
-        self._q_part = gmpy2.invert(self._p**2, self._q**2)
+        self._width = max(ring.width for ring in key._rings)
+        p_squared, q_squared = self._p**2, self._q**2
+        self._parts = (                 # 1 mod p^2 and 0 mod q^2, and the other way round
+            int(q_squared * gmpy2.invert(q_squared, p_squared)),
+            int(p_squared * gmpy2.invert(p_squared, q_squared)),
+        )
         self._tables = None
         if key._chain is not None:
             self._tables = [
@@ -117,26 +123,21 @@ class OwnerEncryptor:
                 for prime, factors, ring in zip(key.primes, key._chain, key._rings, strict=True)
             ]
 
-    def _residues(self, side: int, count: int) -> list[int]:
-        """`count` uniform elements of order dividing p - 1 in Z_{p^2}, p the side-th prime."""
+    def _residues(self, side: int, count: int) -> bytes:
+        """`count` uniform elements of order dividing p - 1 in Z_{p^2}, p the side-th prime, little-endian."""
         prime, ring = self._key.primes[side], self._key._rings[side]
         if self._tables is not None:
-            return ring.store(self._tables[side].pow([self._rng.below(prime - 1) for _ in range(count)]))
+            exponents = [self._rng.below(prime - 1) for _ in range(count)]
+            return ring.to_bytes(self._tables[side].pow(exponents), self._width)
         units = ring.load([1 + self._rng.below(prime - 1) for _ in range(count)])
-        return ring.store(ring.pow_same(units, prime))
+        return ring.to_bytes(ring.pow_same(units, prime), self._width)
 
     def encrypt(self, values: Sequence[int]) -> SealedVector:
         """E(m) for each m in [0, n); ValueError outside."""
-        public = self._key.public
-        if any(not 0 <= value < public.n for value in values):
-            raise ValueError("a plaintext lies outside [0, n)")
-        n, n_squared, p_squared, q_squared = mpz(public.n), mpz(public.n_squared), self._p**2, self._q**2
-        left, right = self._residues(0, len(values)), self._residues(1, len(values))
-        sealed = []
-        for value, u, v in zip(values, left, right, strict=True):
-            blind = u + p_squared * ((v - mpz(u)) * self._q_part % q_squared)
-            sealed.append((1 + value * n) * blind % n_squared)
-        return seal(public, public.ring.load(sealed))
+        public, count = self._key.public, len(values)
+        plain = nude(public, values)
+        blinds = public.ring.combine(self._residues(0, count), self._residues(1, count), self._width, self._parts)
+        return seal(public, public.ring.mul(blinds, plain))
 
 
 def _subgroup_generator(p: int, factors: Sequence[int], rng: Rng) -> int:

@@ -63,6 +63,10 @@ class Modulus(ABC):
         """`count` little-endian integers of `width` bytes, reduced; ValueError for data of other length."""
 
     @abstractmethod
+    def combine(self, left: bytes, right: bytes, width: int, factors: tuple[int, int]) -> Residues:
+        """a_i x + b_i y for the packed little-endian integers a_i, b_i of `width` bytes and factors (x, y) >= 0."""
+
+    @abstractmethod
     def to_bytes(self, residues: Residues, width: int) -> bytes:
         """Little-endian, `width` >= self.width bytes each."""
 

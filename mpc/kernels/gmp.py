@@ -114,6 +114,15 @@ class GmpModulus(Modulus):
         n, read = self._n, mpz.from_bytes
         return GmpResidues([read(data[i : i + width], "little") % n for i in range(0, len(data), width or 1)])
 
+    def combine(self, left: bytes, right: bytes, width: int, factors: tuple[int, int]) -> GmpResidues:
+        if len(left) != len(right) or len(left) % width:
+            raise ValueError("the data do not have count * width bytes")
+        n, read, (x, y) = self._n, mpz.from_bytes, (mpz(factor) for factor in factors)
+        return GmpResidues([
+            (read(left[i : i + width], "little") * x + read(right[i : i + width], "little") * y) % n
+            for i in range(0, len(left), width)
+        ])
+
     def to_bytes(self, residues: Residues, width: int) -> bytes:
         if width < self.width:
             raise ValueError("the width is too small for this modulus")

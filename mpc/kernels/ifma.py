@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from mpc.errors import LocalError
-from mpc.kernels import Exponents, Modulus, Residues
+from mpc.kernels import Exponents, Modulus, Residues, cores
 from mpc.kernels.ifma_emitter import LANES, LIMB_BITS, LIMB_MASK
 from mpc.kernels.ifma_ir import BLOCK, HEADER, K0, LIMBS, MAX_LIMBS, PARTS, SIZE, SLACK_BITS
 from mpc.kernels.ifma_jit import Library, processor_has_ifma
@@ -21,6 +21,7 @@ from mpc.kernels.ifma_memory import Bytes, IfmaResidues, Words, aligned, batches
 from mpc.kernels.ifma_multiexp import IfmaFixedBase, columns_product, rows_product
 
 PADDING_BYTES = 8          # words are read and written whole at the end of a packed integer
+FEW_BATCHES = 64           # of single products: fewer are not worth a thread
 
 _library: Library | None = None
 _compiling = threading.Lock()
@@ -55,6 +56,7 @@ class IfmaModulus(Modulus):
         self._limbs = limbs
         self.size = -(-self._parts * limbs // LANES) * LANES
         radix = 1 << (LIMB_BITS * limbs)
+        self._radix_squared = radix * radix
         self._context = self._describe(radix)
         self._unit, self.one, self._square, self._cube = (
             self._constant(pow(radix, k, self.value)) for k in range(4)
@@ -117,9 +119,34 @@ class IfmaModulus(Modulus):
             return self.load([int.from_bytes(data[i : i + width], "little") for i in range(0, len(data), width)])
         packed = np.zeros((batches(count) * LANES, self._packed_bytes + PADDING_BYTES), dtype=np.uint8)
         packed[:count, :width] = np.frombuffer(data, dtype=np.uint8).reshape(count, width)
+        return self._enter(packed, count, self._square, self._cube)
+
+    def _enter(self, packed: Bytes, count: int, low: Words, high: Words) -> IfmaResidues:
+        """A low + B high for each row A + B R of `packed`, without the Montgomery factor R of the two constants."""
         result = self.empty(count)
-        self.call("enter", result.words, packed, packed.shape[1], self._square, self._cube, batches(count))
+
+        def work(first: int, last: int) -> None:
+            rows = packed[first * LANES : last * LANES]
+            self.call("enter", result.words[first:last], rows, packed.shape[1], low, high, last - first)
+
+        cores.share_out(batches(count), FEW_BATCHES, work)
         return result
+
+    def combine(self, left: bytes, right: bytes, width: int, factors: tuple[int, int]) -> IfmaResidues:
+        if len(left) != len(right) or len(left) % width:
+            raise ValueError("the data do not have count * width bytes")
+        x, y = factors
+        half, count = self._packed_bytes // 2, len(left) // width
+        if self._parts == 1 or width > half:
+            cuts, read = range(0, len(left), width), int.from_bytes
+            return self.load([
+                read(left[i : i + width], "little") * x + read(right[i : i + width], "little") * y for i in cuts
+            ])
+        packed = np.zeros((batches(count) * LANES, self._packed_bytes + PADDING_BYTES), dtype=np.uint8)
+        packed[:count, :width] = np.frombuffer(left, dtype=np.uint8).reshape(count, width)
+        packed[:count, half : half + width] = np.frombuffer(right, dtype=np.uint8).reshape(count, width)
+        low, high = (self._constant(factor * self._radix_squared % self.value) for factor in factors)
+        return self._enter(packed, count, low, high)
 
     def to_bytes(self, residues: Residues, width: int) -> bytes:
         vector = own(residues)
@@ -127,7 +154,12 @@ class IfmaModulus(Modulus):
             raise ValueError("the width is too small for this modulus")
         stride = max(width, self._packed_bytes) + PADDING_BYTES
         packed = np.zeros((batches(len(vector)) * LANES, stride), dtype=np.uint8)
-        self.call("leave", packed, stride, vector.words, self._unit, batches(len(vector)))
+
+        def work(first: int, last: int) -> None:
+            rows, words = packed[first * LANES : last * LANES], vector.words[first:last]
+            self.call("leave", rows, stride, words, self._unit, last - first)
+
+        cores.share_out(batches(len(vector)), FEW_BATCHES, work)
         return packed[: len(vector), :width].tobytes()
 
     def slice(self, residues: Residues, start: int, stop: int) -> IfmaResidues:
@@ -158,9 +190,17 @@ class IfmaModulus(Modulus):
             factor = other.words
         else:
             raise ValueError("the vectors have different lengths")
-        step = int(len(other) != 1)
-        self.call("multiply_many", result.words, one_side.words, factor, step, batches(len(one_side)))
+        self._multiply(result.words, one_side.words, factor, int(len(other) != 1))
         return result
+
+    def _multiply(self, target: Words, left: Words, right: Words, step: int) -> None:
+        """target = left * right, batch by batch; of one batch `right` where step is 0."""
+
+        def work(first: int, last: int) -> None:
+            others = right[first:last] if step else right
+            self.call("multiply_many", target[first:last], left[first:last], others, step, last - first)
+
+        cores.share_out(len(left), FEW_BATCHES, work)
 
     def pow_same(self, bases: Residues, exponent: int) -> IfmaResidues:
         if exponent < 0:
@@ -168,10 +208,14 @@ class IfmaModulus(Modulus):
         vector, bits = own(bases), max(1, int(exponent).bit_length())
         window = min(range(2, 8), key=lambda w: (1 << w) - 2 + -(-bits // w))
         digits = _digits_high_first(int(exponent), bits, window)
-        result, table = self.empty(len(vector)), aligned(1 << window, self.size, LANES)
-        self.call(
-            "power", result.words, vector.words, self.one, digits, len(digits), window, table, batches(len(vector))
-        )
+        result = self.empty(len(vector))
+
+        def work(first: int, last: int) -> None:
+            table, words = aligned(1 << window, self.size, LANES), vector.words[first:last]
+            target, length = result.words[first:last], len(digits)
+            self.call("power", target, words, self.one, digits, length, window, table, last - first)
+
+        cores.share_out(batches(len(vector)), 1, work)
         return result
 
     def fixed_base(self, base: int, exponent_bits: int, expected_count: int) -> IfmaFixedBase:
@@ -193,7 +237,7 @@ class IfmaModulus(Modulus):
         words[-1, :, (len(vector) - 1) % LANES + 1 :] = self.one[:, :1]
         while count > 1:
             half = count // 2
-            self.call("multiply_many", words, words, words[count - half :], 1, half)
+            self._multiply(words[:half], words[:half], words[count - half : count], 1)
             count -= half
         result = 1
         for value in self.store(IfmaResidues(words[:1], LANES)):

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import gmpy2
 import numpy as np
 
-from mpc.kernels import Exponents
+from mpc.kernels import Exponents, cores
 from mpc.kernels.ifma_emitter import LANES
 from mpc.kernels.ifma_memory import Bytes, IfmaResidues, Words, aligned, batches
 from mpc.kernels.windows import table_window
@@ -44,7 +44,13 @@ def _build_tables(modulus: IfmaModulus, bases: Sequence[int], bits: int, window:
             powers.append(int(gmpy2.powmod(powers[-1], entries, modulus.value)))
     count = batches(len(powers))
     rows = aligned(count * LANES * entries, modulus.size)
-    modulus.call("build_tables", rows, modulus.load(powers).words, modulus.one, entries, count)
+    loaded = modulus.load(powers).words
+
+    def work(first: int, last: int) -> None:
+        mine = rows[first * LANES * entries :]
+        modulus.call("build_tables", mine, loaded[first:last], modulus.one, entries, last - first)
+
+    cores.share_out(count, 1, work)
     digit, base_index = np.arange(windows) * window, np.arange(len(bases)) * WORD_BITS
     masks = [(1 << min(window, bits - window * k)) - 1 for k in range(windows)] * len(bases)
     starts = (base_index[:, None] + digit).reshape(-1).astype(np.uint64)
@@ -54,10 +60,15 @@ def _build_tables(modulus: IfmaModulus, bases: Sequence[int], bits: int, window:
 def _select_product(modulus: IfmaModulus, tables: Tables, exponents: Bytes, stride: int, count: int) -> IfmaResidues:
     """The product of one entry per table for each of `count` packed exponents."""
     result = modulus.empty(count)
-    modulus.call(
-        "select_product", result.words, tables.rows, tables.entries, exponents, stride, tables.starts,
-        tables.masks, len(tables.starts), batches(count),
-    )  # fmt: skip
+    flat = exponents.reshape(-1)
+
+    def work(first: int, last: int) -> None:
+        modulus.call(
+            "select_product", result.words[first:last], tables.rows, tables.entries, flat[first * LANES * stride :],
+            stride, tables.starts, tables.masks, len(tables.starts), last - first,
+        )  # fmt: skip
+
+    cores.share_out(batches(count), 1, work)
     return result
 
 
@@ -112,14 +123,15 @@ class BucketPlan(NamedTuple):
     length: int
 
     @classmethod
-    def cheapest(cls, rows: int, columns: int, bits: int) -> BucketPlan:
-        """Fewest steps of eight lanes, where every (digit, slice, column) takes one lane."""
+    def cheapest(cls, rows: int, columns: int, bits: int, threads: int = 1) -> BucketPlan:
+        """Fewest steps of the busiest thread, eight lanes a step; every (digit, slice, column) takes one lane."""
         best, least = cls(1, bits, 1, batches(rows) * LANES), math.inf
         for window in range(1, WIDEST_BUCKETS + 1):
             windows = -(-bits // window)
             for slices in range(1, LANES + 1):
                 length = batches(-(-rows // slices)) * LANES
-                cost = batches(windows * slices * columns) * (length + (2 << window))
+                each, rest = divmod(batches(windows * slices * columns), threads)
+                cost = each * (length + (2 << window)) + rest * (length / threads + (2 << window))
                 if cost < least:
                     best, least = cls(window, windows, slices, length), cost
         return best
@@ -141,18 +153,46 @@ def columns_product(modulus: IfmaModulus, bases: IfmaResidues, exponents: Expone
     _check_range(exponents, bits)
     if not rows or not columns:
         return modulus.ones(columns)
-    plan = BucketPlan.cheapest(rows, columns, bits)
+    plan = BucketPlan.cheapest(rows, columns, bits, cores.in_use())
     exponents = np.ascontiguousarray(exponents, dtype=np.uint64)
     jobs = [
         Job(k, s, j) for k in range(plan.windows) for s in range(plan.slices) for j in range(columns)
     ]
-    results = modulus.empty(len(jobs))
-    buckets = aligned(LANES << plan.window, modulus.size)
-    for batch in range(batches(len(jobs))):
-        buckets[:] = modulus.one[:, 0]
-        _fill_buckets(modulus, buckets, bases, exponents, plan, jobs[batch * LANES : (batch + 1) * LANES])
-        modulus.call("sum_buckets", results.words[batch], buckets, modulus.one, 1 << plan.window)
+    passes = _passes(batches(len(jobs)), plan.length, cores.in_use())
+    parts = modulus.empty(len(passes) * LANES)
+
+    def work(first: int, last: int) -> None:
+        buckets = aligned(LANES << plan.window, modulus.size)
+        for at, (batch, start, stop) in enumerate(passes[first:last], first):
+            buckets[:] = modulus.one[:, 0]
+            mine = jobs[batch * LANES : (batch + 1) * LANES]
+            _fill_buckets(modulus, buckets, bases, exponents, plan, mine, range(start, stop))
+            modulus.call("sum_buckets", parts.words[at], buckets, modulus.one, 1 << plan.window)
+
+    cores.share_out(len(passes), 1, work)
+    results = modulus.ones(len(jobs))
+    for at, (batch, _, _) in enumerate(passes):
+        modulus.call("multiply_many", results.words[batch], results.words[batch], parts.words[at], 1, 1)
     return _joined(modulus, results, plan, columns)
+
+
+class Pass(NamedTuple):
+    """One batch of jobs over rows start..stop-1 of their slices."""
+
+    batch: int
+    start: int
+    stop: int
+
+
+def _passes(count: int, length: int, threads: int) -> list[Pass]:
+    """As much work for every thread, thread by thread: equally many batches; what is left over, cut by rows."""
+    each = count // threads
+    cuts = [batches(length) * thread // threads * LANES for thread in range(threads + 1)]
+    passes = []
+    for thread in range(threads):
+        passes += [Pass(batch, 0, length) for batch in range(thread * each, (thread + 1) * each)]
+        passes += [Pass(batch, cuts[thread], cuts[thread + 1]) for batch in range(each * threads, count)]
+    return passes
 
 
 def _fill_buckets(
@@ -162,8 +202,9 @@ def _fill_buckets(
     exponents: Exponents,
     plan: BucketPlan,
     jobs: Sequence[Job],
+    rows_of_slice: range,
 ) -> None:
-    """One pass over the rows for up to eight jobs; a lane without a job has no rows."""
+    """One pass over these rows of each slice for up to eight jobs; a lane without a job has no rows."""
     columns, slices = exponents.shape[1], sorted({job.slice for job in jobs})
     chunk = min(CHUNK_BATCHES * LANES, plan.length)
     lanes = np.zeros((4, LANES), dtype=np.uint64)        # read by fill_buckets of ifma_loops
@@ -174,8 +215,8 @@ def _fill_buckets(
         lanes[:, lane] = slices.index(job.slice) * chunk, exponent, length, job.digit * plan.window
     rows = aligned(len(slices) * chunk, modulus.size)
     rows[:] = 0
-    for start in range(0, plan.length, chunk):
-        stop = min(start + chunk, plan.length)
+    for start in range(rows_of_slice.start, rows_of_slice.stop, chunk):
+        stop = min(start + chunk, rows_of_slice.stop)
         for place, index in enumerate(slices):
             first = (index * plan.length + start) // LANES
             part = bases.words[first : first + (stop - start) // LANES]

@@ -62,6 +62,15 @@ class PheModulus(Modulus):
         starts = range(0, len(data), width or 1)
         return self.load([int.from_bytes(data[i : i + width], "little") for i in starts])
 
+    def combine(self, left: bytes, right: bytes, width: int, factors: tuple[int, int]) -> PheResidues:
+        if len(left) != len(right) or len(left) % width:
+            raise ValueError("the data do not have count * width bytes")
+        read, (x, y) = int.from_bytes, factors
+        return self.load([
+            read(left[i : i + width], "little") * x + read(right[i : i + width], "little") * y
+            for i in range(0, len(left), width)
+        ])
+
     def to_bytes(self, residues: Residues, width: int) -> bytes:
         if width < self.width:
             raise ValueError("the width is too small for this modulus")

@@ -108,7 +108,7 @@ async def _scoring(me: Any, peers: Any) -> Any:
 
 
 def randomiser_one(patch: Patch) -> None:
-    patch.setattr(OwnerEncryptor, "_residues", lambda self, side, count: [1] * count)
+    patch.setattr(OwnerEncryptor, "_residues", lambda self, side, count: (1).to_bytes(self._width, "little") * count)
 
 
 def randomiser_reused(patch: Patch) -> None:

@@ -1,0 +1,108 @@
+"""Sharing a bulk call out among threads, and the packed combinations: equal to one thread and to plain integers."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+
+from mpc.kernels import Modulus, cores, modulus
+from mpc.kernels.ifma import available
+from mpc.testing.keys import small_key
+
+N = small_key(384).public.n ** 2
+ENGINES = ["gmp", "phe", *(["ifma"] if available() else [])]
+
+
+@pytest.fixture
+def three_threads() -> Iterator[None]:
+    cores.use(3)
+    yield
+    cores.use(1)
+
+
+def numbers(count: int, bits: int = 760) -> list[int]:
+    return [pow(3, 1000 + i, 1 << bits) for i in range(count)]
+
+
+def everything(ring: Modulus, count: int) -> list[list[int]]:
+    """What each bulk call of `ring` gives."""
+    values = ring.load(numbers(count))
+    weights = np.arange(count * 3, dtype=np.uint64).reshape(count, 3) * np.uint64(37) % np.uint64(1 << 13)
+    return [ring.store(result) for result in (
+        values,
+        ring.mul(values, values),
+        ring.mul(values, ring.load([N - 1])),
+        ring.pow_same(values, 12345),
+        ring.fixed_base(7, 90, count).pow([i**8 for i in range(count)]),
+        ring.multiexp_rows(ring.slice(values, 0, 3), weights, 13),
+        ring.multiexp_columns(values, weights, 13),
+        ring.load([ring.product(values)]),
+    )]
+
+
+@pytest.mark.skipif(not available(), reason="this processor has no AVX512-IFMA")
+@pytest.mark.parametrize("count", [3, 8, 9, 1100])
+def test_three_threads_give_what_one_thread_gives(count: int, three_threads: None) -> None:
+    shared = everything(modulus(N, "ifma"), count)
+    cores.use(1)
+    assert shared == everything(modulus(N, "ifma"), count) == everything(modulus(N, "gmp"), count)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("width", [1, 47, 48, 97])
+def test_packed_combinations_equal_integers(engine: str, width: int) -> None:
+    ring, top = modulus(N, engine), (1 << (8 * width)) - 1
+    left, right = [0, 1, top, *numbers(10, 8 * width)], [top, 0, top, *numbers(10, 8 * width)[::-1]]
+    packed = [b"".join(v.to_bytes(width, "little") for v in side) for side in (left, right)]
+    for x, y in ((1, 5), (0, N - 1), (N - 1, N - 1), (N + 3, 2 * N)):
+        found = ring.store(ring.combine(packed[0], packed[1], width, (x, y)))
+        assert found == [(a * x + b * y) % N for a, b in zip(left, right, strict=True)]
+    assert len(ring.combine(b"", b"", width, (1, 1))) == 0
+    with pytest.raises(ValueError, match="width bytes"):
+        ring.combine(packed[0], packed[1][width:], width, (1, 1))
+
+
+def test_every_item_is_worked_on_once_by_several_threads(three_threads: None) -> None:
+    done, barrier = [0] * 100, threading.Barrier(3, timeout=10)
+
+    def work(first: int, last: int) -> None:
+        barrier.wait()                       # passes only if three threads are here
+        for i in range(first, last):
+            done[i] += 1
+
+    cores.share_out(100, 20, work)
+    assert done == [1] * 100
+
+
+def test_a_caller_does_not_wait_for_helpers_that_are_busy(three_threads: None) -> None:
+    busy, release = threading.Barrier(4, timeout=10), threading.Event()
+    done: list[tuple[int, int]] = []
+
+    def block(first: int, last: int) -> None:
+        busy.wait()
+        release.wait(10)
+
+    blocked = threading.Thread(target=cores.share_out, args=(3, 1, block))
+    blocked.start()
+    busy.wait()                              # both helpers are held now
+    cores.share_out(9, 1, lambda first, last: done.append((first, last)))
+    release.set()
+    blocked.join(10)
+    assert done == [(0, 3), (3, 6), (6, 9)]
+
+
+def test_a_failure_in_a_helper_reaches_the_caller(three_threads: None) -> None:
+    def work(first: int, last: int) -> None:
+        if first:
+            raise ArithmeticError("planted")
+
+    with pytest.raises(ArithmeticError, match="planted"):
+        cores.share_out(9, 1, work)
+
+
+def test_no_threads_at_all_are_refused() -> None:
+    with pytest.raises(ValueError, match="at least one"):
+        cores.use(0)
