@@ -67,6 +67,10 @@ class Codes:
         """(n, 4) uniform words: three say where a key reads in a store, the fourth draws public samples."""
         return np.concatenate([permute(cipher, digests) for cipher in self._places], axis=1)
 
+    def drawn(self, digests: U64) -> U64:
+        """(n,) the fourth word alone."""
+        return permute(self._places[1], digests)[:, 1]
+
     def decode(self, digests: U64, layout: Layout, table: U64) -> U64:
         """What the digests read from a store: (n, w)."""
         values = np.zeros((len(digests), table.shape[1]), np.uint64)

@@ -192,7 +192,7 @@ async def _follow(run: _Run) -> I64:
 async def _bound_leading(run: _Run, known: Mapping[PartyId, Outputs]) -> tuple[int, bool]:
     """A number that is at most the number in common, and whether it is exact; all parties are content with it."""
     me, helper = run.me, run.peers[run.helper]
-    drawn = run.codes.words(run.digests)[:, 3]
+    drawn = await me.compute(run.codes.drawn, run.digests)
     for sample in samples(run.sizes, run.options):
         rows, others = sample.rows(drawn), [p for p in run.followers if p != run.helper]
         stores = await me.together(*(
@@ -217,7 +217,7 @@ async def _bound_leading(run: _Run, known: Mapping[PartyId, Outputs]) -> tuple[i
 async def _bound_following(run: _Run, outputs: Outputs) -> tuple[int, bool]:
     """The follower's side of `_bound_leading`."""
     me, leader = run.me, run.peers[run.options.leader]
-    drawn = run.codes.words(run.digests)[:, 3]
+    drawn = await me.compute(run.codes.drawn, run.digests)
     for sample in samples(run.sizes, run.options):
         rows, layout = sample.rows(drawn), _layout(run, sample, me.id)
         if me.id == run.helper:

@@ -116,7 +116,8 @@ def collect_ids(
         unusable |= refused
     unusable &= ~blank
     usable = np.flatnonzero(~blank & ~unusable)
-    coded = pa.concat_arrays(normal.take(pa.array(usable, pa.int64())).chunks).dictionary_encode()
+    taken = normal if len(usable) == read else normal.take(pa.array(usable, pa.int64()))
+    coded = pa.concat_arrays(taken.chunks).dictionary_encode()
     # Dictionary codes are numbered by first appearance, so a code above all before it stands in its first row.
     first = np.flatnonzero(np.diff(np.maximum.accumulate(coded.indices.to_numpy()), prepend=-1))
     repeated = len(usable) - len(first)
@@ -128,9 +129,8 @@ def collect_ids(
         )
     if not len(first):
         raise DataError("no_ids", "no row has a usable id", "Check the id column and the id profile.")
-    ids = _column(coded.dictionary)
     counts = IdCounts(read, 0, len(first), repeated, int(blank.sum()), int(unusable.sum()))
-    return IdSet(ids, usable[first].astype(np.int64), counts)
+    return IdSet(_column(coded.dictionary), usable[first].astype(np.int64), counts)
 
 
 def normalise(cells: pa.ChunkedArray, profile: IdProfile) -> pa.ChunkedArray:
