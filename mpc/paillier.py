@@ -15,18 +15,20 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import InitVar, dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
 import gmpy2
 from gmpy2 import mpz
 
 from mpc import key_proof
-from mpc.errors import Reason
+from mpc.errors import LocalError, Reason
 from mpc.kernels import Exponents, Residues, engine_name, modulus
 from mpc.rng import Rng
 
 SMALLEST_FACTOR = 1 << 16
 HIDING_BITS = 40  # statistical distance 2^-40
+Randomness = Literal["half", "448"]
+SHORT_BITS, SHORT_KEYS = 448, 3072  # bits of the exponent; the longest key for which they are offered
 _SEAL = object()
 _SMALL_PRIMES = gmpy2.primorial(SMALLEST_FACTOR)
 
@@ -251,11 +253,17 @@ def _unit(key: PublicKey, rng: Rng) -> int:
 
 
 class PublicEncryptor:
-    """Encryption under anybody's key: E(m) = (1 + m n) (h^n)^a, a of |n|/2 bits, h our own [DJN10, section
-    4.2]."""
+    """Encryption under anybody's key: E(m) = (1 + m n) (h^n)^a, h our own; `randomness` as in
+    `public_encryptor`."""
 
-    def __init__(self, key: PublicKey, rng: Rng, expected_count: int) -> None:
-        self._key, self._rng, self._bits = key, rng, key.bits // 2
+    def __init__(self, key: PublicKey, rng: Rng, expected_count: int, randomness: Randomness = "half") -> None:
+        if randomness not in ("half", "448"):
+            raise LocalError(f"there is no randomness {randomness!r}", "choose half or 448")
+        if randomness == "448" and key.bits > SHORT_KEYS:
+            raise LocalError(f"randomness of {SHORT_BITS} bits is too short for keys beyond {SHORT_KEYS} bits",
+                             "choose half")
+        self._key, self._rng = key, rng
+        self._bits = key.bits // 2 if randomness == "half" else SHORT_BITS
         h = gmpy2.powmod(_generator(key, rng), key.n, key.n_squared)
         self._tables = key.ring.fixed_base(int(h), self._bits, expected_count)
 
@@ -265,13 +273,25 @@ class PublicEncryptor:
         return seal(self._key, self._key.ring.mul(blinds, nude(self._key, values)))
 
 
-def public_encryptor(key: PublicKey, rng: Rng, expected_count: int) -> Encryptor:
-    """Fresh encryptions under anybody's key, on the key's engine."""
+def public_encryptor(
+    key: PublicKey, rng: Rng, expected_count: int, randomness: Randomness = "half"
+) -> Encryptor:
+    """Fresh encryptions under anybody's key, on the key's engine.
+
+    "half": exponents of |n|/2 bits [DJN10, section 4.2]. That powers to exponents of half length cannot be told from
+    others follows from the hardness of factoring (Goldreich and Rosen, J. Cryptology 16, 2003).
+    "448": exponents of 448 bits, only by name and for keys up to 3072 bits. It assumes more: that powers of h to
+    exponents of twice the key's strength and more cannot be told from others, the best known attack being Pollard's
+    lambda with 2^224 steps (keys of 2048 and 3072 bits: 112 and 128 bits of strength). The phe engine draws r whole
+    and refuses "448". LocalError for what is not offered.
+    """
+    if key.engine == "phe" and randomness != "half":
+        raise LocalError("phe draws its randomness whole", "choose another engine or the randomness half")
     if key.engine == "phe":
         from mpc.phe_engine import PheEncryptor
 
         return PheEncryptor(key, rng)
-    return PublicEncryptor(key, rng, expected_count)
+    return PublicEncryptor(key, rng, expected_count, randomness)
 
 
 class Rerandomiser:

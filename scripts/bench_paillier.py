@@ -14,7 +14,6 @@ import json
 import platform
 import resource
 import statistics
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
@@ -27,19 +26,18 @@ import phe
 import phe.util
 from numpy.typing import NDArray
 
-from mpc.kernels import Exponents
-from mpc.paillier import CipherVector, PublicEncryptor, PublicKey, Rerandomiser, SealedVector
+from mpc.kernels import Exponents, cores
+from mpc.paillier import SHORT_KEYS, CipherVector, PublicEncryptor, PublicKey, Rerandomiser, SealedVector
 from mpc.paillier_keys import OwnerEncryptor, generate
 from mpc.rng import Rng
 
 SIGNED_BITS = 20          # of the entries of X
 RESIDUAL_BITS = 40        # of the entries of d
-SHORT_EXPONENT_BITS = 448
 CHUNK_ROWS = 50_000       # of X^T [[d]], streamed
 EXPECTED_COUNT = 30_000   # what tables are sized for
 RUN_SECONDS = 0.4         # one timed run of ours lasts about this long
 
-Work = Callable[[int, int, int], object]  # (first, last, thread)
+Work = Callable[[int, int], object]  # (first, last)
 
 
 @dataclass
@@ -66,26 +64,6 @@ def seconds(work: Callable[[], object], repeats: int) -> float:
     return statistics.median(times)
 
 
-def in_threads(work: Work, count: int, threads: int) -> None:
-    """`work` on `threads` slices of range(count), each in a thread of its own."""
-    failures: list[BaseException] = []
-
-    def guarded(first: int, last: int, thread: int) -> None:
-        try:
-            work(first, last, thread)
-        except BaseException as error:
-            failures.append(error)
-
-    cuts = [count * t // threads for t in range(threads + 1)]
-    started = [threading.Thread(target=guarded, args=(cuts[t], cuts[t + 1], t)) for t in range(threads)]
-    for thread in started:
-        thread.start()
-    for thread in started:
-        thread.join()
-    if failures:
-        raise failures[0]
-
-
 def exact(x: NDArray[np.int64], d: NDArray[np.int64]) -> list[int]:
     """X^T d as Python integers; halves of d keep every sum within 64 bits for up to 2^20 rows."""
     half = RESIDUAL_BITS // 2
@@ -106,27 +84,17 @@ class Bench:
         self.phe_public = phe.PaillierPublicKey(self.public.n)
         self.phe_private = phe.PaillierPrivateKey(self.phe_public, *self.key.primes)
         self.values = [self.rng.bits(RESIDUAL_BITS) for _ in range(count)]
-        rngs = [self.rng.child(f"thread {t}") for t in range(threads)]
-        self.owners = [OwnerEncryptor(self.key, rng, EXPECTED_COUNT) for rng in rngs]
+        self.owner = OwnerEncryptor(self.key, self.rng, EXPECTED_COUNT)
         start = time.perf_counter()
-        self.publics = [PublicEncryptor(self.public, rng, EXPECTED_COUNT) for rng in rngs]
-        self.setup_s["tables, public key"] = (time.perf_counter() - start) / threads
-        self.sealers = [Rerandomiser(self.public, rng, EXPECTED_COUNT) for rng in rngs]
-        self.vector = self.opened(self.owners[0].encrypt(self.values))
-        base = int(gmpy2.powmod(self.rng.below(self.public.n), self.public.n, self.public.n_squared))
-        self.short = self.public.ring.fixed_base(base, SHORT_EXPONENT_BITS, EXPECTED_COUNT)
+        self.half = PublicEncryptor(self.public, self.rng, EXPECTED_COUNT)
+        self.setup_s["tables, public key"] = time.perf_counter() - start
+        self.short = PublicEncryptor(self.public, self.rng, EXPECTED_COUNT, "448") if bits <= SHORT_KEYS else None
+        self.sealer = Rerandomiser(self.public, self.rng, EXPECTED_COUNT)
+        self.vector = self.opened(self.owner.encrypt(self.values))
 
     def opened(self, sealed: SealedVector) -> CipherVector:
         """Our own ciphertexts, without the checks that foreign ones need."""
         return CipherVector(self.public, self.public.ring.from_bytes(sealed.data, sealed.count, sealed.width))
-
-    def short_encrypt(self, first: int, last: int, thread: int) -> CipherVector:
-        """(1 + m n) s^a, |a| = 448, up to the bytes of the ciphertexts."""
-        n, ring, rng = gmpy2.mpz(self.public.n), self.public.ring, self.rng.child(f"short {first} {thread}")
-        blinds = self.short.pow([rng.bits(SHORT_EXPONENT_BITS) for _ in range(first, last)])
-        sums = ring.mul(blinds, ring.load([1 + m * n for m in self.values[first:last]]))
-        ring.to_bytes(sums, self.public.width)
-        return CipherVector(self.public, sums)
 
     def check(self, name: str, vector: CipherVector, want: list[int]) -> None:
         """Nothing wrong is ever timed."""
@@ -134,46 +102,46 @@ class Bench:
             raise SystemExit(f"{name}: wrong result")
 
     def rate(self, work: Work, threads: int) -> float:
-        """Items per second of `work` in `threads` threads."""
-        few = max(threads, min(64, self.count))
-        in_threads(work, few, threads)
-        once = seconds(lambda: in_threads(work, few, threads), 1)
+        """Items per second of `work` with `threads` threads in each bulk call."""
+        cores.use(threads)
+        few = min(64, self.count)
+        work(0, few)
+        once = seconds(lambda: work(0, few), 1)
         wanted = RUN_SECONDS * few / once if self.repeats > 1 else few
         count = max(few, min(self.count, int(wanted)))
         rounds = max(1, int(wanted / count))               # quick operations go over the vector again
 
-        def repeated(first: int, last: int, thread: int) -> None:
+        def repeated() -> None:
             for _ in range(rounds):
-                work(first, last, thread)
+                work(0, count)
 
-        return rounds * count / seconds(lambda: in_threads(repeated, count, threads), self.repeats)
+        rate = rounds * count / seconds(repeated, self.repeats)
+        cores.use(1)
+        return rate
 
     def vector_rows(self, phe_count: int) -> list[Row]:
         """The operations on single ciphertexts."""
         values, vector, few = self.values, self.vector, slice(0, min(40, self.count))
         theirs = [self.phe_public.encrypt(v) for v in values[:phe_count]]
-        fresh: dict[str, Work] = {
-            "encrypt, public key, |r| = |n|/2": lambda a, b, t: self.opened(self.publics[t].encrypt(values[a:b])),
-            "encrypt, public key, |r| = 448 (kernel only)": self.short_encrypt,
-            "encrypt, owner": lambda a, b, t: self.opened(self.owners[t].encrypt(values[a:b])),
-            "re-randomise, whole group": lambda a, b, t: self.opened(self.sealers[t].seal(vector.slice(a, b))),
+        fresh: dict[str, Callable[[int, int], SealedVector]] = {
+            "encrypt, public key, |r| = |n|/2": lambda a, b: self.half.encrypt(values[a:b]),
+            "encrypt, owner": lambda a, b: self.owner.encrypt(values[a:b]),
+            "re-randomise, whole group": lambda a, b: self.sealer.seal(vector.slice(a, b)),
         }
-        for name, work in fresh.items():
-            result = work(few.start, few.stop, 0)
-            assert isinstance(result, CipherVector)
-            self.check(name, result, values[few])
+        if (short := self.short) is not None:
+            fresh["encrypt, public key, |r| = 448"] = lambda a, b: short.encrypt(values[a:b])
+        for name, made in fresh.items():
+            self.check(name, self.opened(made(few.start, few.stop)), values[few])
         self.check("ct + ct", vector.slice(0, 40).add(vector.slice(0, 40)), [2 * v for v in values[few]])
         encrypt = self.phe_rate(lambda: [self.phe_public.encrypt(v) for v in values[:phe_count]], phe_count)
+        blind = self.phe_rate(lambda: [c.obfuscate() for c in theirs], phe_count)
         jobs: list[tuple[str, Work, float]] = [
-            ("encrypt, public key, |r| = |n|/2",
-             lambda a, b, t: self.publics[t].encrypt(values[a:b]), encrypt),
-            ("encrypt, public key, |r| = 448 (kernel only)", self.short_encrypt, encrypt),
-            ("encrypt, owner", lambda a, b, t: self.owners[t].encrypt(values[a:b]), encrypt),
-            ("re-randomise, whole group", lambda a, b, t: self.sealers[t].seal(vector.slice(a, b)),
-             self.phe_rate(lambda: [c.obfuscate() for c in theirs], phe_count)),
-            ("decrypt", lambda a, b, t: self.key.decrypt(vector.slice(a, b)),
+            (name, made, blind if name.startswith("re-") else encrypt) for name, made in fresh.items()
+        ]
+        jobs += [
+            ("decrypt", lambda a, b: self.key.decrypt(vector.slice(a, b)),
              self.phe_rate(lambda: [self.phe_private.decrypt(c) for c in theirs], phe_count)),
-            ("ct + ct", lambda a, b, t: vector.slice(a, b).add(vector.slice(a, b)),
+            ("ct + ct", lambda a, b: vector.slice(a, b).add(vector.slice(a, b)),
              self.phe_rate(lambda: [c + c for _ in range(20) for c in theirs], 20 * phe_count)),
         ]  # fmt: skip
         rows = []
@@ -206,32 +174,26 @@ class Bench:
         return result
 
     def _matrix(self, x: NDArray[np.int64], d: NDArray[np.int64], threads: int) -> float:
-        """Seconds of the products alone, chunk after chunk; columns are shared out among the threads."""
+        """Seconds of the products alone, chunk after chunk."""
         ring, spent, columns = self.public.ring, 0.0, x.shape[1]
         total = ring.load([1] * columns)
+        cores.use(threads)
         for start in range(0, len(x), CHUNK_ROWS):
-            chunk = self.opened(self.owners[0].encrypt([int(v) for v in d[start : start + CHUNK_ROWS]]))
+            chunk = self.opened(self.owner.encrypt([int(v) for v in d[start : start + CHUNK_ROWS]]))
             begun = time.perf_counter()
             weights = (x[start : start + CHUNK_ROWS] + (1 << SIGNED_BITS)).astype(np.uint64)
-            total = ring.mul(total, self._columns(chunk, weights, threads))
+            total = ring.mul(total, self._columns(chunk, weights))
             spent += time.perf_counter() - begun
-        vector = CipherVector(self.public, total)
-        self.check("X^T [[d]]", vector, exact(x, d))
+        cores.use(1)
+        self.check("X^T [[d]]", CipherVector(self.public, total), exact(x, d))
         return spent
 
-    def _columns(self, vector: CipherVector, weights: Exponents, threads: int) -> Any:
+    def _columns(self, vector: CipherVector, weights: Exponents) -> Any:
         """Weights are offset by 2^20, so that they are not negative; one power of prod c takes it back."""
-        parts: dict[int, Any] = {}
-
-        def work(first: int, last: int, thread: int) -> None:
-            mine = np.ascontiguousarray(weights[:, first:last])
-            parts[thread] = vector.columns(mine, SIGNED_BITS + 1).residues
-
-        in_threads(work, weights.shape[1], threads)
         ring = self.public.ring
-        product = ring.product(vector.residues)
-        back = gmpy2.powmod(product, -(1 << SIGNED_BITS), self.public.n_squared)
-        return ring.mul(ring.concat([parts[t] for t in range(threads)]), ring.load([int(back)]))
+        columns = vector.columns(weights, SIGNED_BITS + 1).residues
+        back = gmpy2.powmod(ring.product(vector.residues), -(1 << SIGNED_BITS), self.public.n_squared)
+        return ring.mul(columns, ring.load([int(back)]))
 
     def _phe_matrix(self, x: NDArray[np.int64], d: NDArray[np.int64]) -> float:
         cipher = [self.phe_public.encrypt(int(v)) for v in d]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import inspect
 import pickle
 from collections.abc import Callable
 
@@ -18,6 +19,7 @@ from mpc.paillier import (
     BadCiphertext,
     CipherVector,
     PublicKey,
+    Randomness,
     Rerandomiser,
     SealedVector,
     public_encryptor,
@@ -173,6 +175,37 @@ def test_rerandomisation_is_uniform_over_the_whole_group_and_narrow_exponents_ar
     assert set(counts) == {pow(r, 77, 77 * 77) for r in range(1, 77) if gmpy2.gcd(r, 77) == 1}
     assert sum((c - 100) ** 2 / 100 for c in counts.values()) < 120  # 59 degrees of freedom
     assert len(sealed_zeros_of_a_tiny_key(3)) <= 16  # the planted fault
+
+
+class DrawnBits(Rng):
+    """Remembers how many bits were asked for."""
+
+    drawn: list[int]
+
+    def bits(self, count: int) -> int:
+        self.drawn.append(count)
+        return super().bits(count)
+
+
+@pytest.mark.parametrize(("randomness", "bits"), [("half", 192), ("448", 448)])
+def test_public_encryption_draws_the_randomness_that_was_named(randomness: Randomness, bits: int) -> None:
+    source = DrawnBits(bytes(32))
+    source.drawn = []
+    encryptor = public_encryptor(PUBLIC, source, 3, randomness=randomness)
+    source.drawn.clear()
+    sealed = encryptor.encrypt([0, 1, N - 1])
+    assert source.drawn == [bits] * 3
+    assert KEY.decrypt(PUBLIC.parse(sealed, 3)) == [0, 1, N - 1]
+
+
+def test_short_randomness_is_never_silent_and_not_for_longer_keys() -> None:
+    assert inspect.signature(public_encryptor).parameters["randomness"].default == "half"
+    with pytest.raises(LocalError, match="no randomness"):
+        public_encryptor(PUBLIC, rng(), 1, randomness="112")  # type: ignore[arg-type]
+    with pytest.raises(LocalError, match="too short"):
+        public_encryptor(PublicKey((1 << 4095) + 1, "gmp"), rng(), 1, randomness="448")
+    with pytest.raises(LocalError, match="whole"):
+        public_encryptor(small_key(384, 1, "phe").public, rng(), 1, randomness="448")
 
 
 def test_exponents_of_rerandomisation_are_forty_bits_longer_than_the_key() -> None:

@@ -38,6 +38,6 @@ def test_a_quick_run_prints_every_operation_beside_phe(
 
 
 def test_a_wrong_result_is_never_timed(bench: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bench.Bench, "_columns", lambda self, vector, weights, threads: vector.slice(0, 10).residues)
+    monkeypatch.setattr(bench.Bench, "_columns", lambda self, vector, weights: vector.slice(0, 10).residues)
     with pytest.raises(SystemExit, match="wrong result"):
         bench.main(["--quick", "--engine", "gmp", "--threads", "1"])
