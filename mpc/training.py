@@ -119,7 +119,12 @@ class Products:
 
 
 async def prepare(
-    me: Party, peers: Mapping[PartyId, Link], block: Block, options: TrainOptions, tools: Tools
+    me: Party,
+    peers: Mapping[PartyId, Link],
+    block: Block,
+    options: TrainOptions,
+    tools: Tools,
+    accept_widths: Callable[[Mapping[PartyId, int]], None] = lambda widths: None,
 ) -> State:
     """Steps 0 and 1. LocalError for a block that is not what was agreed, PeerError for a bad counterpart."""
     rows, own_width = block.matrix.shape
@@ -131,6 +136,7 @@ async def prepare(
         len(options.parties), rows, options.clip, options.penalty, options.expected_default_rate, options.sigmoid
     )
     widths = await agree_widths(me, peers, rows, padded(own_width))                                   # 0
+    accept_widths({p: widths[p] for p in peers})
     ends = np.cumsum([widths[party] for party in options.parties]).tolist()
     slices = {p: slice(end - widths[p], end) for p, end in zip(options.parties, ends, strict=True)}
     matrix = np.zeros((rows, widths[me.id]), np.int64)

@@ -14,10 +14,21 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from mpc.link import PartyId
 from mpc.protocol import ProtocolSpec
 from party_node.audit import MAX_FIELD, AuditLog
 from party_node.datasets import RegisteredDataset, find
-from party_node.policy import Decision, Question, Verdict, ask_person, debits, decide, decide_count, settled
+from party_node.policy import (
+    Decision,
+    Question,
+    Verdict,
+    ask_person,
+    debits,
+    decide,
+    decide_count,
+    further_equations,
+    settled,
+)
 from party_node.store import Budget, BudgetExhausted, Debit, JobRow, JobState, Store, StoreError
 from wire.errors import Denied, PublicError
 from wire.signing import ApprovalError, Identity, approve, check_approvals
@@ -50,6 +61,11 @@ class Agreed:
     approvals_digest: str
 
 
+def _set_of(agreed: Agreed) -> tuple[str, tuple[str, ...]]:
+    """What an alignment is compared by: the dataset and the parties."""
+    return agreed.dataset.name, tuple(party.id for party in agreed.spec.parties)
+
+
 class Consent:
     """One party's word. Holds the identity key; knows no row and no network."""
 
@@ -68,6 +84,8 @@ class Consent:
         self._store, self._audit = store, audit
         self._identities = {**identities, party: identity.public_hex}
         self._protocols, self._clock = protocols, clock
+        # Running jobs that were told that any number from a lower bound on will do, and whose number is not yet known.
+        self._settled: dict[str, tuple[str, tuple[str, ...]]] = {}
 
     def __repr__(self) -> str:
         return f"Consent({self._party})"
@@ -222,23 +240,45 @@ class Consent:
         except BudgetExhausted as error:
             raise self._exhausted("charge", job, error) from None
 
+    def charge_widths(self, agreed: Agreed, widths: Mapping[PartyId, int]) -> None:
+        """Debit the columns of others that became several (`widths`: padded, per party). Denied past the limit."""
+        extra = further_equations(agreed.spec, widths)
+        if extra:
+            self.charge(agreed.job, agreed.dataset, Budget.FEATURE_EQUATIONS, extra)
+
     def check_count(self, agreed: Agreed, count: int) -> None:
-        """Denied if too few customers are in common, or nearly the same ones as in an earlier job."""
+        """Denied if too few customers are in common, or nearly the same ones as in an earlier job.
+
+        Denied too while another job may still find out its members without a further question (`settles`): its
+        number is not known yet, so nobody can say whether ours lies near it.
+        """
         partners = [party.id for party in agreed.spec.parties if party.id != self._party]
+        if self._others_settled(agreed):
+            decision = self._denial("ALIGNING", "another job of the same parties and dataset is being aligned",
+                                    "launch again when it has ended")
+            raise self._refusal("alignment", agreed.job, decision, "")
         earlier = self._store.earlier_counts(agreed.dataset.name, partners)
         decision = decide_count(count, agreed.spec, agreed.dataset.policy, earlier)
         if decision.verdict is Verdict.DENY:
             raise self._refusal("alignment", agreed.job, decision, "")
         self._store.remember_alignment(agreed.job, agreed.dataset.name, partners, count)
+        self._settled.pop(agreed.job, None)
 
     def settles(self, agreed: Agreed, lower: int) -> bool:
         """Whether any number of customers in common from `lower` on would be accepted."""
         partners = [party.id for party in agreed.spec.parties if party.id != self._party]
         earlier = self._store.earlier_counts(agreed.dataset.name, partners)
-        return settled(lower, agreed.spec, agreed.dataset.policy, earlier)
+        content = not self._others_settled(agreed) and settled(lower, agreed.spec, agreed.dataset.policy, earlier)
+        if content:
+            self._settled[agreed.job] = _set_of(agreed)
+        return content
+
+    def _others_settled(self, agreed: Agreed) -> bool:
+        return any(job != agreed.job and what == _set_of(agreed) for job, what in self._settled.items())
 
     def finish(self, job: str, state: JobState, code: str = "", text: str = "") -> None:
-        """Close a running job as DONE, FAILED or CANCELLED, with the public text of its error."""
+        """Close a running job as DONE, FAILED or CANCELLED, with the text of its error."""
+        self._settled.pop(job, None)
         self._audit.flush(job)
         self._audit.event("end", job, state=state.value, code=code, what=text[:MAX_FIELD])
         self._store.move(job, state, code=code, text=text)

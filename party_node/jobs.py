@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -27,11 +27,12 @@ from party_node import datasets
 from party_node.audit import AuditLog, SignedHead, countersign, countersigned
 from party_node.config import PartyDirectory
 from party_node.consent import Agreed, AlreadyRunning, Answer, Consent
+from party_node.data.errors import DataError
 from party_node.feed import Feed, FeedState
 from party_node.model import PART, PASSING, report_of, settle, write_part
 from party_node.report import render_fragment, render_page
 from party_node.runtime import NodeParty
-from party_node.store import JobState, Store
+from party_node.store import HeadRow, JobState, Store
 from party_node.tasks import STAGES
 from party_node.tasks.context import JobContext
 from wire.description import DatasetDescription
@@ -51,6 +52,7 @@ from wire.record import LedgerEntry, PartyPart
 from wire.signing import Identity
 from wire.spec import JobSpec, job_id
 
+KEPT_JOBS = 64       # ended jobs whose events can still be read
 UNWATCHED_S = 20.0   # a job whose coordinator has not been watching for so long is stopped
 ENDED_BY_OTHERS = frozenset({"peer-gone", "peer-silent", "unreachable", "cancelled"})
 ToolsFor = Callable[[JobSpec], Tools]
@@ -63,10 +65,12 @@ class Running:
 
     feed: Feed
     agreed: Agreed
+    coordinator: str
     task: asyncio.Task[None] | None = None
     stop: BaseException | None = None
     ending: bool = False             # the run is over and its end is being told: nothing interrupts that
     seconds: dict[str, float] = field(default_factory=dict)
+    heads: list[HeadRow] = field(default_factory=list)   # of the peers' audit logs, known when the job began
 
 
 class Jobs:
@@ -105,21 +109,30 @@ class Jobs:
             agreed = self._consent.verify_start(spec, approvals, coordinator)
         except AlreadyRunning:
             return job_id(spec)
-        running = Running(Feed(), agreed)
+        running = Running(Feed(), agreed, coordinator)
+        self._forget_oldest()
         self._running[agreed.job] = running
         running.task = asyncio.create_task(self._supervise(running), name=f"job-{agreed.job[:12]}")
         return agreed.job
 
-    def feed(self, job: str) -> Feed:
-        """The events of a job of this process; LocalError if there is none."""
-        if job not in self._running:
-            raise LocalError(f"{self.party} is not running a job {job[:12]}", "it may have ended: party-node jobs")
-        return self._running[job].feed
+    def _forget_oldest(self) -> None:
+        """Keep the events of the last jobs only; those that run stay."""
+        over = [job for job, running in self._running.items() if running.feed.over]
+        for job in over[: max(0, len(over) - KEPT_JOBS + 1)]:
+            del self._running[job]
+
+    def feed(self, job: str, coordinator: str) -> Feed:
+        """The events of a job of this process, for who started it; LocalError if there is none."""
+        running = self._running.get(job)
+        if running is None or running.coordinator != coordinator:
+            raise LocalError(f"{self.party} is not running a job {printable(job[:12])}",
+                             "it may have ended: party-node jobs")
+        return running.feed
 
     def cancel(self, job: str, coordinator: str, reason: str) -> bool:
         """Stop a job cleanly; False if it was not running."""
         running = self._running.get(job)
-        if running is None or running.feed.over:
+        if running is None or running.feed.over or running.coordinator != coordinator:
             self._consent.cancel(job, coordinator, printable(reason))
             return False
         self._stop(running, Cancelled(f"{coordinator} cancelled the job: {printable(reason)}", whose=coordinator))
@@ -146,15 +159,17 @@ class Jobs:
         guard = asyncio.create_task(self._guard(running))
         try:
             record = await self._run(running)
+            running.ending = True
+            self._consent.finish(job, JobState.DONE)
         except BaseException as error:  # a process edge: full log here, public sentence to the others
             cause = running.stop if isinstance(error, asyncio.CancelledError) and running.stop else error
             running.ending = True
             await self._fail(running, cause)
         else:
-            running.ending = True
-            self._consent.finish(job, JobState.DONE)
-            await self._hub.close(job, None)
-            running.feed.end(FeedState.FINISHED, record=record)
+            try:
+                await self._hub.close(job, None)
+            finally:
+                running.feed.end(FeedState.FINISHED, record=record)
         finally:
             guard.cancel()
 
@@ -166,16 +181,24 @@ class Jobs:
         _log.warning("job ended", job=job, code=public.code, reason=public.reason, exit_code=exit_code(error))
         shutil.rmtree(self._directory.models / f"{job}{PASSING}", ignore_errors=True)
         cancelled = public.code == "cancelled"
+        text = error.what if isinstance(error, DataError) else public.what   # our own operator reads the figures
         try:
             await self._hub.close(job, RemoteFailure(public))
         finally:
             state = JobState.CANCELLED if cancelled else JobState.FAILED
-            self._consent.finish(job, state, public.reason or public.code, public.what)
-            running.feed.end(FeedState.CANCELLED if cancelled else FeedState.FAILED, public)
+            try:
+                self._consent.finish(job, state, public.reason or public.code, text)
+            except Exception as unrecorded:  # a full disk: the store says so at the next start, the watchers now
+                _log.error("the end of a job cannot be recorded", job=job, exc_info=unrecorded)
+            finally:
+                running.feed.end(FeedState.CANCELLED if cancelled else FeedState.FAILED, public)
 
     async def _told(self, running: Running, error: BaseException) -> PublicError:
         """The public sentence; where others ended the run, with how far it had come and why they are gone."""
         public = to_public(error, self.party)
+        if isinstance(error, DataError):
+            what, advice = error.for_others(self.party)
+            return replace(public, what=what, advice=advice)
         if isinstance(error, PeerStopped) or public.code not in ENDED_BY_OTHERS:
             return public
         what, advice = public.what, public.advice
@@ -200,6 +223,7 @@ class Jobs:
         spec, job = agreed.spec, agreed.job
         await asyncio.to_thread(datasets.check_unchanged, agreed.dataset)
         others = [PartyId(party.id) for party in spec.parties if party.id != self.party]
+        running.heads = self._store.heads(ours=False)
         feed.stage("connect")
         links = await self._hub.open(job, others, agreed.approvals_digest)
         lines = {line.code: line for protocol in PROTOCOLS.values() for line in protocol.ledger}
@@ -210,6 +234,7 @@ class Jobs:
             kinds=agreed.dataset.kinds_for_reading(), tools=self._make_tools(spec),
             accept_count=lambda count: self._consent.check_count(agreed, count),
             settles=lambda lower: self._consent.settles(agreed, lower),
+            accept_widths=lambda widths: self._consent.charge_widths(agreed, widths),
         )
         for name, stage in STAGES:
             self._store.set_stage(job, name)
@@ -233,7 +258,7 @@ class Jobs:
 
         def sign(peer: PartyId, head: finish.AuditHead) -> bytes:
             theirs = SignedHead(peer, job, head.count, head.head.hex(), head.signature)
-            earlier = self._store.heads(ours=False)
+            earlier = heads_to_compare(self._store.heads(ours=False), running.heads, head.count)
             signature, row = countersign(self._identity, theirs, spec.party(peer).identity, earlier)
             self._store.keep_head(row)
             return signature
@@ -274,6 +299,15 @@ class Jobs:
             evaluation=context.evaluation,
             engine=engine_name(),
         )
+
+
+def heads_to_compare(kept: Sequence[HeadRow], at_start: Sequence[HeadRow], count: int) -> list[HeadRow]:
+    """The peers' heads that a new one of `count` lines must not contradict.
+
+    Jobs may end in another order than their heads were signed: a log shorter than what was known when this job
+    began was cut off, one shorter than what came since need not be. Equal lengths are always compared.
+    """
+    return [*at_start, *(row for row in kept if row.count == count)]
 
 
 def _entry(line: LedgerLine, count: int) -> LedgerEntry:

@@ -11,7 +11,9 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
+from mpc.link import PartyId
 from mpc.protocol import ProtocolSpec
+from mpc.protocols.train import padded
 from party_node.datasets import DatasetPolicy, RegisteredDataset
 from party_node.store import Budget, Debit
 from wire.spec import JobSpec, PartySpec
@@ -83,6 +85,18 @@ class Rule:
 def feature_equations(spec: JobSpec, me: str) -> int:
     """Weights that others receive from the job: each is one equation on our rows and labels. protocol.md 2.4"""
     return sum(len(party.columns) for party in spec.parties if party.id != me)
+
+
+def further_equations(spec: JobSpec, widths: Mapping[PartyId, int]) -> int:
+    """By how much the others' blocks outgrew their columns in the spec: categories, and flags of missing values.
+
+    `widths` are padded, so this counts whole steps of the padding and says nothing more exact.
+    """
+    intercept = {spec.label_holder.id: 1}
+    return sum(
+        max(0, width - padded(len(spec.party(party).columns) + intercept.get(party, 0)))
+        for party, width in widths.items()
+    )
 
 
 def debits(spec: JobSpec, me: str, dataset: RegisteredDataset) -> list[Debit]:

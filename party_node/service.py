@@ -68,7 +68,7 @@ class ControlService(control_pb2_grpc.ControlServicer):
     async def Watch(
         self, request: control_pb2.WatchRequest, context: Context
     ) -> AsyncIterator[control_pb2.Event]:
-        async for event in self._jobs.feed(request.job).follow(request.after_sequence):
+        async for event in self._jobs.feed(request.job, current_caller().party).follow(request.after_sequence):
             yield _event(event)
 
     async def Cancel(self, request: control_pb2.CancelRequest, context: Context) -> control_pb2.Cancelled:

@@ -19,7 +19,7 @@ FC 2018] for the masked sine series; block-Jacobi fixed Hessian with Anderson's 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -55,10 +55,18 @@ class Masked:
 
 
 async def run(
-    me: Party, peers: Mapping[PartyId, Link], block: Block, options: TrainOptions, tools: Tools
+    me: Party,
+    peers: Mapping[PartyId, Link],
+    block: Block,
+    options: TrainOptions,
+    tools: Tools,
+    accept_widths: Callable[[Mapping[PartyId, int]], None] = lambda widths: None,
 ) -> NDArray[np.float64]:
-    """The party's own weights (d,), standardised units. Refused NOT_CONVERGED releases nothing to anybody."""
-    state = await prepare(me, peers, block, options, tools)
+    """The party's own weights (d,), standardised units. Refused NOT_CONVERGED releases nothing to anybody.
+
+    `accept_widths` hears the others' padded widths after step 0 and raises if this party's own rules forbid them.
+    """
+    state = await prepare(me, peers, block, options, tools, accept_widths)
     point, push = state.start, state.start                                                      # shares, ints
     for t in range(options.iterations):
         me.progress("iterations", t, options.iterations)

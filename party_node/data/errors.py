@@ -7,6 +7,19 @@ from collections.abc import Iterable
 
 from mpc.errors import LocalError
 
+_LABEL = "the label column does not serve the job: a value is missing, or there are not both outcomes"
+# What others read of an error whose own text counts rows or numbers them. One sentence for all that can be wrong
+# with a label: which of them it is says something about every customer in common.
+TOLD = {
+    "duplicate_ids": "rows repeat the id of an earlier row",
+    "label_missing": _LABEL,
+    "label_one_sided": _LABEL,
+    "label_values": _LABEL,
+    "ragged_row": "a row has another number of cells than the header",
+    "not_numeric": "a column of numbers holds cells that are none",
+    "column_missing": "the table lacks a column",
+}
+
 
 class DataError(LocalError):
     """Our own table, label or ids cannot be used. `code` is stable, `what` and `advice` are for the operator.
@@ -17,6 +30,12 @@ class DataError(LocalError):
     def __init__(self, code: str, what: str, advice: str) -> None:
         super().__init__(what, advice)
         self.code = code
+
+    def for_others(self, party: str) -> tuple[str, str]:
+        """(what, advice) as coordinator and peers may read them: no count, no row number, no name they did not give."""
+        if self.code not in TOLD:
+            return self.what, self.advice
+        return TOLD[self.code], f"more is told on {party}: party-node jobs"
 
 
 def column_missing(column: str, names: Iterable[str]) -> DataError:

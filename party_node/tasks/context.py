@@ -33,6 +33,8 @@ class JobContext:
     accept_count: Callable[[int], None]              # raises if this party's policy refuses so many in common
     # Whether it would accept every number from a proven one on; who does not say so learns the exact number first.
     settles: Callable[[int], bool] = lambda lower: False
+    # Hears the padded widths of the others' blocks before anything of training is sent; raises past the budget.
+    accept_widths: Callable[[Mapping[PartyId, int]], None] = lambda widths: None
     # align
     table: Table | None = None
     outcome: NDArray[np.bool_] | None = None         # per table row, label holder only

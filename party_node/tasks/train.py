@@ -43,7 +43,9 @@ async def run(context: JobContext) -> None:
         tolerance=spec.training.tolerance,
         key_bits=spec.crypto.key_bits,
     )
-    context.weights = await train.run(context.me, context.peers("train"), block, options, context.tools)
+    context.weights = await train.run(
+        context.me, context.peers("train"), block, options, context.tools, context.accept_widths
+    )
 
 
 def _quantised(own: NDArray[np.float64], context: JobContext) -> NDArray[np.int16]:

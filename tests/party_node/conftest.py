@@ -94,6 +94,7 @@ class Bank:
             "parties": [party("bank-a", "label_holder", "loans", ["income", "region"]),
                         party("shop", "feature_holder", "orders", ["basket", "returns"])],
             "label": {"column": "bad"},
+            "training": {"iterations": 20},
             "reveal": ["score.sum", "train.delta", "train.weights"],
             "release": ["metrics", "row_counts"],
         }

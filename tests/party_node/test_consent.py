@@ -219,6 +219,56 @@ def test_columns_that_became_several_are_charged_and_refused_past_the_budget(ban
         bank.consent.charge("j", dataset, Budget.FEATURE_EQUATIONS, 1)
 
 
+WIDTHS: dict[str, tuple[dict[str, int], int]] = {
+    "as many as the spec says": ({"shop": 16}, 0),
+    "one column that became many": ({"shop": 64}, 48),
+    "the label holder's intercept is no column": ({"bank-a": 16}, 0),
+    "two others": ({"shop": 32, "telecom": 48}, 48),
+}
+
+
+@pytest.mark.parametrize("case", WIDTHS)
+def test_what_blocks_grew_by_is_debited_before_training(case: str, bank: Any) -> None:
+    widths, extra = WIDTHS[case]
+
+    def third(raw: dict[str, Any]) -> None:
+        raw["parties"].append(raw["parties"][1] | {"id": "telecom", "identity": bank.public["telecom"]})
+
+    bank.register()
+    spec = bank.spec_bytes(third)
+    approvals = bank.approvals(spec) | {"telecom": approve(bank.identities["telecom"], "telecom", spec)}
+    bank.consent.propose(spec, WHO)
+    agreed = bank.consent.verify_start(spec, approvals, WHO)
+    before = bank.store.spent("loans")[Budget.FEATURE_EQUATIONS]
+    bank.consent.charge_widths(agreed, widths)
+    assert bank.store.spent("loans")[Budget.FEATURE_EQUATIONS] - before == extra
+    with pytest.raises(Denied, match="is used up"):
+        bank.consent.charge_widths(agreed, {"shop": 128})
+    assert bank.store.spent("loans")[Budget.FEATURE_EQUATIONS] - before == extra
+
+
+def test_two_jobs_at_once_cannot_pass_by_the_guard_of_near_sets(bank: Any) -> None:
+    """One was told that any number from 500 on will do; the other's number is not judged before its own is known."""
+    bank.register()
+    consent, agreed = bank.consent, []
+    for nonce in (1, 2):
+        spec = bank.spec_bytes(nonce=nonce)
+        consent.propose(spec, WHO)
+        agreed.append(consent.verify_start(spec, bank.approvals(spec), WHO))
+    first, second = agreed
+    assert consent.settles(first, 500)
+    assert consent.settles(first, 550), "asked again with a larger sample"
+    assert not consent.settles(second, 500)
+    with pytest.raises(Denied, match="is being aligned"):
+        consent.check_count(second, 520)
+    consent.check_count(first, 521)
+    assert consent.settles(second, 600)
+    with pytest.raises(Denied, match="minimum_difference"):
+        consent.check_count(second, 520)
+    consent.finish(second.job, JobState.FAILED)
+    assert consent.settles(first, 600), "a job that is over keeps nobody waiting"
+
+
 def test_a_set_near_an_earlier_one_is_refused_without_its_count(bank: Any) -> None:
     bank.register()
     spec = bank.spec_bytes()

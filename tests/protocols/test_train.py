@@ -99,6 +99,26 @@ async def test_the_weights_equal_the_exact_pooled_fit(parties: int) -> None:
         assert np.abs(found[name] - wanted[name]).max() < 2e-2, name
 
 
+async def test_a_party_that_forbids_the_widths_of_the_others_stops_before_any_key() -> None:
+    blocks, network = blocks_of(2, 200), Network()
+    options, (first, second) = options_for(blocks), options_for(blocks).parties
+    heard: list[Mapping[PartyId, int]] = []
+
+    def forbid(widths: Mapping[PartyId, int]) -> None:
+        heard.append(widths)
+        raise LocalError("the budget is used up")
+
+    def role(name: PartyId, other: PartyId, **more: Any) -> Any:
+        me = party(name, seed=7, ledger={line.code: line for line in train.LEDGER})
+        return train.run(me, {other: network.link(name, other)}, blocks[name], options, dealt(options.parties)(name),
+                         **more)
+
+    with pytest.raises(LocalError, match="budget"):
+        await run_roles({first: role(first, second, accept_widths=forbid), second: role(second, first)})
+    assert heard == [{second: 16}]
+    assert {type(sent.message) for sent in network.transcript if sent.sender == first} == {train.Widths}
+
+
 async def test_a_run_that_has_not_converged_releases_nothing() -> None:
     blocks = blocks_of(2, 300)
     options = options_for(blocks, iterations=8, tolerance=1e-5)
