@@ -45,9 +45,10 @@ class PartySpec(_Part):
 
 
 class AlignSpec(_Part):
-    """How the common customers are found; auto: oprf for large sets, ecdh (fewer bytes for small ones) else."""
+    """How the common customers are found. ecdh by default; oprf, quicker for large sets, is chosen by name, for its
+    bound on the count and its parameters are young; auto: oprf for large sets, ecdh else."""
 
-    engine: Literal["auto", "ecdh", "oprf"] = "auto"
+    engine: Literal["auto", "ecdh", "oprf"] = "ecdh"
 
 
 class LabelSpec(_Part):
