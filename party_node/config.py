@@ -39,6 +39,7 @@ class PartyConfig(BaseModel):
     doctor: Address = "0.0.0.0:8444"
     consortium: Annotated[str, Field(min_length=1)] = "consortium.toml"  # relative to the party directory
     approval: Literal["ask", "auto"] = "ask"  # for datasets whose policy does not say
+    compute: Literal["local", "ray"] = "local"  # "ray": steps without secrets on the institution's own Ray cluster
 
     @property
     def listen_port(self) -> int:

@@ -23,7 +23,7 @@ from mpc.protocols import PROTOCOLS
 from mpc.protocols.train import Tools
 from mpc.two_way import TwoWaySource
 from party_node import datasets
-from party_node.audit import AuditLog
+from party_node.audit import AuditLog, verify_log
 from party_node.config import PartyDirectory
 from party_node.consent import Consent
 from party_node.jobs import Jobs, ToolsFor
@@ -86,9 +86,10 @@ class Node:
         self._store = Store(self._directory.state_db)
         self._store.claim(self._directory.lock_file)
         drop_unfinished(self._directory.models)
-        self._audit = AuditLog(self._directory.audit_log, self.party)
+        self._audit = AuditLog(self._directory.audit_log, self.party)   # takes a crash's half line off
+        verify_log(self._directory.audit_log, self.party, self._store.heads(ours=True))
         self._hub = PeerHub(self._consortium, self._tls, record=self._passed)
-        self._pool = make_pool()
+        self._pool = make_pool(self._config.compute)
         identities = {member.id: member.identity for member in self._consortium.party}
         consent = Consent(self.party, self._identity, self._store, self._audit, identities, PROTOCOLS)
         self.jobs = Jobs(self._directory, self.party, self._identity, self._store, self._audit, consent, self._hub,

@@ -7,8 +7,9 @@ import os
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
+from mpc.kernels import cores
 from mpc.link import PartyId
 from mpc.protocol import Ledger
 from mpc.rng import Rng
@@ -53,6 +54,15 @@ class NodeParty:
         self._progress(what, done, total)
 
 
-def make_pool() -> ThreadPoolExecutor:
-    """One pool per daemon, a thread per core."""
-    return ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="compute")
+def make_pool(compute: Literal["local", "ray"] = "local") -> ThreadPoolExecutor:
+    """One pool per daemon, a thread per core; a bulk call of the kernels may use all cores too.
+
+    "ray": steps without secrets run on the institution's cluster. LocalError if Ray is not installed.
+    """
+    threads = os.cpu_count() or 1
+    cores.use(threads)
+    if compute == "ray":
+        from party_node.cluster import ClusterPool
+
+        return ClusterPool(threads)
+    return ThreadPoolExecutor(threads, thread_name_prefix="compute")
