@@ -15,7 +15,7 @@ from coordinator.driver import Answer, JobEvent, NodeView
 from wire.consortium import Consortium, Member
 from wire.description import decode_datasets
 from wire.diagnosis import why_unreachable
-from wire.errors import PublicError, RemoteFailure, from_rpc, from_wire, to_public
+from wire.errors import PublicError, RemoteFailure, from_rpc, from_wire, printable, to_public
 from wire.pki import TlsIdentity
 from wire.record import PartyPart
 from wire.tls import dial
@@ -120,8 +120,8 @@ class NodeClient:
         return JobEvent(
             party=self.party,
             sequence=event.sequence,
-            stage=event.stage,
-            what=event.what,
+            stage=printable(event.stage),
+            what=printable(event.what),
             done=event.done,
             total=event.total,
             state=_STATES.get(event.state, "failed"),

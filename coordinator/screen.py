@@ -20,8 +20,10 @@ class ProgressScreen:
         self._last: dict[str, str] = {}
         self._told: set[tuple[str, str]] = set()
         self._progress = Progress(
-            TextColumn("{task.fields[party]:>14}"), TextColumn("{task.fields[stage]:<9}"),
-            TextColumn("{task.description:<24}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(),
+            # A node's words are text, never markup: a stray bracket would end the screen, and the job with it.
+            TextColumn("{task.fields[party]:>14}"), TextColumn("{task.fields[stage]:<9}", markup=False),
+            TextColumn("{task.description:<24}", markup=False), BarColumn(), MofNCompleteColumn(),
+            TimeRemainingColumn(),
             console=self._console, transient=False, disable=self._plain,
         )
         self._tasks: dict[str, TaskID] = {
@@ -57,5 +59,5 @@ class ProgressScreen:
         task = self._tasks[event.party]
         if changed:
             self._progress.reset(task)
-        self._progress.update(task, description=event.what, stage=event.stage, completed=event.done,
+        self._progress.update(task, description=plain(event.what), stage=plain(event.stage), completed=event.done,
                               total=event.total or None)

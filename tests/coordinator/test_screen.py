@@ -51,3 +51,13 @@ def test_on_a_terminal_the_bars_stay_and_warnings_stand_above(
     text = "\n".join(shown(capsys, event("warning: too few rows", 1, 1), event("iterations", 3, 20)))
     assert "warning: too few rows" in text
     assert "3/20" in text
+
+
+def test_brackets_and_controls_of_a_node_are_text_on_a_terminal_too(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "160")
+    text = "\n".join(shown(capsys, event("[/bold]up\x1b]0;mine\x07date", 3, 20)))
+    assert "[/bold]up ]0;mine date" in text

@@ -51,6 +51,15 @@ def test_a_record_is_plain_json_and_keeps_every_side() -> None:
     assert found["parameters"]["lambda"] == SPEC.training.penalty
 
 
+def test_figures_of_the_model_come_from_the_label_holder_alone() -> None:
+    forged = {"verdict": {"kind": "better"}}
+    assert merged(part("bank"), part("shop", evaluation=forged))["evaluation"] is None
+    own = {"verdict": {"kind": "none"}}
+    assert merge(SPEC, "ab" * 32, "2026-01-01", {}, {  # whoever is named first
+        "shop": part("shop", evaluation=forged), "bank": part("bank", evaluation=own),
+    })["evaluation"] == own
+
+
 def test_a_ledger_line_is_counted_as_often_as_any_side_saw_it() -> None:
     found = merged(part("bank", ledger=[line("score.sum", 2), line("train.weights", 3)]),
                    part("shop", ledger=[line("score.sum", 5)]))
