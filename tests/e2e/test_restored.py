@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import shutil
 from collections.abc import Callable
@@ -10,7 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from mpc.errors import LocalError
 from party_node.cli import run_command
+from party_node.config import PartyDirectory
+from party_node.daemon import Node
 from party_node.data.table import read_table
 from party_node.kept_scores import read_scores
 from party_node.model import load_part
@@ -113,3 +117,7 @@ def test_a_tampered_log_is_found_at_its_first_bad_line(
     assert code == 4
     assert where in envelope["error"]["what"]
     assert envelope["error"]["whose"] == "shop"
+    node = Node(PartyDirectory(copy))
+    with pytest.raises(LocalError, match="audit log"):  # a node does not go on with a history that was changed
+        asyncio.run(node.start())
+    node._store.close()
