@@ -1,9 +1,11 @@
 """Times mpc.paillier beside python-paillier in one run, on one key: encryption, decryption, sums, X^T [[d]].
 
     python scripts/bench_paillier.py [--json] [--bits 2048] [--engine auto|gmp|ifma] [--threads 2] [--quick]
+    python scripts/bench_paillier.py --matrix-only --rows 1000000 --columns 20 --threads 1
 
 Every figure is the median of repeated runs. `ours` and `phe` are operations per second, for X^T [[d]] seconds;
-`ratio` says how many times faster ours is. phe has one thread and its cost is linear, so it is measured on fewer
+`cpu` is `ours` by the processor time of the calling thread: equal to it on an idle machine, and hardly changed by other
+work on a busy one. `phe` is by processor time too, and `ratio` is between these two. phe has one thread and its cost is linear, so it is measured on fewer
 items (X^T [[d]]: on `phe_rows` rows) and scaled. Every result is decrypted and compared before it counts.
 """
 
@@ -18,7 +20,7 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
-from typing import Any
+from typing import Any, NamedTuple
 
 import gmpy2
 import numpy as np
@@ -51,17 +53,32 @@ class Row:
     ratio: float
     threads: int
     kernel: str
+    cpu: float
     notes: dict[str, float] = field(default_factory=dict)
 
 
-def seconds(work: Callable[[], object], repeats: int) -> float:
-    """The median duration of `repeats` runs."""
+class Seconds(NamedTuple):
+    """How long something took, by the clock and by the processor time of the calling thread."""
+
+    wall: float
+    cpu: float
+
+    @classmethod
+    def now(cls) -> Seconds:
+        return cls(time.perf_counter(), time.thread_time())
+
+    def since(self, start: Seconds) -> Seconds:
+        return Seconds(self.wall - start.wall, self.cpu - start.cpu)
+
+
+def seconds(work: Callable[[], object], repeats: int) -> Seconds:
+    """The medians of `repeats` runs."""
     times = []
     for _ in range(repeats):
-        start = time.perf_counter()
+        start = Seconds.now()
         work()
-        times.append(time.perf_counter() - start)
-    return statistics.median(times)
+        times.append(Seconds.now().since(start))
+    return Seconds(statistics.median(t.wall for t in times), statistics.median(t.cpu for t in times))
 
 
 def exact(x: NDArray[np.int64], d: NDArray[np.int64]) -> list[int]:
@@ -101,12 +118,12 @@ class Bench:
         if self.key.decrypt(vector) != [v % self.public.n for v in want]:
             raise SystemExit(f"{name}: wrong result")
 
-    def rate(self, work: Work, threads: int) -> float:
-        """Items per second of `work` with `threads` threads in each bulk call."""
+    def rate(self, work: Work, threads: int) -> Seconds:
+        """Items per second, by the clock and by processor time, of `work` with `threads` threads in each bulk call."""
         cores.use(threads)
         few = min(64, self.count)
         work(0, few)
-        once = seconds(lambda: work(0, few), 1)
+        once = seconds(lambda: work(0, few), 1).wall
         wanted = RUN_SECONDS * few / once if self.repeats > 1 else few
         count = max(few, min(self.count, int(wanted)))
         rounds = max(1, int(wanted / count))               # quick operations go over the vector again
@@ -115,9 +132,9 @@ class Bench:
             for _ in range(rounds):
                 work(0, count)
 
-        rate = rounds * count / seconds(repeated, self.repeats)
+        wall, cpu = seconds(repeated, self.repeats)
         cores.use(1)
-        return rate
+        return Seconds(rounds * count / wall, rounds * count / cpu)
 
     def vector_rows(self, phe_count: int) -> list[Row]:
         """The operations on single ciphertexts."""
@@ -148,13 +165,13 @@ class Bench:
         for name, work, phe_rate in jobs:
             for threads in sorted({1, self.threads}):
                 ours = self.rate(work, threads)
-                ratio = ours / phe_rate
-                rows.append(Row(name, "1/s", ours, phe_rate, ratio, threads, self.public.engine))
+                ratio = ours.cpu / phe_rate
+                rows.append(Row(name, "1/s", ours.wall, phe_rate, ratio, threads, self.public.engine, ours.cpu))
         return rows
 
     def phe_rate(self, work: Callable[[], object], count: int) -> float:
         """Items per second of phe."""
-        return count / seconds(work, self.repeats)
+        return count / seconds(work, self.repeats).cpu
 
     def matrix_rows(self, rows: int, columns: int, phe_rows: int) -> list[Row]:
         """X^T [[d]]: X signed and known, d encrypted; the result is checked against numpy."""
@@ -165,25 +182,27 @@ class Bench:
         phe_s = self._phe_matrix(x[:phe_rows], d[:phe_rows]) * rows / phe_rows
         result = []
         for threads in sorted({1, self.threads}):
-            ours = statistics.median(self._matrix(x, d, threads) for _ in range(1 if rows > CHUNK_ROWS else 3))
+            runs = [self._matrix(x, d, threads) for _ in range(1 if rows > CHUNK_ROWS else 5)]
+            ours, cpu = (statistics.median(times) for times in zip(*runs, strict=True))
             notes = {"rows": float(rows), "columns": float(columns), "phe_rows": float(phe_rows)}
             result.append(
-                Row("X^T [[d]], X of 20 bits and a sign", "s", ours, phe_s, phe_s / ours, threads,
-                    self.public.engine, notes)
+                Row("X^T [[d]], X of 20 bits and a sign", "s", ours, phe_s, phe_s / cpu, threads,
+                    self.public.engine, cpu, notes)
             )  # fmt: skip
         return result
 
-    def _matrix(self, x: NDArray[np.int64], d: NDArray[np.int64], threads: int) -> float:
-        """Seconds of the products alone, chunk after chunk."""
-        ring, spent, columns = self.public.ring, 0.0, x.shape[1]
+    def _matrix(self, x: NDArray[np.int64], d: NDArray[np.int64], threads: int) -> Seconds:
+        """The products alone, chunk after chunk."""
+        ring, spent, columns = self.public.ring, Seconds(0, 0), x.shape[1]
         total = ring.load([1] * columns)
         cores.use(threads)
         for start in range(0, len(x), CHUNK_ROWS):
             chunk = self.opened(self.owner.encrypt([int(v) for v in d[start : start + CHUNK_ROWS]]))
-            begun = time.perf_counter()
+            begun = Seconds.now()
             weights = (x[start : start + CHUNK_ROWS] + (1 << SIGNED_BITS)).astype(np.uint64)
             total = ring.mul(total, self._columns(chunk, weights))
-            spent += time.perf_counter() - begun
+            step = Seconds.now().since(begun)
+            spent = Seconds(spent.wall + step.wall, spent.cpu + step.cpu)
         cores.use(1)
         self.check("X^T [[d]]", CipherVector(self.public, total), exact(x, d))
         return spent
@@ -209,7 +228,7 @@ class Bench:
 
         if [self.phe_private.decrypt(c) for c in work()] != exact(x, d):
             raise SystemExit("phe: wrong result")
-        return seconds(work, 1)
+        return seconds(work, 1).cpu
 
 
 def measure(options: argparse.Namespace) -> dict[str, Any]:
@@ -217,7 +236,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     quick = options.quick
     count, repeats = (64, 1) if quick else (EXPECTED_COUNT, 5)
     bench = Bench(options.bits, options.engine, count, options.threads, repeats)
-    rows = bench.vector_rows(2 if quick else 40)
+    rows = [] if options.matrix_only else bench.vector_rows(2 if quick else 40)
     rows += bench.matrix_rows(200 if quick else options.rows, options.columns, 5 if quick else 100)
     return {
         "bits": options.bits,
@@ -234,9 +253,10 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
 def table(result: dict[str, Any]) -> str:
     """The result for people."""
     lines = [f"{result['bits']} bits, kernel {result['kernel']}, phe {result['phe']} with gmpy2 {result['gmpy2']}"]
-    lines.append(f"{'operation':<46}{'threads':>8}{'ours':>14}{'phe':>12}{'ratio':>9}  unit")
+    lines.append(f"{'operation':<46}{'threads':>8}{'ours':>14}{'cpu':>14}{'phe':>12}{'ratio':>9}  unit")
     for row in result["rows"]:
-        numbers = f"{row['threads']:>8}{row['ours']:>14,.2f}{row['phe']:>12,.2f}{row['ratio']:>9,.1f}"
+        numbers = f"{row['threads']:>8}{row['ours']:>14,.2f}{row['cpu']:>14,.2f}"
+        numbers += f"{row['phe']:>12,.2f}{row['ratio']:>9,.1f}"
         lines.append(f"{row['operation']:<46}{numbers}  {row['unit']}")
     lines.append(f"set-up {result['setup_s']}, peak memory {result['peak_memory_mib']} MiB")
     return "\n".join(lines)
@@ -251,6 +271,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--threads", type=int, default=2, help="measured beside one thread")
     parser.add_argument("--rows", type=int, default=30_000, help="rows of X")
     parser.add_argument("--columns", type=int, default=10, help="columns of X")
+    parser.add_argument("--matrix-only", action="store_true", help="X^T [[d]] alone")
     parser.add_argument("--quick", action="store_true", help="a few items of each, to see that it works")
     options = parser.parse_args(arguments)
     result = measure(options)
