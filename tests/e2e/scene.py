@@ -172,7 +172,7 @@ class Scene(LocalCluster):
 
     def long_job(self) -> dict[str, Any]:
         """Many seconds of training."""
-        return self.job(training={"penalty": 1e-2, "iterations": 200, "expected_default_rate": 0.3})
+        return self.job(training={"penalty": 1e-2, "iterations": 60, "expected_default_rate": 0.3})
 
     def launch_arguments(self, job: dict[str, Any]) -> list[str]:
         arguments = super().launch_arguments(job)
