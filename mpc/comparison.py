@@ -53,12 +53,15 @@ async def multiply(
 async def is_below(
     me: Party, peers: Mapping[PartyId, Link], x: U64, source: CorrelationSource, code: str
 ) -> bool:
-    """Whether the shared x, (1,), read as a signed 64-bit number, is negative; every party learns this bit.
+    """Whether all of the shared x, (count,), read as signed 64-bit numbers, are negative; all parties learn this bit.
 
     Records `code` for the bit and `code`.masked for the uniform words on the way (`comparison_lines`).
     LocalError when the shares do not end in a bit.
     """
-    sign = await shared_signs(me, peers, x.reshape(1), source, f"{code}.masked")
+    signs = await shared_signs(me, peers, x, source, f"{code}.masked")
+    sign = signs[:1]
+    for k in range(1, len(signs)):
+        sign = await multiply(me, peers, sign, signs[k : k + 1], source, f"{code}.masked")
     fresh = await refreshed(me, peers, RingVector(sign, 64))
     bit = int((await open_masked(me, peers, fresh, code))[0])                                 # 5
     if bit not in (0, 1):

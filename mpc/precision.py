@@ -22,6 +22,7 @@ from mpc.sigmoid import SERIES, SineSeries
 ENTRY_BITS = 16            # of the feature matrix in the forward pass
 COARSE_BITS = 11           # and in the backward pass, see `coarse`
 STEP_ENTRY_BITS = 28       # of the preconditioner
+SQUARED_BITS = 30          # a step of this length or more is no step to converge with; its square might wrap
 SAFE_BITS = 61             # |value| < 2^61 before a truncation (which needs < 2^62)
 RESIDUAL_BOUND = 1.75      # |e| with the rounding noise of the correlations
 STEP = 1.2                 # divided by the number of parties: the block-Jacobi eigenvalues lie in (0, N]
@@ -86,6 +87,11 @@ class Precision:
         """About the length of that noise in one preconditioned step, standardised weights; collinear columns add."""
         spread = self.residual_noise * math.sqrt(width / (self.curvature * self.rows))
         return STEP / self.parties * spread
+
+    def range_shift(self, width: int) -> int:
+        """By how many bits a step (|.| < 2^(64 - step_shift), however wrong) is shortened so that its `width` squares
+        add up to less than 2^63."""
+        return max(1, 64 - self.step_shift - SQUARED_BITS - 1 + ((width - 1).bit_length() + 1) // 2)
 
     def preconditioner(self, matrix: NDArray[np.int16]) -> NDArray[np.int64]:
         """(step/N) (c X^T X / n + penalty I)^-1 in fixed point, d x d, for the own block (n x d)."""

@@ -100,6 +100,7 @@ class State:
     products: Products
     gradient_masks: TruncationMasks
     step_masks: TruncationMasks
+    range_masks: TruncationMasks
     anderson: Anderson
 
     def is_label_holder(self) -> bool:
@@ -153,6 +154,7 @@ async def prepare(
     stock, cells = Stock(source), ends[-1] * options.iterations
     gradient_masks = await prepare_truncation(me, stock, cells, plan.gradient_shift)
     step_masks = await prepare_truncation(me, stock, cells, plan.step_shift)
+    range_masks = await prepare_truncation(me, stock, ends[-1], plan.range_shift(ends[-1]))
     floor = NOISE_FACTOR * plan.step_noise(ends[-1]) * plan.weight_unit
     anderson = Anderson(me, peers, stock, ends[-1], "train.anderson", floor)
     await anderson.prepare(options.iterations)
@@ -167,7 +169,7 @@ async def prepare(
         me=me, peers=peers, options=options, plan=plan, stock=stock, slices=slices, matrix=matrix, coarse=coarse,
         preconditioner=step_matrix, labels=None if block.labels is None else block.labels.astype(np.uint64),
         start=start, penalty=penalty, width=own_width, products=products, gradient_masks=gradient_masks,
-        step_masks=step_masks, anderson=anderson,
+        step_masks=step_masks, range_masks=range_masks, anderson=anderson,
     )
 
 

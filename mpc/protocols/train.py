@@ -32,7 +32,7 @@ from mpc.errors import Reason, Refused
 from mpc.link import Link, PartyId
 from mpc.models.logistic import fit_logistic
 from mpc.opening import open_masked, open_to
-from mpc.precision import STEP, Precision
+from mpc.precision import SQUARED_BITS, STEP, Precision
 from mpc.protocol import LedgerLine, Party, ProtocolSpec
 from mpc.ring import I64, U64, RingVector, from_signed, mask_of, reduce, to_signed
 from mpc.sigmoid import PERIOD_BITS
@@ -149,14 +149,19 @@ async def _masked(link: Link, length: int, bits: int) -> RingVector:
 
 
 async def _require_converged(state: State, push: U64) -> None:
-    """Step 8: one bit, whether the last preconditioned gradient was shorter than the tolerance."""
-    me, peers = state.me, state.peers
-    squares = await multiply(me, peers, push, push, state.stock, "train.square")
-    total = squares.sum(dtype=np.uint64)
+    """Step 8: one bit, whether the last preconditioned gradient was shorter than the tolerance.
+
+    A step may be so long that its square wraps and looks short. So it must also be short after a shift that leaves
+    no room for that.
+    """
+    me, peers, masks = state.me, state.peers, state.range_masks
+    both = np.concatenate([push, await truncate(me, peers, push, masks, "train.square")])
+    squares = await multiply(me, peers, both, both, state.stock, "train.square")
+    totals = squares.reshape(2, -1).sum(axis=1, dtype=np.uint64)
     if state.is_label_holder():
         bound = state.options.tolerance * state.plan.weight_unit * STEP / state.plan.parties
-        total = total - np.uint64(round(bound**2))
-    if not await is_below(me, peers, np.array([total]), state.stock, "train.converged"):
+        totals = totals - np.array([round(bound**2), 1 << 2 * (SQUARED_BITS - masks.shift)], np.uint64)
+    if not await is_below(me, peers, totals, state.stock, "train.converged"):
         raise Refused(
             "NOT_CONVERGED",
             f"training did not converge in {state.options.iterations} iterations; nothing was released",

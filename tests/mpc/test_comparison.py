@@ -34,13 +34,14 @@ def peers_of(network: Network, me: str, parties: int) -> Mapping[PartyId, Link]:
 
 
 async def sign_of(
-    value: int, parties: int = 3, seed: int = 1, network: Network | None = None,
+    value: int | list[int], parties: int = 3, seed: int = 1, network: Network | None = None,
     people: Mapping[str, TestParty] | None = None,
 ) -> bool:
     network, names = network or Network(), NAMES[:parties]
     rng = Rng(seed.to_bytes(32, "big"))
     dealer = Dealer(names, TrigPlan(parties), rng.child("dealer"))
-    shares = shares_of(np.array([value % 2**64], np.uint64), parties, rng.child("shares"))
+    values = value if isinstance(value, list) else [value]
+    shares = shares_of(np.array([v % 2**64 for v in values], np.uint64), parties, rng.child("shares"))
     people = people or {name: party(name, seed) for name in names}
     results = await run_roles({
         n: is_below(people[n], peers_of(network, n, parties), shares[i], dealer.source(n), "t.sign")
@@ -58,6 +59,12 @@ async def test_the_bit_says_whether_the_value_is_negative_at_every_edge(parties:
     for value in EDGES:
         for seed in range(3):
             assert await sign_of(value, parties, seed) is (value < 0), value
+
+
+@pytest.mark.parametrize("values", [[-1, -2], [-1, 2], [1, -2], [1, 2], [-(2**63), -1, -7], [-1, 5, -7]])
+async def test_of_several_values_the_bit_says_whether_all_are_negative(values: list[int]) -> None:
+    for parties in (2, 3):
+        assert await sign_of(values, parties) is all(value < 0 for value in values)
 
 
 @settings(max_examples=25, deadline=None)

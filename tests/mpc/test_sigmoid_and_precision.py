@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from mpc.errors import LocalError
-from mpc.precision import SAFE_BITS, STEP_ENTRY_BITS, plan_precision
+from mpc.precision import SAFE_BITS, SQUARED_BITS, STEP_ENTRY_BITS, plan_precision
 from mpc.sigmoid import PERIOD_BITS, SERIES
 
 
@@ -50,6 +52,21 @@ def test_every_plan_keeps_its_largest_values_inside_the_ring(
     assert plan.penalty_factor * largest_weight < 2**SAFE_BITS
     assert plan.x_scale * plan.clip <= 32767
     assert all(bits >= 2 for bits in plan.trig_bits)
+
+
+@pytest.mark.parametrize("width", [16, 17, 48, 1 << 14])
+@pytest.mark.parametrize(("parties", "rows", "clip", "penalty"), [
+    (2, 70, 30.0, 1e-4), (2, 10**6, 2.0, 1e-4), (5, 1000, 5.0, 1.0), (3, 10**5, 30.0, 1e-3),
+])
+def test_a_shortened_step_has_room_for_its_square_however_wrong_it_is(
+    parties: int, rows: int, clip: float, penalty: float, width: int
+) -> None:
+    plan = plan_precision(parties, rows, clip, penalty, 0.1, "eight")
+    shift = plan.range_shift(width)
+    assert width * (2 ** (64 - plan.step_shift - shift)) ** 2 < 2**63
+    assert 1 <= shift < SQUARED_BITS
+    # What passes has |push >> shift| below this; rounding adds less than 2^shift in each of `width` places.
+    assert (2**SQUARED_BITS + math.isqrt(width) * 2**shift) ** 2 < 2**63
 
 
 def test_the_preconditioner_inverts_the_block_it_is_made_from() -> None:

@@ -131,6 +131,21 @@ async def test_a_run_that_has_not_converged_releases_nothing() -> None:
         assert "train.weights" not in ledger.opened
 
 
+@pytest.mark.parametrize("iterations", [9, 10, 11])
+async def test_steps_whose_squares_wrap_do_not_pass_for_convergence(iterations: int) -> None:
+    """A spec can ask for it: a prior of no defaults, hardly a penalty, the widest clip. Each of these once passed."""
+    clip, blocks = 30.0, blocks_of(2, 300)
+    narrow, wide = 32767 // 5, int(32767 // clip)
+    blocks = {name: train.Block(np.rint(block.matrix / narrow * wide).astype(np.int16), block.labels, block.start)
+              for name, block in blocks.items()}
+    options = options_for(blocks, iterations=iterations, clip=clip, penalty=1e-4, expected_default_rate=1e-9,
+                          tolerance=1.0)
+    ledgers = {name: Ledger({line.code: line for line in train.LEDGER}) for name in options.parties}
+    with pytest.raises(Refused, match="did not converge"):
+        await run_all(blocks, options, ledgers=ledgers)
+    assert not [name for name, ledger in ledgers.items() if "train.weights" in ledger.opened]
+
+
 async def test_only_the_lines_of_the_ledger_are_opened_and_they_are_counted() -> None:
     blocks = blocks_of(2, 200)
     options = options_for(blocks)
