@@ -269,7 +269,7 @@ class PublicEncryptor:
 
     def encrypt(self, values: Sequence[int]) -> SealedVector:
         """E(m) for each m in [0, n); ValueError outside."""
-        blinds = self._tables.pow([self._rng.bits(self._bits) for _ in values])
+        blinds = self._tables.pow(self._rng.many_bits(self._bits, len(values)))
         return seal(self._key, self._key.ring.mul(blinds, nude(self._key, values)))
 
 
@@ -317,7 +317,7 @@ class Rerandomiser:
         if vector.key != self._key:
             raise ValueError("the vector is under another key")
         ring = self._key.ring
-        drawn = [self._rng.bits(self._bits + 1) for _ in range(len(vector))]
+        drawn = self._rng.many_bits(self._bits + 1, len(vector))
         powers = self._tables.pow([bits >> 1 for bits in drawn])
         signs = ring.load([self._y if bits & 1 else 1 for bits in drawn])
         return seal(self._key, ring.mul(ring.mul(vector.residues, powers), signs))

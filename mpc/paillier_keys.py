@@ -127,9 +127,9 @@ class OwnerEncryptor:
         """`count` uniform elements of order dividing p - 1 in Z_{p^2}, p the side-th prime, little-endian."""
         prime, ring = self._key.primes[side], self._key._rings[side]
         if self._tables is not None:
-            exponents = [self._rng.below(prime - 1) for _ in range(count)]
+            exponents = self._rng.many_below(int(prime) - 1, count)
             return ring.to_bytes(self._tables[side].pow(exponents), self._width)
-        units = ring.load([1 + self._rng.below(prime - 1) for _ in range(count)])
+        units = ring.load([1 + drawn for drawn in self._rng.many_below(int(prime) - 1, count)])
         return ring.to_bytes(ring.pow_same(units, prime), self._width)
 
     def encrypt(self, values: Sequence[int]) -> SealedVector:

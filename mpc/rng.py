@@ -63,6 +63,22 @@ class Rng:
             if value < bound:
                 return value
 
+    def many_bits(self, bits: int, count: int) -> list[int]:
+        """`count` uniform integers of at most `bits` bits, from one draw."""
+        length = (bits + 7) // 8
+        data, spare, read = self.bytes(length * count), 8 * length - bits, int.from_bytes
+        return [read(data[i : i + length], "big") >> spare for i in range(0, len(data), length or 1)] or [0] * count
+
+    def many_below(self, bound: int, count: int) -> list[int]:
+        """`count` uniform integers in [0, bound), by rejection."""
+        if bound <= 0:
+            raise ValueError("the bound must be positive")
+        values: list[int] = []
+        while len(values) < count:
+            drawn = self.many_bits(bound.bit_length(), count - len(values))
+            values += [value for value in drawn if value < bound]
+        return values
+
     def permutation(self, count: int) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
         """A uniform permutation of 0..count-1 (sorting by 64-bit keys; a tie, seen 2^-40 rarely, redraws)."""
         while True:

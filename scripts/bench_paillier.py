@@ -3,10 +3,11 @@
     python scripts/bench_paillier.py [--json] [--bits 2048] [--engine auto|gmp|ifma] [--threads 2] [--quick]
     python scripts/bench_paillier.py --matrix-only --rows 1000000 --columns 20 --threads 1
 
-Every figure is the median of repeated runs. `ours` and `phe` are operations per second, for X^T [[d]] seconds;
-`cpu` is `ours` by the processor time of the calling thread: equal to it on an idle machine, and hardly changed by other
-work on a busy one. `phe` is by processor time too, and `ratio` is between these two. phe has one thread and its cost is linear, so it is measured on fewer
-items (X^T [[d]]: on `phe_rows` rows) and scaled. Every result is decrypted and compared before it counts.
+Every figure is the median of repeated runs. `ours` and `phe` are operations per second, for X^T [[d]] seconds. `cpu`
+is `ours` by the processor time of the calling thread: equal to it on an idle machine, and hardly changed by other
+work on a busy one. `phe` is by processor time too, and `ratio` is between these two. phe has one thread and its cost
+is linear, so it is measured on fewer items (X^T [[d]]: on `phe_rows` rows) and scaled. Every result is decrypted and
+compared before it counts.
 """
 
 from __future__ import annotations

@@ -182,9 +182,9 @@ class DrawnBits(Rng):
 
     drawn: list[int]
 
-    def bits(self, count: int) -> int:
-        self.drawn.append(count)
-        return super().bits(count)
+    def many_bits(self, bits: int, count: int) -> list[int]:
+        self.drawn += [bits] * count
+        return super().many_bits(bits, count)
 
 
 @pytest.mark.parametrize(("randomness", "bits"), [("half", 192), ("448", 448)])
@@ -209,17 +209,12 @@ def test_short_randomness_is_never_silent_and_not_for_longer_keys() -> None:
 
 
 def test_exponents_of_rerandomisation_are_forty_bits_longer_than_the_key() -> None:
-    drawn: list[int] = []
-
-    class Spy(Rng):
-        def bits(self, count: int) -> int:
-            drawn.append(count)
-            return super().bits(count)
-
-    sealer = Rerandomiser(PUBLIC, Spy(bytes(32)), 3)
-    drawn.clear()
+    source = DrawnBits(bytes(32))
+    source.drawn = []
+    sealer = Rerandomiser(PUBLIC, source, 3)
+    source.drawn.clear()
     sealer.seal(encrypted([1, 2, 3]))
-    assert drawn == [PUBLIC.bits + 40 + 1] * 3  # and one for the sign
+    assert source.drawn == [PUBLIC.bits + 40 + 1] * 3  # and one for the sign
 
 
 def test_rerandomisation_separates_a_reply_from_its_inputs_and_skipping_it_is_visible() -> None:
