@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
@@ -154,7 +154,7 @@ def claimed_party(certificate_pem: bytes) -> str:
         names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     except x509.ExtensionNotFound:
         _refuse(certificate, "", "certificate-without-name", "carries its name as CN only")
-    except ValueError:
+    except (ValueError, x509.DuplicateExtension, x509.UnsupportedGeneralNameType):
         _refuse(certificate, "", "certificate-unreadable", "has an extension that cannot be read")
     dns = names.get_values_for_type(x509.DNSName)
     uris = names.get_values_for_type(x509.UniformResourceIdentifier)
@@ -177,7 +177,7 @@ def check(certificate_pem: bytes, party: str, ca_pem: bytes, now: datetime | Non
         _refuse(certificate, party, "certificate-of-another", f"is made out to {claimed}, not to {party}")
     try:
         certificate.verify_directly_issued_by(x509.load_pem_x509_certificate(ca_pem))
-    except (InvalidSignature, ValueError, TypeError):
+    except (InvalidSignature, UnsupportedAlgorithm, ValueError, TypeError):
         _refuse(
             certificate, party, "certificate-of-another-ca",
             f"is not signed by the CA that the consortium file pins for {party}",
@@ -201,7 +201,7 @@ def _check_use(certificate: x509.Certificate, party: str) -> None:
     try:
         uses = set(certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value)
         is_ca = certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
-    except (x509.ExtensionNotFound, ValueError):
+    except (x509.ExtensionNotFound, x509.DuplicateExtension, ValueError):
         uses, is_ca = set(), True
     if is_ca or not {ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH} <= uses:
         _refuse(certificate, party, "certificate-use", "is not meant for both ends of a connection")
@@ -212,7 +212,7 @@ def _parse(certificate_pem: bytes, party: str) -> x509.Certificate:
         if len(certificate_pem) > MAX_CERTIFICATE_BYTES:
             raise ValueError
         return x509.load_pem_x509_certificate(certificate_pem)
-    except ValueError:
+    except (ValueError, x509.InvalidVersion):
         raise Unauthenticated(
             "a certificate cannot be read", whose=party, reason="certificate-unreadable"
         ) from None

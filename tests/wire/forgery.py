@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from datetime import UTC, datetime, timedelta
 
 from cryptography import x509
@@ -37,6 +38,14 @@ def forged(signer: str | None, names: list[x509.GeneralName], *, cn: str = "bank
     pem = builder.sign(ca_key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
     plain = serialization.NoEncryption()
     return pki.Issued(pem, key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, plain))
+
+
+def spoiled(issued: pki.Issued, old: bytes, new: bytes) -> pki.Issued:
+    """The certificate with one run of bytes replaced; the signature no longer fits, which is looked at last."""
+    der = x509.load_pem_x509_certificate(issued.certificate_pem).public_bytes(serialization.Encoding.DER)
+    assert old in der
+    assert len(old) == len(new)
+    return pki.Issued(ssl.DER_cert_to_PEM_cert(der.replace(old, new, 1)).encode(), issued.key_pem)
 
 
 def dns(name: str) -> x509.DNSName:

@@ -11,11 +11,16 @@ from pydantic import ValidationError
 
 from mpc.errors import LocalError
 from tests.wire.conftest import World, authority, identity
-from tests.wire.forgery import dns, forged, in_a_week, long_ago, uri
+from tests.wire.forgery import dns, forged, in_a_week, long_ago, spoiled, uri
 from wire import pki
 from wire.consortium import Consortium, load_consortium
 from wire.errors import Unauthenticated
 from wire.tls import Gatekeeper, check_own
+
+
+def _own() -> pki.Issued:
+    return pki.issue(authority("bank-b"), "bank-b")
+
 
 FAULTS = {
     "expired": (lambda: pki.issue(authority("bank-b"), "bank-b", now=long_ago()), "certificate-expired"),
@@ -31,6 +36,12 @@ FAULTS = {
     "another CA": (lambda: pki.issue(authority("bank-a"), "bank-b"), "certificate-of-another-ca"),
     "self-signed": (lambda: pki.create_authority("bank-b"), "certificate-without-name"),
     "for servers only": (lambda: forged("bank-b", [dns("bank-b"), uri("bank-b")], uses=False), "certificate-use"),
+    "a version that there is not": (
+        lambda: spoiled(_own(), b"\xa0\x03\x02\x01\x02", b"\xa0\x03\x02\x01\x05"), "certificate-unreadable",
+    ),
+    "an extension twice": (
+        lambda: spoiled(_own(), b"\x06\x03\x55\x1d\x13", b"\x06\x03\x55\x1d\x11"), "certificate-unreadable",
+    ),
     "not a certificate": (lambda: pki.Issued(b"-----BEGIN NONSENSE-----", b""), "certificate-unreadable"),
     "far too long": (lambda: pki.Issued(b"x" * 100_000, b""), "certificate-unreadable"),
 }
