@@ -26,7 +26,7 @@ from mpc.testing.keys import small_key
 
 SIZES = (2048, 3072, 384, 1026, 1100, 2046)    # bits of n
 ENGINES = ("gmp", "phe", "ifma")
-SHARE_OF_PRODUCTS = 0.9                        # the other operations cost a thousand times more
+SHARE_OF_PRODUCTS = 0.95                       # the other operations cost a thousand times more
 
 
 def engines() -> list[str]:
@@ -123,7 +123,7 @@ def sweep(operations: int, seed: int) -> Counter[tuple[str, str]]:
     """At least `operations` comparisons on each engine; the numbers by operation and engine."""
     run = Sweep(Rng(seed.to_bytes(32, "little")))
     products = int(operations * SHARE_OF_PRODUCTS / (2 * len(SIZES))) + 1
-    others = max(12, int(operations * (1 - SHARE_OF_PRODUCTS) / (12 * len(SIZES))) + 1)
+    others = max(12, int(operations * (1 - SHARE_OF_PRODUCTS) / (10 * len(SIZES))) + 1)
     for bits in SIZES:
         key = small_key(bits)
         n = key.public.n
