@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from mpc.domains import Domain
 
 MAX_SPEC_BYTES = 1 << 20
+MAX_FIELD_NAME = 100     # of a foreign field's name that a refusal repeats
 MIN_INTERSECTION = 100   # decisions.md: fewer rows than this is a refusal
 MIN_ITERATIONS = 8       # a one-step job from zero would output the plain gradient
 MIN_PENALTY = 1e-4
@@ -63,7 +64,7 @@ class PreparationSpec(_Part):
     """What each party does to its own columns; statistics come from training rows only."""
 
     missing: Literal["indicator", "constant"] = "indicator"
-    constant: float = 0.0
+    constant: Annotated[float, Field(ge=-1e100, le=1e100)] = 0.0   # as for cells: beyond, sums of squares overflow
     minimum_support: Annotated[int, Field(ge=1)] = 20
     clip: Annotated[float, Field(ge=2.0, le=30.0)] = 5.0
     leverage_bound: Annotated[float, Field(gt=0.0, le=1.0)] = 0.1
@@ -200,8 +201,10 @@ def decode_spec(data: bytes) -> JobSpec:
         spec = JobSpec.model_validate_json(data)
     except ValidationError as error:
         field, sentence = first_fault(error)
-        raise SpecError(f"job spec field {field or 'spec'}: {sentence}") from None
-    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError):
+        raise SpecError(f"job spec field {field[:MAX_FIELD_NAME] or 'spec'}: {sentence}") from None
+    except SpecError:
+        raise
+    except (ValueError, RecursionError):   # not UTF-8, not JSON, or a number of thousands of digits
         raise SpecError("the job spec is not JSON") from None
     if canonical(raw) != data or encode_spec(spec) != data:
         raise SpecError("the job spec is not in canonical form (a default left out, a key out of order)")
