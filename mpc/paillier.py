@@ -231,7 +231,7 @@ def seal(key: PublicKey, residues: Residues) -> SealedVector:
 
 def nude(key: PublicKey, values: Sequence[int]) -> Residues:
     """(1 + n)^m = 1 + m n mod n^2 [DJN10]: no randomness yet."""
-    if any(not 0 <= value < key.n for value in values):
+    if len(values) and not 0 <= min(values) <= max(values) < key.n:
         raise ValueError("a plaintext lies outside [0, n)")
     width = key.width // 2
     packed = b"".join([int(value).to_bytes(width, "little") for value in values])

@@ -67,7 +67,8 @@ class Rng:
         """`count` uniform integers of at most `bits` bits, from one draw."""
         length = (bits + 7) // 8
         data, spare, read = self.bytes(length * count), 8 * length - bits, int.from_bytes
-        return [read(data[i : i + length], "big") >> spare for i in range(0, len(data), length or 1)] or [0] * count
+        values = [read(data[i : i + length], "big") for i in range(0, len(data), length or 1)] or [0] * count
+        return [value >> spare for value in values] if spare else values
 
     def many_below(self, bound: int, count: int) -> list[int]:
         """`count` uniform integers in [0, bound), by rejection."""
