@@ -44,7 +44,7 @@ def killed(scene: Scene, victim: str) -> None:
     scene.kill(victim)
     began = time.monotonic()
     ran = launch.wait(DEAD_S + 5)
-    told(ran, victim, "the connection was lost", "its process is down", "stopped at train", "of 60")
+    told(ran, victim, "the connection was lost", "its process is down", "stopped at train", f"of {scene.long_iterations}")
     assert f"on {victim}: party-node run" in ran.error["advice"]
     for party in scene.parties:
         if party.id != victim:
@@ -71,7 +71,9 @@ def test_a_node_of_three_that_is_killed_is_named_by_all_others_and_a_new_job_suc
 
 
 def test_a_coordinator_that_is_killed_leaves_no_job_running(two: Scene) -> None:
-    launch = two.begin(two.job(crypto={"key_bits": 3072, "engine": "phe"}))  # slow enough to outlive its coordinator
+    slow = {"crypto": {"key_bits": 3072, "engine": "phe"},     # slow enough to outlive its coordinator
+            "training": {"penalty": 1e-2, "iterations": 60, "expected_default_rate": 0.3}}
+    launch = two.begin(two.job(**slow))
     launch.until("bank +train +encrypted masks")
     launch.process.kill()
     began = time.monotonic()
