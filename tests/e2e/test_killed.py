@@ -44,7 +44,8 @@ def killed(scene: Scene, victim: str) -> None:
     scene.kill(victim)
     began = time.monotonic()
     ran = launch.wait(DEAD_S + 5)
-    told(ran, victim, "the connection was lost", "its process is down", "stopped at train", f"of {scene.long_iterations}")
+    told(ran, victim, "the connection was lost", "its process is down", "stopped at train",
+         f"of {scene.long_iterations}")
     assert f"on {victim}: party-node run" in ran.error["advice"]
     for party in scene.parties:
         if party.id != victim:
