@@ -22,7 +22,7 @@ from tests import canaries
 from tests.e2e.scene import COMMON_OF_TWO, LABEL, Ran, Scene, table
 from wire import pki
 
-QUICK_S = 15.0  # 10 s on an idle machine, start of the interpreter included
+QUICK_S = 10.0  # start of the interpreter included
 LAST_YEAR = datetime(2025, 3, 14, 12, 0, tzinfo=UTC)
 TOO_FEW = 97
 
