@@ -195,8 +195,9 @@ class Scene(LocalCluster):
         arguments = [*self.launch_arguments(job), *more]
         out, err = (self.home / f"launch-{self._jobs}.{end}" for end in ("out", "err"))
         with out.open("wb") as stdout, err.open("wb") as stderr:
+            # A shell that starts the tests in the background has them ignore SIGINT, and children inherit that.
             process = subprocess.Popen([sys.executable, "-m", "coordinator", *arguments], cwd=ROOT, stdout=stdout,
-                                       stderr=stderr)
+                                       stderr=stderr, preexec_fn=_heed_interrupts)
         return Background(process, out, err)
 
     # ------------------------------------------------------------------ what a node knows
@@ -329,3 +330,7 @@ def make_scene(home: Path, parties: Sequence[str], **change: Any) -> Scene:
     scene = Scene(home / "cluster", made)
     scene.make()
     return scene
+
+
+def _heed_interrupts() -> None:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
