@@ -60,7 +60,7 @@ async def run_counter(
         _multiplied(me, helper, theirs, secret), _receive(me, helper, lengths[0], mine)              # 2
     )
     helper.require(not np.isin(back.values(), theirs.values()).any(), Reason.REFLECTED)
-    await _blaming(helper, me.compute(group.check, back))
+    await blaming(helper, me.compute(group.check, back))
     return int(np.isin(back.values(), doubled.values()).sum())                                       # 3
 
 
@@ -98,7 +98,7 @@ async def _blinded(
 async def _multiplied(me: Party, link: Link, points: PointVector, secret: Scalar) -> PointVector:
     starts = range(0, len(points), COMPUTE_POINTS)
     work = (me.compute(group.multiply, points[start:start + COMPUTE_POINTS], secret) for start in starts)
-    return PointVector.join(await _blaming(link, me.together(*work)))
+    return PointVector.join(await blaming(link, me.together(*work)))
 
 
 async def _send(link: Link, points: PointVector) -> None:
@@ -118,7 +118,8 @@ async def _receive(me: Party, link: Link, length: int, mine: PointVector) -> Poi
     return points
 
 
-async def _blaming(link: Link, work: Awaitable[T]) -> T:
+async def blaming(link: Link, work: Awaitable[T]) -> T:
+    """`work` on points that came over `link`: a bad one is blamed on its peer."""
     try:
         return await work
     except group.InvalidPoint:

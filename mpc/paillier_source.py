@@ -21,7 +21,7 @@ import numpy as np
 from mpc.chain import ChainSource
 from mpc.correlations import TrigPlan
 from mpc.link import Link, PartyId
-from mpc.paillier import BadCiphertext, CipherVector, PublicKey, Rerandomiser, SealedVector
+from mpc.paillier import CipherVector, PublicKey, Rerandomiser
 from mpc.paillier_keys import PrivateKey
 from mpc.product_plan import MESSAGE_BYTES, chunks
 from mpc.products import (
@@ -30,6 +30,7 @@ from mpc.products import (
     exchange_keys,
     joined,
     masked_and_sealed,
+    parsed,
     uniform_masks,
 )
 from mpc.protocol import Party
@@ -68,7 +69,7 @@ class _PaillierGiver:
         shares = flat * (np.uint64(0) - np.tile(_offsets(widths), rows))[:, None]
         for part in chunks(len(flat), _size(self._key, words)):
             sealed = (await self._link.receive(EncryptedMasks)).masks                     # 1
-            factors = await _parsed(me, self._link, self._key, sealed, len(part), self._seen)
+            factors = await parsed(me, self._link, self._key, sealed, len(part), self._seen)
             here = slice(part.start, part.stop)
             masks = uniform_masks(self._rng, self._key.n, len(part) * words)
             products = await me.compute(_products, factors, flat[here])
@@ -94,19 +95,9 @@ class _PaillierTaker:
             here = slice(part.start, part.stop)
             await self._link.send(EncryptedMasks(await me.compute(self._encryptor.encrypt, lifted[here])))  # 1
             reply = (await self._link.receive(MaskedProducts)).products                   # 2
-            vector = await _parsed(me, self._link, self._key.public, reply, len(part) * words, self._seen)
+            vector = await parsed(me, self._link, self._key.public, reply, len(part) * words, self._seen)
             shares[here] = _low_words(await me.compute(self._key.decrypt, vector), words)  # 3
         return shares.reshape(*factors.shape, words)
-
-
-async def _parsed(
-    me: Party, link: Link, key: PublicKey, sealed: SealedVector, count: int, seen: set[int]
-) -> CipherVector:
-    try:
-        return await me.compute(key.parse, sealed, count, seen)
-    except BadCiphertext as refusal:
-        link.require(False, refusal.reason)
-        raise
 
 
 def _products(factors: CipherVector, values: U64) -> CipherVector:

@@ -282,8 +282,8 @@ def check_matrix(matrix: Matrix, plan: ProductPlan) -> None:
 
 
 def times(matrix: Matrix, vector: U64) -> U64:
-    """A v mod 2^64, in blocks of rows: no 64-bit copy of a large matrix."""
-    parts = [matrix[rows.start : rows.stop].astype(np.int64).view(np.uint64) @ vector
+    """A v mod 2^64, in blocks of rows: no 64-bit copy of a large matrix that has fewer bits."""
+    parts = [matrix[rows.start : rows.stop].astype(np.int64, copy=False).view(np.uint64) @ vector
              for rows in chunks(len(matrix), 1 << 16)]
     return np.concatenate(parts).astype(np.uint64, copy=False)
 

@@ -19,7 +19,7 @@ with shuffles as in Vaidya and Clifton, J. Computer Security 2005. Departures: d
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import reduce
 from typing import TypeVar
@@ -32,7 +32,7 @@ from mpc.base_ot import BaseAnswer, BaseOffer
 from mpc.domains import Domain
 from mpc.errors import LocalError, Reason
 from mpc.group import PointVector, Scalar
-from mpc.hidden_count import Counted
+from mpc.hidden_count import Counted, blaming
 from mpc.id_column import IdColumn
 from mpc.link import Link, PartyId
 from mpc.oprf import Offsets
@@ -164,13 +164,13 @@ async def _pass_on(walk: _Walk, owner: PartyId, ids: Sequence[bytes]) -> PointVe
     else:
         before = walk.link(route[here - 1], owner)
         received = await _receive_list(walk, before, owner)
-        points = await _blaming(before, _in_pieces(walk, received, group.multiply, walk.secret))
+        points = await blaming(before, _in_pieces(walk, received, group.multiply, walk.secret))
     if here < len(route) - 1:
         points = await _send_shuffled(walk, walk.link(route[here + 1], owner), owner, points)
     if here == 0 and route[-1] == walk.me.id:
         before = walk.link(route[-2], owner)
         points = await _receive_list(walk, before, owner)
-        await _blaming(before, walk.me.compute(group.check, points))
+        await blaming(before, walk.me.compute(group.check, points))
     return points
 
 
@@ -256,14 +256,6 @@ async def _in_pieces(
         return part
 
     return PointVector.join(await walk.me.together(*map(one, range(0, len(items), COMPUTE_POINTS))))
-
-
-async def _blaming(link: Link, work: Awaitable[T]) -> T:
-    try:
-        return await work
-    except group.InvalidPoint:
-        link.require(False, Reason.BAD_POINT)
-        raise  # not reached: require has raised the error that names the culprit
 
 
 def _check_inputs(

@@ -33,8 +33,9 @@ from mpc.link import Link, PartyId
 from mpc.models.logistic import fit_logistic
 from mpc.opening import open_masked, open_to
 from mpc.precision import SQUARED_BITS, STEP, Precision
+from mpc.products import times
 from mpc.protocol import LedgerLine, Party, ProtocolSpec
-from mpc.ring import I64, U64, RingVector, from_signed, mask_of, reduce, to_signed
+from mpc.ring import U64, RingVector, from_signed, mask_of, reduce, to_signed
 from mpc.sigmoid import PERIOD_BITS
 from mpc.training import Block, State, Tools, TrainOptions, Widths, padded, prepare
 from mpc.truncation import truncate
@@ -180,12 +181,6 @@ async def _release(state: State, point: U64) -> NDArray[np.float64]:
 
 
 # -- steps -------------------------------------------------------------------------------------------------------
-
-
-def times(matrix: I64, vector: U64) -> U64:
-    """matrix @ vector mod 2^64."""
-    product: U64 = matrix.view(np.uint64) @ vector
-    return product
 
 
 def series_share(delta: U64, cosines: U64, sines: U64, plan: Precision) -> U64:
