@@ -20,9 +20,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from mpc.blinding import fill
 from mpc.errors import LocalError
 from mpc.link import Link
-from mpc.paillier import CipherVector, Encryptor, PublicKey, Rerandomiser, SealedVector
+from mpc.paillier import Blinder, CipherVector, Encryptor, PublicKey, Rerandomiser, SealedVector
 from mpc.paillier_keys import PrivateKey
 from mpc.product_plan import ProductPlan, chunks
 from mpc.products import (
@@ -68,46 +69,54 @@ class MaskedRows:
 # -- roles -------------------------------------------------------------------------------------------------------
 
 
-async def offer_packed(me: Party, link: Link, owner_key: PublicKey, plan: ProductPlan) -> HolderProduct:
-    """The holder's role. Blames the owner for bad ciphertexts."""
+async def offer_packed(
+    me: Party, link: Link, owner_key: PublicKey, plan: ProductPlan, blinder: Blinder | None = None
+) -> HolderProduct:
+    """The holder's role; `blinder`: tables of `owner_key` to be shared. Blames the owner for bad ciphertexts."""
     if owner_key.bits != plan.key_bits:
         raise LocalError("the plan was made for keys of another length")
     rng = Rng(me.rng.bytes(32))
     masks = rng.ring(plan.iterations * plan.inputs, plan.ring_bits).reshape(plan.iterations, plan.inputs)
     blocks = chunks(plan.outputs, plan.slots)
-    sealer = await me.compute(Rerandomiser, owner_key, rng, len(blocks) * plan.iterations)
+    sealer = await me.compute(Rerandomiser, owner_key, rng, len(blocks) * plan.iterations, blinder)
     corrections = offset_corrections(masks, plan)
     shares = np.empty((plan.iterations, plan.outputs), np.uint64)
     seen: set[int] = set()
-    for group in chunks(len(blocks), _group(plan)):
-        me.progress("masked rows", group.start, len(blocks))
-        parts = [
-            await parsed(me, link, owner_key, (await link.receive(EncryptedRows)).rows, len(part), seen)      # 1
-            for part in chunks(len(group) * plan.inputs, plan.chunk)
-        ]
-        products = await me.compute(powers_product, joined(parts), len(group), masks, plan.ring_bits)
-        additive = uniform_masks(rng, owner_key.n, len(products))
-        for part in chunks(len(products), plan.chunk):
-            cut = products.slice(part.start, part.stop)
-            sealed = await me.compute(masked_and_sealed, cut, additive[part.start : part.stop], sealer)
-            await link.send(MaskedRows(sealed))                                                               # 2
-        digits = await me.compute(unpacked, additive, plan.slots, plan)
-        rows = slice(blocks[group[0]].start, blocks[group[-1]].stop)
-        negative = np.uint64(0) - by_rows(digits, plan.iterations) - corrections[:, None]                     # 3
-        shares[:, rows] = reduce(negative[:, : rows.stop - rows.start], plan.ring_bits)
+
+    async def reply() -> None:
+        for group in chunks(len(blocks), _group(plan)):
+            me.progress("masked rows", group.start, len(blocks))
+            parts = [
+                await parsed(me, link, owner_key, (await link.receive(EncryptedRows)).rows, len(part), seen)  # 1
+                for part in chunks(len(group) * plan.inputs, plan.chunk)
+            ]
+            products = await me.compute(powers_product, joined(parts), len(group), masks, plan.ring_bits)
+            additive = uniform_masks(rng, owner_key.n, len(products))
+            for part in chunks(len(products), plan.chunk):
+                cut = products.slice(part.start, part.stop)
+                sealed = await me.compute(masked_and_sealed, cut, additive[part.start : part.stop], sealer)
+                await link.send(MaskedRows(sealed))                                                           # 2
+            digits = await me.compute(unpacked, additive, plan.slots, plan)
+            rows = slice(blocks[group[0]].start, blocks[group[-1]].stop)
+            negative = np.uint64(0) - by_rows(digits, plan.iterations) - corrections[:, None]                 # 3
+            shares[:, rows] = reduce(negative[:, : rows.stop - rows.start], plan.ring_bits)
+
+    await me.together(reply(), fill(me, sealer.stock))
     me.progress("masked rows", len(blocks), len(blocks))
     return HolderProduct(plan, masks, Once(plan.iterations, "mask"), shares)
 
 
-async def serve_packed(me: Party, link: Link, key: PrivateKey, matrix: Matrix, plan: ProductPlan) -> OwnerProduct:
-    """The owner's role: `matrix` (outputs x inputs), |entries| < 2^(entry_bits - 1). Blames the holder for bad
-    replies. The matrix is read again online: it must not change."""
+async def serve_packed(
+    me: Party, link: Link, key: PrivateKey, matrix: Matrix, plan: ProductPlan, blinder: Blinder | None = None
+) -> OwnerProduct:
+    """The owner's role: `matrix` (outputs x inputs), |entries| < 2^(entry_bits - 1); `blinder`: tables of `key` to be
+    shared. Blames the holder for bad replies. The matrix is read again online: it must not change."""
     check_matrix(matrix, plan)
     if key.public.bits != plan.key_bits:
         raise LocalError("the plan was made for keys of another length")
     blocks = chunks(plan.outputs, plan.slots)
     rng = Rng(me.rng.bytes(32))
-    encryptor = await me.compute(key.encryptor, rng, len(blocks) * plan.inputs)
+    encryptor = await me.compute(key.encryptor, rng, len(blocks) * plan.inputs, blinder)
     shares = np.empty((plan.iterations, plan.outputs), np.uint64)
     groups = chunks(len(blocks), _group(plan))
 
@@ -132,7 +141,7 @@ async def serve_packed(me: Party, link: Link, key: PrivateKey, matrix: Matrix, p
             own = by_rows(np.concatenate(digits, axis=1), plan.iterations)
             shares[:, rows] = own[:, : rows.stop - rows.start]
 
-    await me.together(send(), collect())
+    await me.together(send(), collect(), fill(me, encryptor.stock))
     me.progress("encrypted rows", len(blocks), len(blocks))
     return OwnerProduct(plan, matrix, shares)
 

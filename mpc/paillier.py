@@ -15,12 +15,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import InitVar, dataclass
+from functools import partial
 from typing import Literal, Protocol
 
 import gmpy2
 from gmpy2 import mpz
 
 from mpc import key_proof
+from mpc.blinding import Stock
 from mpc.errors import LocalError, Reason
 from mpc.kernels import Exponents, Residues, engine_name, modulus
 from mpc.rng import Rng
@@ -216,8 +218,19 @@ class CipherVector:
         return CipherVector(self.key, self.key.ring.multiexp_columns(self.residues, weights, bits))
 
 
+class Blinder(Protocol):
+    """n-th residues that hide, under one key: tables that several streams of ciphertexts share."""
+
+    def factors(self, rng: Rng, count: int) -> Residues:
+        """`count` fresh ones; how `rng` is used does not depend on how a stream is cut into calls."""
+        ...
+
+
 class Encryptor(Protocol):
-    """Fresh encryptions under one key."""
+    """Fresh encryptions under one key; `stock` holds what was drawn for them ahead of time, if anything can be."""
+
+    @property
+    def stock(self) -> Stock | None: ...
 
     def encrypt(self, values: Sequence[int]) -> SealedVector:
         """E(m) for each m in [0, n)."""
@@ -252,9 +265,20 @@ def _unit(key: PublicKey, rng: Rng) -> int:
             return x
 
 
-class PublicEncryptor:
-    """Encryption under anybody's key: E(m) = (1 + m n) (h^n)^a, h our own; `randomness` as in
-    `public_encryptor`."""
+class BlindEncryptor:
+    """One stream of fresh encryptions, about `expected_count`: E(m) = (1 + m n) times a factor of `blinder`."""
+
+    def __init__(self, key: PublicKey, blinder: Blinder, rng: Rng, expected_count: int) -> None:
+        self._key, self.stock = key, Stock(key.ring, partial(blinder.factors, Rng(rng.bytes(32))), expected_count)
+
+    def encrypt(self, values: Sequence[int]) -> SealedVector:
+        """E(m) for each m in [0, n); ValueError outside."""
+        plain = nude(self._key, values)
+        return seal(self._key, self._key.ring.mul(self.stock.take(len(values)), plain))
+
+
+class PublicBlinder:
+    """(h^n)^a under anybody's key, h our own; `randomness` as in `public_encryptor`."""
 
     def __init__(self, key: PublicKey, rng: Rng, expected_count: int, randomness: Randomness = "half") -> None:
         if randomness not in ("half", "448"):
@@ -262,15 +286,13 @@ class PublicEncryptor:
         if randomness == "448" and key.bits > SHORT_KEYS:
             raise LocalError(f"randomness of {SHORT_BITS} bits is too short for keys beyond {SHORT_KEYS} bits",
                              "choose half")
-        self._key, self._rng = key, rng
         self._bits = key.bits // 2 if randomness == "half" else SHORT_BITS
         h = gmpy2.powmod(_generator(key, rng), key.n, key.n_squared)
         self._tables = key.ring.fixed_base(int(h), self._bits, expected_count)
 
-    def encrypt(self, values: Sequence[int]) -> SealedVector:
-        """E(m) for each m in [0, n); ValueError outside."""
-        blinds = self._tables.pow(self._rng.many_bits(self._bits, len(values)))
-        return seal(self._key, self._key.ring.mul(blinds, nude(self._key, values)))
+    def factors(self, rng: Rng, count: int) -> Residues:
+        """As of Blinder."""
+        return self._tables.pow(rng.many_bits(self._bits, count))
 
 
 def public_encryptor(
@@ -291,20 +313,20 @@ def public_encryptor(
         from mpc.phe_engine import PheEncryptor
 
         return PheEncryptor(key, rng)
-    return PublicEncryptor(key, rng, expected_count, randomness)
+    return BlindEncryptor(key, PublicBlinder(key, rng, expected_count, randomness), rng, expected_count)
 
 
-class Rerandomiser:
-    """Makes replies sendable: multiplies by n-th residues that are uniform over the whole unit group.
+class GroupBlinder:
+    """n-th residues that are uniform over the whole unit group, for replies.
 
     (h^a y^b)^n with our own h = -x^2 and y, J(y) = -1, b a random bit, |a| = |n| + 40: h alone would leave
     the Jacobi symbol of the randomness, hence the parity of the secret weights, in the open; a shorter a
-    would show the key owner more; the peer's h might generate little. Holds keys made by mpc.paillier_keys
+    would show the key owner more; the peer's h might generate little. Holds for keys made by mpc.paillier_keys
     (p = q = 3 mod 4, p - 1 and q - 1 twice two large primes).
     """
 
     def __init__(self, key: PublicKey, rng: Rng, expected_count: int) -> None:
-        self._key, self._rng, self._bits = key, rng, key.bits + HIDING_BITS
+        self._ring, self._bits = key.ring, key.bits + HIDING_BITS
         y = _unit(key, rng)
         while gmpy2.jacobi(y, key.n) != -1:
             y = _unit(key, rng)
@@ -312,12 +334,22 @@ class Rerandomiser:
         h = gmpy2.powmod(_generator(key, rng), key.n, key.n_squared)
         self._tables = key.ring.fixed_base(int(h), self._bits, expected_count)
 
+    def factors(self, rng: Rng, count: int) -> Residues:
+        """As of Blinder."""
+        drawn = rng.many_bits(self._bits + 1, count)
+        signs = self._ring.load([self._y if bits & 1 else 1 for bits in drawn])
+        return self._ring.mul(self._tables.pow([bits >> 1 for bits in drawn]), signs)
+
+
+class Rerandomiser:
+    """One stream of sendable replies, about `expected_count`; `blinder` where several streams share its tables."""
+
+    def __init__(self, key: PublicKey, rng: Rng, expected_count: int, blinder: Blinder | None = None) -> None:
+        blinder = blinder or GroupBlinder(key, rng, expected_count)
+        self._key, self.stock = key, Stock(key.ring, partial(blinder.factors, Rng(rng.bytes(32))), expected_count)
+
     def seal(self, vector: CipherVector) -> SealedVector:
         """The same plaintexts under fresh, whole-group randomness."""
         if vector.key != self._key:
             raise ValueError("the vector is under another key")
-        ring = self._key.ring
-        drawn = self._rng.many_bits(self._bits + 1, len(vector))
-        powers = self._tables.pow([bits >> 1 for bits in drawn])
-        signs = ring.load([self._y if bits & 1 else 1 for bits in drawn])
-        return seal(self._key, ring.mul(ring.mul(vector.residues, powers), signs))
+        return seal(self._key, self._key.ring.mul(vector.residues, self.stock.take(len(vector))))

@@ -15,16 +15,8 @@ from gmpy2 import mpz
 
 from mpc import key_proof
 from mpc.errors import LocalError
-from mpc.kernels import Modulus, modulus
-from mpc.paillier import (
-    CipherVector,
-    Encryptor,
-    PublicKey,
-    PublicKeyMessage,
-    SealedVector,
-    nude,
-    seal,
-)
+from mpc.kernels import Modulus, Residues, modulus
+from mpc.paillier import BlindEncryptor, Blinder, CipherVector, Encryptor, PublicKey, PublicKeyMessage
 from mpc.rng import Rng
 
 DEFAULT_BITS = 3072
@@ -60,13 +52,14 @@ class PrivateKey:
         proof = key_proof.prove(n, int((self._p - 1) * (self._q - 1)))
         return PublicKeyMessage(n.to_bytes((self.public.bits + 7) // 8, "little"), proof)
 
-    def encryptor(self, rng: Rng, expected_count: int) -> Encryptor:
-        """Fresh encryptions with r^n exactly distributed, about `expected_count` of them."""
+    def encryptor(self, rng: Rng, expected_count: int, blinder: Blinder | None = None) -> Encryptor:
+        """Fresh encryptions with r^n exactly distributed, about `expected_count` of them; `blinder` (an OwnerBlinder
+        of this key) where several streams share its tables."""
         if self.public.engine == "phe":
             from mpc.phe_engine import PheEncryptor
 
             return PheEncryptor(self.public, rng)
-        return OwnerEncryptor(self, rng, expected_count)
+        return BlindEncryptor(self.public, blinder or OwnerBlinder(self, rng, expected_count), rng, expected_count)
 
     def decrypt(self, vector: CipherVector) -> list[int]:
         """The plaintexts in [0, n), by CRT [Pai99, section 7]."""
@@ -98,9 +91,8 @@ def _logarithms(values: Sequence[int], p: int, q: int, ring: Modulus) -> list[in
     return [(mpz(x) - 1) // p * factor % p for x in powers]
 
 
-class OwnerEncryptor:
-    """Encryption by who knows p and q: r^n is drawn mod p^2 and mod q^2 and has exactly the distribution of
-    [Pai99].
+class OwnerBlinder:
+    """r^n by who knows p and q: drawn mod p^2 and mod q^2, with exactly the distribution of [Pai99].
 
     r^n for uniform r is uniform in the subgroups of order p - 1 and q - 1; both are cyclic, so a generator
     to a uniform exponent is the same draw. The generator is certain only if the factors of p - 1 are known;
@@ -108,7 +100,7 @@ class OwnerEncryptor:
     """
 
     def __init__(self, key: PrivateKey, rng: Rng, expected_count: int) -> None:
-        self._key, self._rng = key, rng
+        self._key = key
         self._p, self._q = (mpz(prime) for prime in key.primes)
         self._width = max(ring.width for ring in key._rings)
         p_squared, q_squared = self._p**2, self._q**2
@@ -123,21 +115,20 @@ class OwnerEncryptor:
                 for prime, factors, ring in zip(key.primes, key._chain, key._rings, strict=True)
             ]
 
-    def _residues(self, side: int, count: int) -> bytes:
-        """`count` uniform elements of order dividing p - 1 in Z_{p^2}, p the side-th prime, little-endian."""
+    def _residues(self, side: int, exponents: Sequence[int]) -> bytes:
+        """Elements of order dividing p - 1 in Z_{p^2}, p the side-th prime, little-endian: uniform for uniform
+        `exponents` below p - 1."""
         prime, ring = self._key.primes[side], self._key._rings[side]
         if self._tables is not None:
-            exponents = self._rng.many_below(int(prime) - 1, count)
             return ring.to_bytes(self._tables[side].pow(exponents), self._width)
-        units = ring.load([1 + drawn for drawn in self._rng.many_below(int(prime) - 1, count)])
-        return ring.to_bytes(ring.pow_same(units, prime), self._width)
+        return ring.to_bytes(ring.pow_same(ring.load([1 + drawn for drawn in exponents]), prime), self._width)
 
-    def encrypt(self, values: Sequence[int]) -> SealedVector:
-        """E(m) for each m in [0, n); ValueError outside."""
-        public, count = self._key.public, len(values)
-        plain = nude(public, values)
-        blinds = public.ring.combine(self._residues(0, count), self._residues(1, count), self._width, self._parts)
-        return seal(public, public.ring.mul(blinds, plain))
+    def factors(self, rng: Rng, count: int) -> Residues:
+        """As of mpc.paillier.Blinder."""
+        drawn, order = rng.many_below(int((self._p - 1) * (self._q - 1)), count), int(self._p - 1)
+        left, right = [draw % order for draw in drawn], [draw // order for draw in drawn]   # independent, both uniform
+        return self._key.public.ring.combine(
+            self._residues(0, left), self._residues(1, right), self._width, self._parts)
 
 
 def _subgroup_generator(p: int, factors: Sequence[int], rng: Rng) -> int:

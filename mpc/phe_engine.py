@@ -17,7 +17,9 @@ from mpc.rng import Rng
 
 
 class PheEncryptor:
-    """Fresh encryptions by phe with r uniform among the units, from our generator."""
+    """Fresh encryptions by phe with r uniform among the units, from our generator; nothing ahead of time."""
+
+    stock = None
 
     def __init__(self, key: PublicKey, rng: Rng) -> None:
         self._key, self._rng, self._phe = key, rng, PaillierPublicKey(key.n)

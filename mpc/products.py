@@ -23,11 +23,13 @@ from typing import NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
+from mpc.blinding import fill
 from mpc.errors import LocalError
 from mpc.link import Link, PartyId
 from mpc.paillier import (
     BadCiphertext,
     BadKey,
+    Blinder,
     CipherVector,
     Encryptor,
     PublicKey,
@@ -178,18 +180,19 @@ async def exchange_keys(
 
 
 async def offer(
-    me: Party, links: Mapping[PartyId, Link], key: PrivateKey, plans: Mapping[PartyId, ProductPlan]
+    me: Party, links: Mapping[PartyId, Link], key: PrivateKey, plans: Mapping[PartyId, ProductPlan],
+    blinder: Blinder | None = None,
 ) -> dict[PartyId, HolderProduct]:
     """The holder's role towards one or several owners: one stream of encrypted masks, sent to all of them.
 
-    `plans` may differ in `outputs` only. Blames an owner for a bad reply; LocalError for plans that do not
-    agree.
+    `plans` may differ in `outputs` only; `blinder`: tables of `key` to be shared. Blames an owner for a bad
+    reply; LocalError for plans that do not agree.
     """
     first = _common(plans, key)
     rng = Rng(me.rng.bytes(32))  # one draw on the event loop; the rest may happen in a pool
     masks = rng.ring(first.iterations * first.inputs, first.ring_bits).reshape(first.iterations, first.inputs)
     once = Once(first.iterations, "mask")
-    encryptor = await me.compute(key.encryptor, rng, first.encryptions)
+    encryptor = await me.compute(key.encryptor, rng, first.encryptions, blinder)
     shares = {owner: np.empty((plan.iterations, plan.outputs), np.uint64) for owner, plan in plans.items()}
     seen: dict[PartyId, set[int]] = {owner: set() for owner in links}
 
@@ -203,19 +206,25 @@ async def offer(
             block = reduce(digits - corrections[:, None], plan.ring_bits)
             shares[owner][iterations.start : iterations.stop, part.start : part.stop] = block
 
-    for number, iterations in enumerate(first.passes_of_iterations()):
-        for part in chunks(first.inputs, first.chunk):
-            me.progress("encrypted masks", number * first.inputs + part.start, first.encryptions)
-            cells = masks[iterations.start : iterations.stop, part.start : part.stop]
-            message = EncryptedMasks(await me.compute(encrypted, encryptor, cells, first.slot_bits))
-            await me.together(*(link.send(message) for link in links.values()))                             # 1
-        await me.together(*(collect(owner, iterations) for owner in links))
+    async def talk() -> None:
+        for number, iterations in enumerate(first.passes_of_iterations()):
+            for part in chunks(first.inputs, first.chunk):
+                me.progress("encrypted masks", number * first.inputs + part.start, first.encryptions)
+                cells = masks[iterations.start : iterations.stop, part.start : part.stop]
+                message = EncryptedMasks(await me.compute(encrypted, encryptor, cells, first.slot_bits))
+                await me.together(*(link.send(message) for link in links.values()))                         # 1
+            await me.together(*(collect(owner, iterations) for owner in links))
+
+    await me.together(talk(), fill(me, encryptor.stock))
     me.progress("encrypted masks", first.encryptions, first.encryptions)
     return {owner: HolderProduct(plans[owner], masks, once, shares[owner]) for owner in links}
 
 
-async def serve(me: Party, link: Link, peer_key: PublicKey, matrix: Matrix, plan: ProductPlan) -> OwnerProduct:
-    """The owner's role: `matrix` (outputs x inputs) of integers below 2^(entry_bits - 1) in absolute value.
+async def serve(
+    me: Party, link: Link, peer_key: PublicKey, matrix: Matrix, plan: ProductPlan, blinder: Blinder | None = None
+) -> OwnerProduct:
+    """The owner's role: `matrix` (outputs x inputs) of integers below 2^(entry_bits - 1) in absolute value; `blinder`:
+    tables of `peer_key` to be shared.
 
     The matrix is read again online: it must not change. Blames the holder for bad ciphertexts.
     """
@@ -223,23 +232,26 @@ async def serve(me: Party, link: Link, peer_key: PublicKey, matrix: Matrix, plan
     if peer_key.bits != plan.key_bits:
         raise LocalError("the plan was made for keys of another length")
     rng = Rng(me.rng.bytes(32))
-    sealer = await me.compute(Rerandomiser, peer_key, rng, plan.replies)
+    sealer = await me.compute(Rerandomiser, peer_key, rng, plan.replies, blinder)
     shares = np.empty((plan.iterations, plan.outputs), np.uint64)
     seen: set[int] = set()
-    for number, iterations in enumerate(plan.passes_of_iterations()):
-        me.progress("masked products", number, plan.passes)
-        work = _Wide(matrix, plan)
-        for part in chunks(plan.inputs, plan.chunk):
-            sealed = (await link.receive(EncryptedMasks)).masks                                             # 1
-            await me.compute(work.take, await parsed(me, link, peer_key, sealed, len(part), seen))
-        for part in chunks(plan.outputs, plan.chunk):
-            products = await me.compute(work.give, part)
-            additive = uniform_masks(rng, peer_key.n, len(part))
-            reply = await me.compute(masked_and_sealed, products, additive, sealer)
-            await link.send(MaskedProducts(reply))                                                          # 2
-            digits = await me.compute(unpacked, additive, len(iterations), plan)
-            block = reduce(np.uint64(0) - digits, plan.ring_bits)                                           # 3
-            shares[iterations.start : iterations.stop, part.start : part.stop] = block
+    async def talk() -> None:
+        for number, iterations in enumerate(plan.passes_of_iterations()):
+            me.progress("masked products", number, plan.passes)
+            work = _Wide(matrix, plan)
+            for part in chunks(plan.inputs, plan.chunk):
+                sealed = (await link.receive(EncryptedMasks)).masks                                         # 1
+                await me.compute(work.take, await parsed(me, link, peer_key, sealed, len(part), seen))
+            for part in chunks(plan.outputs, plan.chunk):
+                products = await me.compute(work.give, part)
+                additive = uniform_masks(rng, peer_key.n, len(part))
+                reply = await me.compute(masked_and_sealed, products, additive, sealer)
+                await link.send(MaskedProducts(reply))                                                      # 2
+                digits = await me.compute(unpacked, additive, len(iterations), plan)
+                block = reduce(np.uint64(0) - digits, plan.ring_bits)                                       # 3
+                shares[iterations.start : iterations.stop, part.start : part.stop] = block
+
+    await me.together(talk(), fill(me, sealer.stock))
     me.progress("masked products", plan.passes, plan.passes)
     return OwnerProduct(plan, matrix, shares)
 

@@ -60,6 +60,10 @@ class Party(Protocol):
         """Run a pure step off the event loop (thread pool over kernels that release the GIL, or a cluster)."""
         ...
 
+    async def when_idle(self, step: Callable[..., T], /, *args: Any) -> T:
+        """`compute`, but not before every other step is done: for short work that may as well be done later."""
+        ...
+
     async def together(self, *conversations: Awaitable[Any]) -> list[Any]:
         """Run conversations side by side; the first failure cancels the others and is raised."""
         ...

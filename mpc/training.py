@@ -15,8 +15,8 @@ from mpc.correlations import CorrelationSource, TrigPlan
 from mpc.errors import LocalError, Reason
 from mpc.link import Link, PartyId
 from mpc.packed_products import offer_packed, serve_packed
-from mpc.paillier import PublicKey
-from mpc.paillier_keys import PrivateKey
+from mpc.paillier import Blinder, GroupBlinder, PublicKey
+from mpc.paillier_keys import OwnerBlinder, PrivateKey
 from mpc.precision import COARSE_BITS, ENTRY_BITS, STEP_ENTRY_BITS, Precision, plan_precision
 from mpc.product_plan import ProductPlan
 from mpc.products import HolderProduct, Matrix, OwnerProduct, exchange_keys, offer, serve
@@ -188,6 +188,7 @@ async def make_products(
     """
     T, bits, rows = options.iterations, options.key_bits, options.rows
     matrix, coarse, step_matrix = matrices
+    sealing, own_blinder = await blinders(me, key, keys, rows)
     forward = {p: ProductPlan(w, rows, ENTRY_BITS, PERIOD_BITS, T, bits) for p, w in widths.items()}
     backward = {p: ProductPlan(rows, w, COARSE_BITS + 1, 64, T, bits) for p, w in widths.items()}
     step = {p: ProductPlan(w, w, STEP_ENTRY_BITS, 64, T, bits) for p, w in widths.items()}
@@ -197,16 +198,17 @@ async def make_products(
         return {p: peers[p].channel(f"{name}/{me.id}") for p in others}
 
     async def hold_step(p: PartyId, link: Link) -> HolderProduct:
-        return (await offer(me, {p: link}, key, {p: step[p]}))[p]
+        return (await offer(me, {p: link}, key, {p: step[p]}, own_blinder))[p]
 
     async def own(name: str, p: PartyId, product: Matrix, plan: ProductPlan) -> OwnerProduct:
-        return await serve(me, peers[p].channel(f"{name}/{p}"), keys[p], product, plan)
+        return await serve(me, peers[p].channel(f"{name}/{p}"), keys[p], product, plan, sealing[p])
 
     made = await me.together(
-        offer(me, channels("backward"), key, {p: backward[p] for p in others}),
-        *(offer_packed(me, link, keys[p], forward[p]) for p, link in channels("forward").items()),
+        offer(me, channels("backward"), key, {p: backward[p] for p in others}, own_blinder),
+        *(offer_packed(me, link, keys[p], forward[p], sealing[p]) for p, link in channels("forward").items()),
         *(hold_step(p, link) for p, link in channels("step").items()),
-        *(serve_packed(me, peers[p].channel(f"forward/{p}"), key, matrix, forward[me.id]) for p in others),
+        *(serve_packed(me, peers[p].channel(f"forward/{p}"), key, matrix, forward[me.id], own_blinder)
+          for p in others),
         *(own("backward", p, coarse, backward[me.id]) for p in others),
         *(own("step", p, step_matrix, step[me.id]) for p in others),
     )
@@ -215,6 +217,18 @@ async def make_products(
         forward_held=groups[0], step_held=groups[1], forward_owned=groups[2], backward_owned=groups[3],
         step_owned=groups[4], backward_held=made[0],
     )
+
+
+async def blinders(
+    me: Party, key: PrivateKey, keys: Mapping[PartyId, PublicKey], expected: int
+) -> tuple[dict[PartyId, Blinder], Blinder | None]:
+    """Tables that all streams under one key share: for replies under each counterpart's, for ours (phe has none)."""
+    rng = Rng(me.rng.bytes(32))
+    made = await me.together(*(me.compute(GroupBlinder, keys[p], rng.child(p), expected) for p in keys))
+    sealing = dict(zip(keys, made, strict=True))
+    if key.public.engine == "phe":
+        return sealing, None
+    return sealing, await me.compute(OwnerBlinder, key, rng.child("own"), expected)
 
 
 async def stock_angles(me: Party, stock: Stock, rows: int, iterations: int) -> None:

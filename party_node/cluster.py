@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from typing import Any, TypeVar
@@ -18,6 +18,7 @@ import numpy as np
 from mpc.errors import LocalError
 from mpc.packed_products import powers_product
 from mpc.paillier import CipherVector, PublicKey
+from party_node.workers import Workers
 
 T = TypeVar("T")
 
@@ -71,11 +72,11 @@ def run_step(name: str, arguments: tuple[object, ...]) -> object:
     return packed(STEPS[name](*(unpacked(argument) for argument in arguments)))
 
 
-class ClusterPool(ThreadPoolExecutor):
+class ClusterPool(Workers):
     """A pool whose threads hand to Ray what may go there and run the rest themselves."""
 
     def __init__(self, threads: int) -> None:
-        super().__init__(threads, thread_name_prefix="compute")
+        super().__init__(threads)
         self.shipped = 0           # steps that the cluster ran
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")     # Ray reports its use to its makers otherwise
         try:

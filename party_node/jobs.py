@@ -10,7 +10,6 @@ import asyncio
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -35,6 +34,7 @@ from party_node.runtime import NodeParty
 from party_node.store import HeadRow, JobState, Store
 from party_node.tasks import STAGES
 from party_node.tasks.context import JobContext
+from party_node.workers import Workers
 from wire.description import DatasetDescription
 from wire.errors import (
     Cancelled,
@@ -85,7 +85,7 @@ class Jobs:
         audit: AuditLog,
         consent: Consent,
         hub: PeerHub,
-        pool: ThreadPoolExecutor,
+        pool: Workers,
         make_tools: ToolsFor,
     ) -> None:
         self.party, self.identity_hex = party, identity.public_hex

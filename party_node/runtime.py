@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Awaitable, Callable
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, Literal, TypeVar
 
@@ -13,15 +12,17 @@ from mpc.kernels import cores
 from mpc.link import PartyId
 from mpc.protocol import Ledger
 from mpc.rng import Rng
+from party_node.workers import Workers
 
 T = TypeVar("T")
 Progress = Callable[[str, int, int], None]
+IDLE_LOOK_S = 0.01
 
 
 class NodeParty:
     """Implements mpc.protocol.Party for one job: threads over kernels that release the GIL."""
 
-    def __init__(self, party: str, rng: Rng, ledger: Ledger, pool: ThreadPoolExecutor, progress: Progress) -> None:
+    def __init__(self, party: str, rng: Rng, ledger: Ledger, pool: Workers, progress: Progress) -> None:
         self._id, self._rng, self._ledger = PartyId(party), rng, ledger
         self._pool, self._progress = pool, progress
 
@@ -41,6 +42,11 @@ class NodeParty:
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._pool, partial(step, *args, **kwargs))
 
+    async def when_idle(self, step: Callable[..., T], /, *args: Any) -> T:
+        while self._pool.busy:
+            await asyncio.sleep(IDLE_LOOK_S)
+        return await self.compute(step, *args)
+
     async def together(self, *conversations: Awaitable[Any]) -> list[Any]:
         tasks = [asyncio.ensure_future(conversation) for conversation in conversations]
         try:
@@ -54,7 +60,7 @@ class NodeParty:
         self._progress(what, done, total)
 
 
-def make_pool(compute: Literal["local", "ray"] = "local") -> ThreadPoolExecutor:
+def make_pool(compute: Literal["local", "ray"] = "local") -> Workers:
     """One pool per daemon, a thread per core; a bulk call of the kernels may use all cores too.
 
     "ray": steps without secrets run on the institution's cluster. LocalError if Ray is not installed.
@@ -65,4 +71,4 @@ def make_pool(compute: Literal["local", "ray"] = "local") -> ThreadPoolExecutor:
         from party_node.cluster import ClusterPool
 
         return ClusterPool(threads)
-    return ThreadPoolExecutor(threads, thread_name_prefix="compute")
+    return Workers(threads)

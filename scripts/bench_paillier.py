@@ -30,8 +30,8 @@ import phe.util
 from numpy.typing import NDArray
 
 from mpc.kernels import Exponents, cores
-from mpc.paillier import SHORT_KEYS, CipherVector, PublicEncryptor, PublicKey, Rerandomiser, SealedVector
-from mpc.paillier_keys import OwnerEncryptor, generate
+from mpc.paillier import SHORT_KEYS, CipherVector, PublicKey, Rerandomiser, SealedVector, public_encryptor
+from mpc.paillier_keys import generate
 from mpc.rng import Rng
 
 SIGNED_BITS = 20          # of the entries of X
@@ -102,11 +102,11 @@ class Bench:
         self.phe_public = phe.PaillierPublicKey(self.public.n)
         self.phe_private = phe.PaillierPrivateKey(self.phe_public, *self.key.primes)
         self.values = [self.rng.bits(RESIDUAL_BITS) for _ in range(count)]
-        self.owner = OwnerEncryptor(self.key, self.rng, EXPECTED_COUNT)
+        self.owner = self.key.encryptor(self.rng, EXPECTED_COUNT)
         start = time.perf_counter()
-        self.half = PublicEncryptor(self.public, self.rng, EXPECTED_COUNT)
+        self.half = public_encryptor(self.public, self.rng, EXPECTED_COUNT)
         self.setup_s["tables, public key"] = time.perf_counter() - start
-        self.short = PublicEncryptor(self.public, self.rng, EXPECTED_COUNT, "448") if bits <= SHORT_KEYS else None
+        self.short = public_encryptor(self.public, self.rng, EXPECTED_COUNT, "448") if bits <= SHORT_KEYS else None
         self.sealer = Rerandomiser(self.public, self.rng, EXPECTED_COUNT)
         self.vector = self.opened(self.owner.encrypt(self.values))
 

@@ -110,6 +110,10 @@ class TestParty:
             return await asyncio.to_thread(step, *args, **kwargs)
         return step(*args, **kwargs)
 
+    async def when_idle(self, step: Callable[..., T], /, *args: Any) -> T:
+        await asyncio.sleep(0)
+        return await self.compute(step, *args)
+
     async def together(self, *conversations: Awaitable[Any]) -> list[Any]:
         return await together(*conversations)
 

@@ -18,6 +18,8 @@ from mpc.errors import LocalError, Reason
 from mpc.paillier import (
     BadCiphertext,
     CipherVector,
+    GroupBlinder,
+    PublicBlinder,
     PublicKey,
     Randomness,
     Rerandomiser,
@@ -148,8 +150,9 @@ def test_jacobi_symbols_of_rerandomised_replies_are_fair_coins() -> None:
 
 
 def test_the_jacobi_test_catches_a_rerandomisation_by_powers_of_h_alone() -> None:
-    narrow = Rerandomiser(PUBLIC, rng("narrow"), 400)
-    narrow._y = 1  # the planted fault
+    blinder = GroupBlinder(PUBLIC, rng("narrow"), 400)
+    blinder._y = 1  # the planted fault
+    narrow = Rerandomiser(PUBLIC, rng(), 400, blinder)
     vector = encrypted([3] * 400)
     even = CipherVector(PUBLIC, PUBLIC.ring.mul(vector.residues, vector.residues))
     assert jacobi_minus_ones(narrow.seal(even)) == 0
@@ -158,9 +161,10 @@ def test_the_jacobi_test_catches_a_rerandomisation_by_powers_of_h_alone() -> Non
 def sealed_zeros_of_a_tiny_key(exponent_bits: int | None) -> dict[int, int]:
     """How often each c mod 77^2 appears among 6000 re-randomisations of one ciphertext of 0."""
     key = PrivateKey(7, 11, ((2, 3), (2, 5)), "gmp").public
-    sealer = Rerandomiser(key, rng("tiny generator 2"), 6000)  # p - 1 = 6: only some draws of h generate
+    blinder = GroupBlinder(key, rng("tiny generator 2"), 6000)  # p - 1 = 6: only some draws of h generate
     if exponent_bits is not None:
-        sealer._bits = exponent_bits
+        blinder._bits = exponent_bits
+    sealer = Rerandomiser(key, rng(), 6000, blinder)
     start = pow(3, 77, 77 * 77)
     sealed = sealer.seal(CipherVector(key, key.ring.load([start] * 6000)))
     counts: dict[int, int] = {}
@@ -191,10 +195,11 @@ class DrawnBits(Rng):
 def test_public_encryption_draws_the_randomness_that_was_named(randomness: Randomness, bits: int) -> None:
     source = DrawnBits(bytes(32))
     source.drawn = []
-    encryptor = public_encryptor(PUBLIC, source, 3, randomness=randomness)
+    blinder = PublicBlinder(PUBLIC, source, 3, randomness)
     source.drawn.clear()
-    sealed = encryptor.encrypt([0, 1, N - 1])
+    blinder.factors(source, 3)
     assert source.drawn == [bits] * 3
+    sealed = public_encryptor(PUBLIC, source, 3, randomness=randomness).encrypt([0, 1, N - 1])
     assert KEY.decrypt(PUBLIC.parse(sealed, 3)) == [0, 1, N - 1]
 
 
@@ -211,9 +216,9 @@ def test_short_randomness_is_never_silent_and_not_for_longer_keys() -> None:
 def test_exponents_of_rerandomisation_are_forty_bits_longer_than_the_key() -> None:
     source = DrawnBits(bytes(32))
     source.drawn = []
-    sealer = Rerandomiser(PUBLIC, source, 3)
+    blinder = GroupBlinder(PUBLIC, source, 3)
     source.drawn.clear()
-    sealer.seal(encrypted([1, 2, 3]))
+    blinder.factors(source, 3)
     assert source.drawn == [PUBLIC.bits + 40 + 1] * 3  # and one for the sign
 
 

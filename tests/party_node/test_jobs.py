@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -22,6 +21,7 @@ from party_node.data.table import read_table
 from party_node.feed import FeedEvent, FeedState
 from party_node.jobs import KEPT_JOBS, Jobs
 from party_node.store import JobState
+from party_node.workers import Workers
 from wire.errors import RemoteFailure, from_wire, to_wire
 
 WHO = "conductor"
@@ -42,7 +42,7 @@ def made(bank: Any, run: Run) -> tuple[Jobs, Hub]:
     """Jobs of bank-a whose run is `run` instead of the stages."""
     hub, directory = Hub(), SimpleNamespace(models=bank.root)
     jobs = Jobs(directory, "bank-a", bank.identities["bank-a"], bank.store, bank.audit, bank.consent,  # type: ignore[arg-type]
-                hub, ThreadPoolExecutor(1), lambda spec: None)  # type: ignore[arg-type, return-value]
+                hub, Workers(1), lambda spec: None)  # type: ignore[arg-type, return-value]
     jobs._run = run  # type: ignore[method-assign]
     return jobs, hub
 

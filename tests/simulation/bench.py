@@ -149,6 +149,7 @@ class IdealProducts:
     def install(self, patch: pytest.MonkeyPatch) -> None:
         """In place of the real products of training."""
         patch.setattr(training, "exchange_keys", self.exchange_keys)
+        patch.setattr(training, "blinders", self.blinders)
         patch.setattr(training, "offer", self.offer)
         patch.setattr(training, "serve", self.serve)
         patch.setattr(training, "offer_packed", self.offer_packed)
@@ -157,16 +158,19 @@ class IdealProducts:
     async def exchange_keys(self, me: Any, peers: Any, key: Any, bits: int) -> dict[PartyId, Any]:
         return dict.fromkeys(peers)
 
-    async def offer(self, me: Any, links: Any, key: Any, plans: Any) -> dict[PartyId, HolderProduct]:
+    async def blinders(self, me: Any, key: Any, keys: Any, expected: int) -> tuple[dict[PartyId, Any], None]:
+        return dict.fromkeys(keys), None
+
+    async def offer(self, me: Any, links: Any, key: Any, plans: Any, blinder: Any) -> dict[PartyId, HolderProduct]:
         once = products.Once(next(iter(plans.values())).iterations, "mask")
         deals = {owner: self._deal(links[owner]._channel, owner, plan) for owner, plan in plans.items()}
         return {owner: HolderProduct(plans[owner], masks, once, shares) for owner, (masks, shares) in deals.items()}
 
-    async def offer_packed(self, me: Any, link: Any, key: Any, plan: ProductPlan) -> HolderProduct:
+    async def offer_packed(self, me: Any, link: Any, key: Any, plan: ProductPlan, blinder: Any) -> HolderProduct:
         masks, shares = self._deal(link._channel, link.peer, plan)
         return HolderProduct(plan, masks, products.Once(plan.iterations, "mask"), shares)
 
-    async def serve(self, me: Any, link: Any, key: Any, matrix: Any, plan: ProductPlan) -> OwnerProduct:
+    async def serve(self, me: Any, link: Any, key: Any, matrix: Any, plan: ProductPlan, blinder: Any) -> OwnerProduct:
         masks, shares = self._deal(link._channel, me.id, plan)
         outputs = masks @ matrix.astype(np.int64).view(np.uint64).T
         return OwnerProduct(plan, matrix, reduce(outputs - shares, plan.ring_bits))

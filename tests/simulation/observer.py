@@ -132,14 +132,14 @@ def _observe_products(recording: Recording, patch: pytest.MonkeyPatch) -> None:
         recording.masks.append(MaskUse(sent.bits, share.copy(), sent.values.copy()))
         return sent
 
-    async def serving(me: Any, link: Any, key: Any, matrix: Any, plan: Any) -> Any:
+    async def serving(me: Any, link: Any, key: Any, matrix: Any, plan: Any, blinder: Any) -> Any:
         if plan.passes == 1:   # the checks read products of one pass
             exponents = products.offset_binary(matrix, plan)
             recording.powers.append(Powers(link.peer, me.id, link._channel, exponents, plan, packed=False))
-        return await serve(me, link, key, matrix, plan)
+        return await serve(me, link, key, matrix, plan, blinder)
 
-    async def offering(me: Any, link: Any, key: Any, plan: Any) -> Any:
-        held = await offer_packed(me, link, key, plan)
+    async def offering(me: Any, link: Any, key: Any, plan: Any, blinder: Any) -> Any:
+        held = await offer_packed(me, link, key, plan, blinder)
         recording.powers.append(Powers(link.peer, me.id, link._channel, held._masks, plan, packed=True))
         return held
 

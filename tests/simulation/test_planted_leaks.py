@@ -19,8 +19,8 @@ from mpc.correlations import Trig
 from mpc.errors import LocalError
 from mpc.link import PartyId
 from mpc.opening import open_masked
-from mpc.paillier import Rerandomiser, seal
-from mpc.paillier_keys import OwnerEncryptor
+from mpc.paillier import GroupBlinder, Rerandomiser, seal
+from mpc.paillier_keys import OwnerBlinder
 from mpc.products import HolderProduct
 from mpc.protocols import align, score, train
 from mpc.ring import RingVector, reduce
@@ -108,12 +108,13 @@ async def _scoring(me: Any, peers: Any) -> Any:
 
 
 def randomiser_one(patch: Patch) -> None:
-    patch.setattr(OwnerEncryptor, "_residues", lambda self, side, count: (1).to_bytes(self._width, "little") * count)
+    patch.setattr(OwnerBlinder, "factors", lambda self, rng, count: self._key.public.ring.load([1] * count))
 
 
 def randomiser_reused(patch: Patch) -> None:
-    original = OwnerEncryptor._residues
-    patch.setattr(OwnerEncryptor, "_residues", lambda self, side, count: original(self, side, 1) * count)
+    original = OwnerBlinder.factors
+    patch.setattr(OwnerBlinder, "factors", lambda self, rng, count: self._key.public.ring.concat(
+        [original(self, rng, 1)] * count))
 
 
 def no_rerandomisation(patch: Patch) -> None:
@@ -121,21 +122,20 @@ def no_rerandomisation(patch: Patch) -> None:
 
 
 def squares_only(patch: Patch) -> None:
-    def narrow(self: Rerandomiser, vector: Any) -> Any:
-        powers = self._tables.pow([self._rng.bits(self._bits) for _ in range(len(vector))])
-        return seal(self._key, self._key.ring.mul(vector.residues, powers))
+    def narrow(self: GroupBlinder, rng: Rng, count: int) -> Any:
+        return self._tables.pow(rng.many_bits(self._bits, count))
 
-    patch.setattr(Rerandomiser, "seal", narrow)
+    patch.setattr(GroupBlinder, "factors", narrow)
 
 
 def short_exponent(patch: Patch) -> None:
-    original = Rerandomiser.__init__
+    original = GroupBlinder.__init__
 
-    def short(self: Rerandomiser, *arguments: Any) -> None:
+    def short(self: GroupBlinder, *arguments: Any) -> None:
         original(self, *arguments)
         self._bits = 10
 
-    patch.setattr(Rerandomiser, "__init__", short)
+    patch.setattr(GroupBlinder, "__init__", short)
 
 
 def mask_reused(patch: Patch) -> None:

@@ -1,0 +1,54 @@
+"""Where a node's steps run: what is due goes first."""
+
+import asyncio
+import threading
+
+import pytest
+
+from mpc.kernels import cores
+from mpc.protocol import Ledger
+from mpc.rng import Rng
+from party_node.runtime import NodeParty
+from party_node.workers import Workers
+
+
+def node(pool: Workers) -> NodeParty:
+    return NodeParty("bank", Rng(bytes(32)), Ledger({}), pool, lambda what, done, total: None)
+
+
+async def test_idle_work_waits_for_all_that_runs_or_waits() -> None:
+    pool, gate, order = Workers(1), threading.Event(), list[str]()
+    me, other = node(pool), node(pool)
+
+    def step(name: str) -> None:
+        if name == "first":
+            assert gate.wait(10)
+        order.append(name)
+
+    due = [asyncio.create_task(me.compute(step, name)) for name in ("first", "second")]
+    await asyncio.sleep(0)
+    idle = asyncio.create_task(other.when_idle(step, "idle"))
+    await asyncio.sleep(0.05)
+    assert order == []
+    due.append(asyncio.create_task(me.compute(step, "third")))
+    await asyncio.sleep(0)
+    gate.set()
+    await asyncio.gather(*due, idle)
+    assert order == ["first", "second", "third", "idle"]
+    assert not pool.busy
+    pool.shutdown()
+
+
+async def test_a_step_that_fails_leaves_the_pool_idle_and_so_does_a_closed_pool() -> None:
+    pool = Workers(1)
+
+    def fails() -> None:
+        raise ValueError("no")
+
+    with pytest.raises(ValueError, match="no"):
+        await node(pool).compute(fails)
+    assert await node(pool).when_idle(cores.in_use) == 1
+    pool.shutdown()
+    with pytest.raises(RuntimeError):
+        await node(pool).compute(fails)
+    assert not pool.busy
