@@ -30,7 +30,7 @@ from party_node.jobs import Jobs, ToolsFor
 from party_node.model import drop_unfinished
 from party_node.runtime import make_pool
 from party_node.service import add_control
-from party_node.store import Store
+from party_node.store import JobState, Store
 from wire.consortium import Consortium, load_consortium
 from wire.grpc_link import Passed, Record
 from wire.peer_hub import PeerHub
@@ -85,7 +85,9 @@ class Node:
         """Listen; returns the ports of the node and of its doctor."""
         self._store = Store(self._directory.state_db)
         self._store.claim(self._directory.lock_file)
-        drop_unfinished(self._directory.models)
+        registered = {model.job for model in self._store.models()}
+        drop_unfinished(self._directory.models,
+                        (row.id for row in self._store.jobs(JobState.FAILED) if row.id not in registered))
         self._audit = AuditLog(self._directory.audit_log, self.party)   # takes a crash's half line off
         verify_log(self._directory.audit_log, self.party, self._store.heads(ours=True))
         self._hub = PeerHub(self._consortium, self._tls, record=self._passed)

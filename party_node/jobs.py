@@ -271,7 +271,11 @@ class Jobs:
         data = record.model_dump_json().encode()
         write_private(folder / PART, data)
         settled = settle(folder)
-        self._store.add_model(job, settled.name, digest)
+        try:
+            self._store.add_model(job, settled.name, digest)
+        except BaseException:
+            shutil.rmtree(settled)
+            raise
         return data
 
     def _traffic(self, job: str) -> dict[str, dict[str, int]]:

@@ -12,7 +12,7 @@ import hashlib
 import io
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
@@ -83,10 +83,11 @@ def settle(folder: Path) -> Path:
     return folder.rename(folder.with_name(folder.name.removesuffix(PASSING)))
 
 
-def drop_unfinished(models: Path) -> None:
-    """Remove parts of jobs that never finished; at the start of the node, and when a job fails."""
-    for folder in models.glob(f"*{PASSING}"):
-        shutil.rmtree(folder)
+def drop_unfinished(models: Path, failed: Iterable[str]) -> None:
+    """Remove passing parts, and parts of the jobs `failed`, whose node stopped between naming and registering one. At
+    the start of the node."""
+    for folder in (*models.glob(f"*{PASSING}"), *(models / job for job in failed)):
+        shutil.rmtree(folder, ignore_errors=not folder.exists())
 
 
 def load_part(models: Path, job: str) -> ModelPart:

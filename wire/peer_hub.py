@@ -240,8 +240,11 @@ class PeerHub:
         if peer > self.me:
             raise Forbidden("the party with the lower id dials", whose=peer, reason="wrong-direction")
         stream = PeerStream(self.me, peer, lambda: _read(context.read), context.write, self._deliver)
-        async with asyncio.timeout(self._limits.connect_s):
-            await stream.hear_hello()
+        try:
+            async with asyncio.timeout(self._limits.connect_s):
+                await stream.hear_hello()
+        except TimeoutError:
+            raise PeerError(peer, "greeting", Reason.TIMEOUT) from None
         running = self._streams.get(peer)
         if running is not None and not running.ended:
             if running.instance != stream.instance:

@@ -53,7 +53,8 @@ def killed(scene: Scene, victim: str) -> None:
             assert row["state"] in ("failed", "cancelled")
             assert victim in row["error"]
     assert time.monotonic() - began < DEAD_S
-    (scene.directory(victim) / "models" / f"{job}.partial").mkdir(mode=0o700)  # as if it had been writing
+    for half in (f"{job}.partial", job):       # as if it had been writing, or had not yet registered what it wrote
+        (scene.directory(victim) / "models" / half).mkdir(mode=0o700)
     scene.start(victim)
     assert scene.last_job(victim)["error"] == "this node stopped while the job ran"
     no_model(scene, job)

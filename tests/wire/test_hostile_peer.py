@@ -23,6 +23,7 @@ from wire.grpc_link import Limits
 from wire.v1 import common_pb2, peer_pb2
 
 A, B = PartyId("bank-a"), PartyId("bank-b")
+SILENT = "no greeting"
 
 
 @dataclass
@@ -40,7 +41,8 @@ class Rogue:
         call = channel.stream_stream("/wire.v1.Peer/Converse")()
         place = Place(JOB, bytes.fromhex(APPROVALS), "/x", "bank-a", "bank-b")
         rogue = cls(channel, call, Outgoing(place, 1 << 40))
-        await rogue.write(hello or envelope(hello={"instance": bytes(16), "version": 1}))
+        if hello != SILENT:
+            await rogue.write(hello or envelope(hello={"instance": bytes(16), "version": 1}))
         return rogue
 
     async def write(self, message: Envelope | bytes) -> None:
@@ -244,6 +246,18 @@ GREETINGS = {
     "no instance": envelope(hello={"version": 1}),
     "no greeting at all": envelope(ping=peer_pb2.Ping()),
 }
+
+
+async def test_a_peer_that_does_not_greet_is_dropped_by_name_and_is_no_bug(make_world):
+    world = make_world()
+    hub = await world.start("bank-b", limits=Limits(connect_s=0.3))
+    rogue = await Rogue.dial(world, SILENT)
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await rogue.told()
+    public = from_rpc(caught.value, "bank-b").public
+    assert (public.code, public.whose) == ("peer-silent", "bank-a")
+    assert not hub._streams
+    await rogue.channel.close()
 
 
 @pytest.mark.parametrize("case", GREETINGS)
