@@ -111,10 +111,10 @@ class Modulus(ABC):
 
 def _ifma_available() -> bool:
     try:
-        from mpc.kernels import ifma
+        from mpc.kernels import simd
     except ImportError:
         return False
-    return bool(ifma.available())
+    return bool(simd.available())
 
 
 def engine_name(engine: str = "auto") -> str:
@@ -132,9 +132,9 @@ def modulus(value: int, engine: str = "auto") -> Modulus:
     """Arithmetic modulo the odd `value`; LocalError if `engine` is unknown or cannot run here."""
     name = engine_name(engine)
     if name == "ifma":
-        from mpc.kernels.ifma import IfmaModulus
+        from mpc.kernels.simd import SimdModulus
 
-        return IfmaModulus(value)
+        return SimdModulus(value)
     if name == "phe":
         from mpc.kernels.phe_arithmetic import PheModulus
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from mpc.kernels import Modulus, cores, modulus
-from mpc.kernels.ifma import available
+from mpc.kernels.simd import available
 from mpc.testing.keys import small_key
 
 N = small_key(384).public.n ** 2

@@ -1,6 +1,6 @@
 """LLVM IR of the loops around the product: whole powers, table look-ups and bucket sums in one call.
 
-Two layouts. A *batch* has eight residues side by side (see ifma_ir). A *row* is one residue, `size` words in
+Two layouts. A *batch* has eight residues side by side (see simd_ir). A *row* is one residue, `size` words in
 sequence, 64-byte aligned; tables and buckets are made of rows, so that a lane can fetch its own entry, and an 8x8
 transposition leads from eight rows to a batch and back. Addresses depend on exponents, branches do not.
 """
@@ -11,9 +11,9 @@ from collections.abc import Sequence
 
 from llvmlite import ir
 
-from mpc.kernels.ifma_convert import emit_enter, emit_leave
-from mpc.kernels.ifma_emitter import I8, I32, I64, LANES, PTR, VECTOR, Emitter, Value, const
-from mpc.kernels.ifma_ir import MAX_LIMBS, emit_products, exported
+from mpc.kernels.simd_convert import emit_enter, emit_leave
+from mpc.kernels.simd_emitter import I8, I32, I64, LANES, PTR, VECTOR, Emitter, Value, const
+from mpc.kernels.simd_ir import MAX_LIMBS, emit_products, exported
 
 
 def _shuffle(e: Emitter, x: Value, y: Value, lanes: Sequence[int]) -> Value:

@@ -14,11 +14,11 @@ import numpy as np
 
 from mpc.errors import LocalError
 from mpc.kernels import Exponents, Modulus, Residues, cores
-from mpc.kernels.ifma_emitter import LANES, LIMB_BITS, LIMB_MASK
-from mpc.kernels.ifma_ir import BLOCK, HEADER, K0, LIMBS, MAX_LIMBS, PARTS, SIZE, SLACK_BITS
-from mpc.kernels.ifma_jit import Library, processor_has_ifma
-from mpc.kernels.ifma_memory import Bytes, IfmaResidues, Words, aligned, batches, own
-from mpc.kernels.ifma_multiexp import IfmaFixedBase, columns_product, rows_product
+from mpc.kernels.simd_emitter import LANES, LIMB_BITS, LIMB_MASK
+from mpc.kernels.simd_ir import BLOCK, HEADER, K0, LIMBS, MAX_LIMBS, PARTS, SIZE, SLACK_BITS
+from mpc.kernels.simd_jit import Library, processor_has_ifma
+from mpc.kernels.simd_memory import Bytes, SimdResidues, Words, aligned, batches, own
+from mpc.kernels.simd_multiexp import SimdFixedBase, columns_product, rows_product
 
 PADDING_BYTES = 8          # words are read and written whole at the end of a packed integer
 FEW_BATCHES = 64           # of single products: fewer are not worth a thread
@@ -41,7 +41,7 @@ def library() -> Library:
         return _library
 
 
-class IfmaModulus(Modulus):
+class SimdModulus(Modulus):
     """Implements mpc.kernels.Modulus; a perfect square costs 5/8 of another modulus of its length."""
 
     def __init__(self, value: int) -> None:
@@ -85,11 +85,11 @@ class IfmaModulus(Modulus):
             batch[part * self._limbs : (part + 1) * self._limbs] = _limbs_of(digits, self._limbs)[:, None]
         return batch
 
-    def empty(self, count: int) -> IfmaResidues:
+    def empty(self, count: int) -> SimdResidues:
         """Room for `count` residues."""
-        return IfmaResidues.empty(count, self.size)
+        return SimdResidues.empty(count, self.size)
 
-    def ones(self, count: int) -> IfmaResidues:
+    def ones(self, count: int) -> SimdResidues:
         """`count` times the residue 1."""
         result = self.empty(count)
         result.words[:] = self.one
@@ -103,7 +103,7 @@ class IfmaModulus(Modulus):
     def engine(self) -> str:
         return "ifma"
 
-    def load(self, values: Sequence[int]) -> IfmaResidues:
+    def load(self, values: Sequence[int]) -> SimdResidues:
         width = self.width
         reduced = [int(v) if 0 <= v < self.value else int(v) % self.value for v in values]
         return self.from_bytes(b"".join([v.to_bytes(width, "little") for v in reduced]), len(reduced), width)
@@ -112,7 +112,7 @@ class IfmaModulus(Modulus):
         width, data = self.width, self.to_bytes(residues, self.width)
         return [int.from_bytes(data[i : i + width], "little") for i in range(0, len(data), width)]
 
-    def from_bytes(self, data: bytes, count: int, width: int) -> IfmaResidues:
+    def from_bytes(self, data: bytes, count: int, width: int) -> SimdResidues:
         if len(data) != count * width:
             raise ValueError("the data do not have count * width bytes")
         if width > self._packed_bytes:
@@ -121,7 +121,7 @@ class IfmaModulus(Modulus):
         packed[:count, :width] = np.frombuffer(data, dtype=np.uint8).reshape(count, width)
         return self._enter(packed, count, self._square, self._cube)
 
-    def _enter(self, packed: Bytes, count: int, low: Words, high: Words) -> IfmaResidues:
+    def _enter(self, packed: Bytes, count: int, low: Words, high: Words) -> SimdResidues:
         """A low + B high for each row A + B R of `packed`, without the Montgomery factor R of the two constants."""
         result = self.empty(count)
 
@@ -132,7 +132,7 @@ class IfmaModulus(Modulus):
         cores.share_out(batches(count), FEW_BATCHES, work)
         return result
 
-    def combine(self, left: bytes, right: bytes, width: int, factors: tuple[int, int]) -> IfmaResidues:
+    def combine(self, left: bytes, right: bytes, width: int, factors: tuple[int, int]) -> SimdResidues:
         if len(left) != len(right) or len(left) % width:
             raise ValueError("the data do not have count * width bytes")
         x, y = factors
@@ -162,17 +162,17 @@ class IfmaModulus(Modulus):
         cores.share_out(batches(len(vector)), FEW_BATCHES, work)
         return packed[: len(vector), :width].tobytes()
 
-    def slice(self, residues: Residues, start: int, stop: int) -> IfmaResidues:
+    def slice(self, residues: Residues, start: int, stop: int) -> SimdResidues:
         vector = own(residues)
         chosen = range(len(vector))[start:stop]
         first, count = chosen.start, len(chosen)
         if first % LANES == 0 or not count:
-            return IfmaResidues(vector.words[first // LANES : first // LANES + batches(count)], count)
+            return SimdResidues(vector.words[first // LANES : first // LANES + batches(count)], count)
         result = self.empty(count)
         result.put(0, vector, first, count)
         return result
 
-    def concat(self, parts: Sequence[Residues]) -> IfmaResidues:
+    def concat(self, parts: Sequence[Residues]) -> SimdResidues:
         result = self.empty(sum(len(part) for part in parts))
         at = 0
         for part in parts:
@@ -180,7 +180,7 @@ class IfmaModulus(Modulus):
             at += len(part)
         return result
 
-    def mul(self, left: Residues, right: Residues) -> IfmaResidues:
+    def mul(self, left: Residues, right: Residues) -> SimdResidues:
         one_side, other = own(left), own(right)
         result = self.empty(len(one_side))
         if len(other) == 1:
@@ -202,7 +202,7 @@ class IfmaModulus(Modulus):
 
         cores.share_out(len(left), FEW_BATCHES, work)
 
-    def pow_same(self, bases: Residues, exponent: int) -> IfmaResidues:
+    def pow_same(self, bases: Residues, exponent: int) -> SimdResidues:
         if exponent < 0:
             raise ValueError("the exponent must not be negative")
         vector, bits = own(bases), max(1, int(exponent).bit_length())
@@ -218,13 +218,13 @@ class IfmaModulus(Modulus):
         cores.share_out(batches(len(vector)), 1, work)
         return result
 
-    def fixed_base(self, base: int, exponent_bits: int, expected_count: int) -> IfmaFixedBase:
-        return IfmaFixedBase(self, base, exponent_bits, expected_count)
+    def fixed_base(self, base: int, exponent_bits: int, expected_count: int) -> SimdFixedBase:
+        return SimdFixedBase(self, base, exponent_bits, expected_count)
 
-    def multiexp_rows(self, bases: Residues, exponents: Exponents, exponent_bits: int) -> IfmaResidues:
+    def multiexp_rows(self, bases: Residues, exponents: Exponents, exponent_bits: int) -> SimdResidues:
         return rows_product(self, own(bases), exponents, exponent_bits)
 
-    def multiexp_columns(self, bases: Residues, exponents: Exponents, exponent_bits: int) -> IfmaResidues:
+    def multiexp_columns(self, bases: Residues, exponents: Exponents, exponent_bits: int) -> SimdResidues:
         return columns_product(self, own(bases), exponents, exponent_bits)
 
     def product(self, residues: Residues) -> int:
@@ -240,7 +240,7 @@ class IfmaModulus(Modulus):
             self._multiply(words[:half], words[:half], words[count - half : count], 1)
             count -= half
         result = 1
-        for value in self.store(IfmaResidues(words[:1], LANES)):
+        for value in self.store(SimdResidues(words[:1], LANES)):
             result = result * value % self.value
         return result
 

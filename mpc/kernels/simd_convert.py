@@ -1,4 +1,4 @@
-"""LLVM IR of the border: packed little-endian integers into Montgomery batches and back (layout: see ifma_ir)."""
+"""LLVM IR of the border: packed little-endian integers into Montgomery batches and back (layout: see simd_ir)."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 from llvmlite import ir
 
-from mpc.kernels.ifma_emitter import I8, I64, LANES, LIMB_BITS, LIMB_MASK, PTR, ZERO, Emitter, Value, const, splat_const
-from mpc.kernels.ifma_ir import BLOCK, HEADER, LIMBS, MAX_LIMBS, PARTS, exported, resolve_carries
+from mpc.kernels.simd_emitter import I8, I64, LANES, LIMB_BITS, LIMB_MASK, PTR, ZERO, Emitter, Value, const, splat_const
+from mpc.kernels.simd_ir import BLOCK, HEADER, LIMBS, MAX_LIMBS, PARTS, exported, resolve_carries
 
 WORD_BYTES = 8
 PAIR_BYTES = 2 * LIMB_BITS // 8     # two limbs fill thirteen bytes

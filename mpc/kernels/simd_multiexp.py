@@ -13,12 +13,12 @@ import gmpy2
 import numpy as np
 
 from mpc.kernels import Exponents, cores
-from mpc.kernels.ifma_emitter import LANES
-from mpc.kernels.ifma_memory import Bytes, IfmaResidues, Words, aligned, batches
+from mpc.kernels.simd_emitter import LANES
+from mpc.kernels.simd_memory import Bytes, SimdResidues, Words, aligned, batches
 from mpc.kernels.windows import table_window
 
 if TYPE_CHECKING:
-    from mpc.kernels.ifma import IfmaModulus
+    from mpc.kernels.simd import SimdModulus
 
 CHUNK_BATCHES = 512        # of bases that are laid out as rows at a time
 WIDEST_BUCKETS = 12
@@ -34,7 +34,7 @@ class Tables(NamedTuple):
     masks: Words
 
 
-def _build_tables(modulus: IfmaModulus, bases: Sequence[int], bits: int, window: int) -> Tables:
+def _build_tables(modulus: SimdModulus, bases: Sequence[int], bits: int, window: int) -> Tables:
     """Tables of every digit of every base; the exponents of the bases lie 64 bits apart, or there is one base."""
     windows, entries = -(-bits // window), 1 << window
     powers = []
@@ -57,7 +57,7 @@ def _build_tables(modulus: IfmaModulus, bases: Sequence[int], bits: int, window:
     return Tables(rows, entries, starts, np.array(masks, dtype=np.uint64))
 
 
-def _select_product(modulus: IfmaModulus, tables: Tables, exponents: Bytes, stride: int, count: int) -> IfmaResidues:
+def _select_product(modulus: SimdModulus, tables: Tables, exponents: Bytes, stride: int, count: int) -> SimdResidues:
     """The product of one entry per table for each of `count` packed exponents."""
     result = modulus.empty(count)
     flat = exponents.reshape(-1)
@@ -72,15 +72,15 @@ def _select_product(modulus: IfmaModulus, tables: Tables, exponents: Bytes, stri
     return result
 
 
-class IfmaFixedBase:
+class SimdFixedBase:
     """Radix-2^w tables of one base [BGMW 1992]."""
 
-    def __init__(self, modulus: IfmaModulus, base: int, bits: int, expected_count: int) -> None:
+    def __init__(self, modulus: SimdModulus, base: int, bits: int, expected_count: int) -> None:
         self._modulus, self._bits = modulus, bits
         window = table_window(bits, 1, expected_count, 8 * modulus.size)
         self._tables = _build_tables(modulus, [base], bits, window)
 
-    def pow(self, exponents: Sequence[int]) -> IfmaResidues:
+    def pow(self, exponents: Sequence[int]) -> SimdResidues:
         """base^e for each e in [0, 2^bits)."""
         count, width = len(exponents), (self._bits + 7) // 8
         if count and (min(exponents) < 0 or max(exponents) >> self._bits):
@@ -99,7 +99,7 @@ def _check_range(exponents: Exponents, bits: int) -> None:
         raise ValueError("an exponent is longer than was declared")
 
 
-def rows_product(modulus: IfmaModulus, bases: IfmaResidues, exponents: Exponents, bits: int) -> IfmaResidues:
+def rows_product(modulus: SimdModulus, bases: SimdResidues, exponents: Exponents, bits: int) -> SimdResidues:
     """Modulus.multiexp_rows: tables per base, all lanes of a batch in other rows."""
     rows, columns = exponents.shape
     if columns != len(bases):
@@ -145,7 +145,7 @@ class Job(NamedTuple):
     column: int
 
 
-def columns_product(modulus: IfmaModulus, bases: IfmaResidues, exponents: Exponents, bits: int) -> IfmaResidues:
+def columns_product(modulus: SimdModulus, bases: SimdResidues, exponents: Exponents, bits: int) -> SimdResidues:
     """Modulus.multiexp_columns: buckets [Pippenger 1976; BDLO 2012, section 4], eight jobs at a time."""
     rows, columns = exponents.shape
     if rows != len(bases):
@@ -196,9 +196,9 @@ def _passes(count: int, length: int, threads: int) -> list[Pass]:
 
 
 def _fill_buckets(
-    modulus: IfmaModulus,
+    modulus: SimdModulus,
     buckets: Words,
-    bases: IfmaResidues,
+    bases: SimdResidues,
     exponents: Exponents,
     plan: BucketPlan,
     jobs: Sequence[Job],
@@ -207,7 +207,7 @@ def _fill_buckets(
     """One pass over these rows of each slice for up to eight jobs; a lane without a job has no rows."""
     columns, slices = exponents.shape[1], sorted({job.slice for job in jobs})
     chunk = min(CHUNK_BATCHES * LANES, plan.length)
-    lanes = np.zeros((4, LANES), dtype=np.uint64)        # read by fill_buckets of ifma_loops
+    lanes = np.zeros((4, LANES), dtype=np.uint64)        # read by fill_buckets of simd_loops
     for lane, job in enumerate(jobs):
         first = job.slice * plan.length
         length = max(0, min(plan.length, len(bases) - first))
@@ -224,7 +224,7 @@ def _fill_buckets(
         modulus.call("fill_buckets", buckets, 1 << plan.window, rows, exponents, columns, lanes, start, stop)
 
 
-def _joined(modulus: IfmaModulus, results: IfmaResidues, plan: BucketPlan, columns: int) -> IfmaResidues:
+def _joined(modulus: SimdModulus, results: SimdResidues, plan: BucketPlan, columns: int) -> SimdResidues:
     """The slices of each digit multiplied, the digits joined by Horner's rule."""
     total = modulus.ones(columns)
     for k in reversed(range(plan.windows)):

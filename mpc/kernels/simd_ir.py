@@ -27,7 +27,7 @@ from typing import Any
 
 from llvmlite import ir
 
-from mpc.kernels.ifma_emitter import I64, PTR, ZERO, Emitter, Value, const, splat_const
+from mpc.kernels.simd_emitter import I64, PTR, ZERO, Emitter, Value, const, splat_const
 
 BLOCK = 2          # rows of limbs that are reduced together; h is even
 MAX_LIMBS = 256

@@ -13,14 +13,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mpc.errors import LocalError
-from mpc.kernels import engine_name, ifma, ifma_multiexp, modulus
+from mpc.kernels import engine_name, modulus, simd, simd_multiexp
 from mpc.kernels.gmp import GmpModulus
-from mpc.kernels.ifma import IfmaModulus
-from mpc.kernels.ifma_emitter import LANES, LIMB_BITS
-from mpc.kernels.ifma_jit import Library, source
-from mpc.kernels.ifma_memory import IfmaResidues
+from mpc.kernels.simd import SimdModulus
+from mpc.kernels.simd_emitter import LANES, LIMB_BITS
+from mpc.kernels.simd_jit import Library, source
+from mpc.kernels.simd_memory import SimdResidues
 
-pytestmark = pytest.mark.skipif(not ifma.available(), reason="this processor has no AVX512-IFMA")
+pytestmark = pytest.mark.skipif(not simd.available(), reason="this processor has no AVX512-IFMA")
 
 DRAW = random.Random(20)
 
@@ -52,14 +52,14 @@ def value(request: pytest.FixtureRequest) -> int:
 
 
 def edges(value: int) -> list[int]:
-    n = IfmaModulus(value)._n
+    n = SimdModulus(value)._n
     near = [0, 1, 2, n - 1, n, n + 1, 2 * n, value - n, value - 2, value - 1, value // 2, (1 << LIMB_BITS) - 1]
     near += [n << LIMB_BITS, n * n - (n << LIMB_BITS), (n - 1) << LIMB_BITS]
     return sorted({v % value for v in near})
 
 
 def test_every_pair_of_edge_values_multiplies_exactly(value: int) -> None:
-    field, each = IfmaModulus(value), edges(value)
+    field, each = SimdModulus(value), edges(value)
     left = [a for a in each for _ in each]
     right = [b for _ in each for b in each]
     product = field.mul(field.load(left), field.load(right))
@@ -71,7 +71,7 @@ def test_every_pair_of_edge_values_multiplies_exactly(value: int) -> None:
 def test_ten_thousand_random_products_equal_python_integers() -> None:
     draw, cases = random.Random(7), 0
     for value in MODULI.values():
-        field, count = IfmaModulus(value), 800
+        field, count = SimdModulus(value), 800
         left, right = ([draw.randrange(value) for _ in range(count)] for _ in range(2))
         product = field.store(field.mul(field.load(left), field.load(right)))
         assert product == [a * b % value for a, b in zip(left, right, strict=True)]
@@ -82,18 +82,18 @@ def test_ten_thousand_random_products_equal_python_integers() -> None:
 
 
 def test_operands_at_the_proven_bound_stay_within_it_and_exact(value: int) -> None:
-    field = IfmaModulus(value)
+    field = SimdModulus(value)
     n, h, parts = field._n, field._limbs, field._parts
     radix = 1 << (LIMB_BITS * h)
 
-    def raw(components: list[int]) -> IfmaResidues:
+    def raw(components: list[int]) -> SimdResidues:
         limbs = [(c >> (LIMB_BITS * i)) & ((1 << LIMB_BITS) - 1) for c in components for i in range(h)]
         vector = field.empty(LANES)
         vector.words[:] = 0
         vector.words[0, : parts * h] = np.array(limbs, dtype=np.uint64)[:, None]
         return vector
 
-    def components(vector: IfmaResidues) -> list[int]:
+    def components(vector: SimdResidues) -> list[int]:
         words = [int(w) for w in vector.words[0, : parts * h, 3]]
         assert all(w >> LIMB_BITS == 0 for w in words)
         return [sum(w << (LIMB_BITS * i) for i, w in enumerate(words[p * h : (p + 1) * h])) for p in range(parts)]
@@ -111,7 +111,7 @@ def test_operands_at_the_proven_bound_stay_within_it_and_exact(value: int) -> No
 @settings(max_examples=30, deadline=None)
 @given(data=st.data())
 def test_powers_and_products_equal_gmp(value: int, data: st.DataObject) -> None:
-    fast, slow = IfmaModulus(value), GmpModulus(value)
+    fast, slow = SimdModulus(value), GmpModulus(value)
     values = data.draw(st.lists(st.integers(min_value=0, max_value=value * value), max_size=19))
     exponent = data.draw(st.integers(min_value=0, max_value=1 << 90))
     mine, theirs = fast.load(values), slow.load(values)
@@ -135,7 +135,7 @@ def test_powers_and_products_equal_gmp(value: int, data: st.DataObject) -> None:
 )
 def test_multi_exponentiations_equal_gmp(bits: int, rows: int, columns: int, seed: int) -> None:
     draw, value = random.Random(seed), MODULI["the square of a 1024-bit prime's size"]
-    fast, slow = IfmaModulus(value), GmpModulus(value)
+    fast, slow = SimdModulus(value), GmpModulus(value)
     top = (1 << bits) - 1
     cells = [draw.choice([0, 1, top, draw.getrandbits(bits)]) for _ in range(rows * columns)]
     exponents = np.array(cells, dtype=np.uint64).reshape(rows, columns)
@@ -149,9 +149,9 @@ def test_multi_exponentiations_equal_gmp(bits: int, rows: int, columns: int, see
 def test_buckets_over_several_chunks_and_slices_equal_gmp(
     rows: int, columns: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ifma_multiexp, "CHUNK_BATCHES", 3)
+    monkeypatch.setattr(simd_multiexp, "CHUNK_BATCHES", 3)
     draw, value = random.Random(rows), 1009**2
-    fast, slow = IfmaModulus(value), GmpModulus(value)
+    fast, slow = SimdModulus(value), GmpModulus(value)
     bases = [draw.randrange(value) for _ in range(rows)]
     cells = [draw.getrandbits(20) for _ in range(rows * columns)]
     exponents = np.asfortranarray(np.array(cells, dtype=np.uint64).reshape(rows, columns))
@@ -161,11 +161,11 @@ def test_buckets_over_several_chunks_and_slices_equal_gmp(
 
 def test_plans_of_buckets_cover_all_rows_and_digits_and_use_few_lanes_in_vain() -> None:
     for rows, columns, bits in [(1, 1, 1), (30_000, 10, 20), (10**6, 20, 16), (5, 300, 64)]:
-        plan = ifma_multiexp.BucketPlan.cheapest(rows, columns, bits)
+        plan = simd_multiexp.BucketPlan.cheapest(rows, columns, bits)
         assert plan.windows * plan.window >= bits
         assert plan.slices * plan.length >= rows
         assert plan.length % LANES == 0
-    plan = ifma_multiexp.BucketPlan.cheapest(30_000, 10, 20)
+    plan = simd_multiexp.BucketPlan.cheapest(30_000, 10, 20)
     jobs = plan.windows * plan.slices * 10
     assert -(-jobs // LANES) * LANES * plan.length <= 1.25 * jobs * plan.length
 
@@ -173,7 +173,7 @@ def test_plans_of_buckets_cover_all_rows_and_digits_and_use_few_lanes_in_vain() 
 @settings(max_examples=40, deadline=None)
 @given(data=st.data())
 def test_slices_and_concatenations_keep_order_at_any_offset(data: st.DataObject) -> None:
-    field = IfmaModulus(10007)
+    field = SimdModulus(10007)
     vectors = data.draw(st.lists(st.lists(st.integers(min_value=0, max_value=10006), max_size=20), max_size=4))
     joined = field.concat([field.load(vector) for vector in vectors])
     flat = [v for vector in vectors for v in vector]
@@ -187,7 +187,7 @@ def test_slices_and_concatenations_keep_order_at_any_offset(data: st.DataObject)
 
 
 def test_bytes_of_any_width_are_reduced_and_come_back_padded(value: int) -> None:
-    field = IfmaModulus(value)
+    field = SimdModulus(value)
     for width in (field.width, field.width + 1, field._packed_bytes, field._packed_bytes + 1, 2 * field.width + 9):
         data = b"\xff" * width + bytes(width) + bytes(range(1, 8)).ljust(width, b"\0")[:width]
         want = [int.from_bytes(data[i * width : (i + 1) * width], "little") % value for i in range(3)]
@@ -198,7 +198,7 @@ def test_bytes_of_any_width_are_reduced_and_come_back_padded(value: int) -> None
 
 
 def test_two_threads_work_side_by_side_and_agree_with_one() -> None:
-    field = IfmaModulus(MODULI["a 2048-bit key squared"])
+    field = SimdModulus(MODULI["a 2048-bit key squared"])
     vector = field.load([DRAW.randrange(field.value) for _ in range(64)])
     want, found = field.store(field.pow_same(vector, 65537)), {}
 
@@ -215,7 +215,7 @@ def test_two_threads_work_side_by_side_and_agree_with_one() -> None:
 
 def _agrees(value: int) -> bool:
     """Loading, multiplying, squaring and storing edge and random values, compared with Python."""
-    field, draw = IfmaModulus(value), random.Random(1)
+    field, draw = SimdModulus(value), random.Random(1)
     values = edges(value) + [draw.randrange(value) for _ in range(60)]
     residues = field.load(values)
     return (
@@ -237,7 +237,7 @@ def test_every_dropped_carry_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
     faulty = 0
     for text in _without_one_carry():
         assert text != source()
-        monkeypatch.setattr(ifma, "_library", Library(text))
+        monkeypatch.setattr(simd, "_library", Library(text))
         assert not all(_agrees(value) for value in moduli)
         faulty += 1
     assert faulty >= 15
@@ -250,7 +250,7 @@ def test_the_engine_is_chosen_by_itself_where_the_processor_has_it() -> None:
 
 
 def test_wrong_inputs_are_refused() -> None:
-    field = IfmaModulus(1009)
+    field = SimdModulus(1009)
     with pytest.raises(TypeError, match="another engine"):
         field.store(GmpModulus(1009).load([1]))
     with pytest.raises(ValueError, match="lengths"):
@@ -268,4 +268,4 @@ def test_wrong_inputs_are_refused() -> None:
     with pytest.raises(ValueError, match="width"):
         field.to_bytes(field.load([1]), 1)
     with pytest.raises(LocalError, match="too long"):
-        IfmaModulus((1 << 14000) + 1)
+        SimdModulus((1 << 14000) + 1)

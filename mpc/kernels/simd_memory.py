@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mpc.kernels import Residues
-from mpc.kernels.ifma_emitter import LANES
+from mpc.kernels.simd_emitter import LANES
 
 Words = NDArray[np.uint64]
 Bytes = NDArray[np.uint8]
@@ -29,7 +29,7 @@ def batches(count: int) -> int:
     return -(-count // LANES)
 
 
-class IfmaResidues:
+class SimdResidues:
     """Batches of eight residues: words (batches, words per residue, 8); lanes from `count` on mean nothing."""
 
     __slots__ = ("count", "words")
@@ -38,7 +38,7 @@ class IfmaResidues:
         self.words, self.count = words, count
 
     @classmethod
-    def empty(cls, count: int, size: int) -> IfmaResidues:
+    def empty(cls, count: int, size: int) -> SimdResidues:
         """Room for `count` residues of `size` words."""
         return cls(aligned(batches(count), size, LANES), count)
 
@@ -46,9 +46,9 @@ class IfmaResidues:
         return self.count
 
     def __repr__(self) -> str:
-        return f"IfmaResidues({self.count})"
+        return f"SimdResidues({self.count})"
 
-    def put(self, at: int, source: IfmaResidues, first: int, count: int) -> None:
+    def put(self, at: int, source: SimdResidues, first: int, count: int) -> None:
         """Copy source[first : first + count] to this vector's positions from `at` on."""
         if at % LANES == 0 and first % LANES == 0:       # lanes keep their places
             here, there = at // LANES, first // LANES
@@ -61,8 +61,8 @@ class IfmaResidues:
             self.words[target : target + length, :, target_lane] = source.words[batch : batch + length, :, source_lane]
 
 
-def own(residues: Residues) -> IfmaResidues:
+def own(residues: Residues) -> SimdResidues:
     """The vector, if it is one of this engine; else TypeError."""
-    if not isinstance(residues, IfmaResidues):
+    if not isinstance(residues, SimdResidues):
         raise TypeError("these residues belong to another engine")
     return residues

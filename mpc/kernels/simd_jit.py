@@ -1,4 +1,4 @@
-"""The loops of ifma_loops compiled for this processor; functions that release the GIL. Knows nothing of residues."""
+"""The loops of simd_loops compiled for this processor; functions that release the GIL. Knows nothing of residues."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 from llvmlite import ir
 from numpy.typing import NDArray
 
-from mpc.kernels.ifma_loops import Loops
+from mpc.kernels.simd_loops import Loops
 
 FEATURES = ("avx512f", "avx512dq", "avx512vl", "avx512ifma")
 
