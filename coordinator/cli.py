@@ -17,16 +17,18 @@ from rich.table import Table
 
 from coordinator import driver
 from coordinator.config import CoordinatorDirectory
-from coordinator.forecast import forecast
+from coordinator.forecast import forecast, seconds
 from coordinator.job_plan import load_plan
 from coordinator.node_client import NodeClient, connect
 from coordinator.report import render
 from coordinator.screen import ProgressScreen
 from coordinator.store import JobRow, Store
+from mpc.errors import LocalError
 from mpc.protocols import PROTOCOLS
 from wire import command
 from wire.command import console
 from wire.comparison_table import print_comparison
+from wire.line import Line
 from wire.pki import check, write_private
 from wire.spec import JobSpec, encode_spec, job_id
 
@@ -123,13 +125,24 @@ def init(
 
 
 @app.command()
-def plan(ctx: typer.Context, job_file: JobFile) -> Data:
-    """Check the contract between the parties before any cryptography: schemas, who learns what, traffic."""
+def plan(
+    ctx: typer.Context,
+    job_file: JobFile,
+    line: Annotated[str, typer.Option(help="The line between institutions, such as 20mbps/20ms.")] = "",
+    rehearsal: Annotated[bool, typer.Option(help="Let the nodes rehearse the job, for about ten seconds.")] = True,
+) -> Data:
+    """Check the contract between the parties before any cryptography: schemas, who learns what, traffic, time."""
+    between = _line(line)
 
     async def check(nodes: Nodes) -> Data:
         spec, views = await driver.prepare(load_plan(job_file), nodes)
         rows = {p.id: next(d.rows for d in views[p.id].datasets if d.name == p.dataset) for p in spec.parties}
         expected = forecast(spec, rows)
+        if rehearsal:
+            data = encode_spec(spec)
+            parts = await asyncio.gather(*(nodes[p.id].rehearse(data) for p in spec.parties))
+            rehearsed = {p.id: part for p, part in zip(spec.parties, parts, strict=True)}
+            expected["seconds"] = seconds(spec, rows, expected, rehearsed, between)
         _print_plan(spec, expected, {party: view.engine for party, view in views.items()})
         return {"spec": spec.model_dump(mode="json"), "forecast": expected, "rows_about": rows}
 
@@ -148,6 +161,17 @@ def _print_plan(spec: JobSpec, expected: Data, engines: dict[str, str]) -> None:
         out.print(f"  {line.to:<13} {line.what}")
     out.print(f"traffic about {expected['megabytes']:.0f} MB over all links, at most; "
               f"approvals missing: {', '.join(p.id for p in spec.parties)}")
+    if "seconds" in expected:
+        spent = expected["seconds"]
+        out.print(f"time about {spent['total']:.0f} s, of which training {spent['train']:.0f} s, "
+                  "if all customers of the smallest table are common")
+
+
+def _line(text: str) -> Line | None:
+    try:
+        return Line.parse(text) if text else None
+    except ValueError as error:
+        raise LocalError(str(error), "write --line 20mbps/20ms") from None
 
 
 @app.command()

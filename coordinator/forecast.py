@@ -1,7 +1,10 @@
-"""How much a job will send at most, from the sizes that nodes tell (rounded) and the spec. No measurement."""
+"""How much a job will send at most, from the sizes that nodes tell (rounded) and the spec; how long it will take, from
+the nodes' own rehearsals of it."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from mpc.acceleration import LEVELS, PAIRS
@@ -10,12 +13,24 @@ from mpc.precision import COARSE_BITS, ENTRY_BITS, plan_precision
 from mpc.product_plan import ProductPlan
 from mpc.protocols.train import padded
 from mpc.sigmoid import PERIOD_BITS
+from wire.line import Line
 from wire.spec import JobSpec
 
 BYTES_PER_ID = 32
 BYTES_PER_ANGLE_OT = 20   # column of the extension and the correction of two words
 BYTES_PER_OT = 12         # the same with one word
 OTS_PER_TRIPLE = 128      # both cross terms, bit by bit
+WAITS_PER_ITERATION = 12  # messages of an iteration that wait for the one before, most of them in Anderson's step
+WAITS = 60                # of a job besides: connecting, keys, proofs, base transfers, the end
+
+
+@dataclass(frozen=True)
+class Rehearsed:
+    """A node's rehearsal: seconds of training with one counterpart, fixed and per row; per identifier and list."""
+
+    fixed_s: float
+    row_s: float
+    id_s: float
 
 
 def forecast(spec: JobSpec, rows: dict[str, int]) -> dict[str, Any]:
@@ -49,3 +64,23 @@ def forecast(spec: JobSpec, rows: dict[str, int]) -> dict[str, Any]:
         "training_rows_at_most": training,
         "iterations": rounds,
     }
+
+
+def seconds(
+    spec: JobSpec, rows: Mapping[str, int], expected: Mapping[str, Any], rehearsed: Mapping[str, Rehearsed],
+    line: Line | None,
+) -> dict[str, float]:
+    """Seconds by stage and in all: computing at the slowest party, or the busiest `line` (None: not counted) where that
+    takes longer, for the two run side by side. `expected` is the `forecast`. Engine ecdh is assumed for `align`."""
+    others, training = len(spec.parties) - 1, expected["training_rows_at_most"]
+    found = {
+        "align": max(part.id_s for part in rehearsed.values()) * sum(rows.values()),
+        "train": max(others * (part.fixed_s + part.row_s * training) for part in rehearsed.values()),
+    }
+    if line is not None:
+        each_way = len(spec.parties) * others
+        for stage, megabytes in expected["megabytes_by_stage"].items():
+            found[stage] = max(found.get(stage, 0.0), megabytes * 8e6 / each_way / line.rate)
+        found["train"] += 2 * line.delay * (WAITS + WAITS_PER_ITERATION * spec.training.iterations)
+    found = {stage: round(value, 1) for stage, value in found.items()}
+    return {**found, "total": round(sum(found.values()), 1)}

@@ -12,6 +12,7 @@ import grpc.aio
 from pydantic import ValidationError
 
 from coordinator.driver import Answer, JobEvent, NodeView
+from coordinator.forecast import Rehearsed
 from wire.consortium import Consortium, Member
 from wire.description import decode_datasets
 from wire.diagnosis import why_unreachable
@@ -23,6 +24,7 @@ from wire.v1 import control_pb2, control_pb2_grpc
 
 T = TypeVar("T")
 CALL_S = 30.0
+REHEARSE_S = 60.0
 RETRIES = 3
 RETRY_S = 0.5
 _STATES = {
@@ -62,6 +64,10 @@ class NodeClient:
             datasets=datasets,
             clock_skew_s=answer.clock_ms / 1000 - time.time(),
         )
+
+    async def rehearse(self, spec: bytes) -> Rehearsed:
+        answer = await self._call(self._stub.Rehearse(control_pb2.RehearseRequest(spec=spec), timeout=REHEARSE_S))
+        return Rehearsed(*(max(0.0, value) for value in (answer.fixed_s, answer.row_s, answer.id_s)))
 
     async def propose(self, spec: bytes) -> Answer:
         decision = await self._call(self._stub.Propose(control_pb2.Proposal(spec=spec), timeout=CALL_S))

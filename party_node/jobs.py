@@ -29,6 +29,7 @@ from party_node.consent import Agreed, AlreadyRunning, Answer, Consent
 from party_node.data.errors import DataError
 from party_node.feed import Feed, FeedState
 from party_node.model import PART, PASSING, report_of, settle, write_part
+from party_node.rehearsal import Rehearsed, rehearse
 from party_node.report import render_fragment, render_page
 from party_node.runtime import NodeParty
 from party_node.store import HeadRow, JobState, Store
@@ -50,7 +51,7 @@ from wire.peer_hub import PeerHub
 from wire.pki import write_private
 from wire.record import LedgerEntry, PartyPart
 from wire.signing import Identity
-from wire.spec import JobSpec, job_id
+from wire.spec import JobSpec, decode_spec, job_id
 
 KEPT_JOBS = 64       # ended jobs whose events can still be read
 UNWATCHED_S = 20.0   # a job whose coordinator has not been watching for so long is stopped
@@ -92,12 +93,25 @@ class Jobs:
         self._directory, self._identity, self._store, self._audit = directory, identity, store, audit
         self._consent, self._hub, self._pool, self._make_tools = consent, hub, pool, make_tools
         self._running: dict[str, Running] = {}
+        self._rehearsing = False
 
     # ------------------------------------------------------------------ what a coordinator asks
 
     def describe(self, coordinator: str) -> list[DatasetDescription]:
         """The datasets that `coordinator` may know of."""
         return datasets.describe(datasets.registered(self._store), coordinator)
+
+    async def rehearse(self, spec: bytes, coordinator: str) -> Rehearsed:
+        """How long our part of such a job would take. LocalError while anything else computes here."""
+        if self._rehearsing or any(not running.feed.over for running in self._running.values()):
+            raise LocalError(f"{self.party} is computing something else", "plan later, or with --no-rehearsal")
+        self._rehearsing = True
+        try:
+            agreed = decode_spec(spec)
+            _log.info("rehearsing", coordinator=coordinator)
+            return await rehearse(agreed, self.party, self._make_tools(agreed), self._pool)
+        finally:
+            self._rehearsing = False
 
     def propose(self, spec: bytes, coordinator: str) -> Answer:
         """Our policy's answer."""

@@ -4,30 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import re
 import threading
 from collections import deque
-from dataclasses import dataclass
+
+from wire.line import Line
 
 CHUNK = 16 << 10
 BUFFERED = 256 << 10   # bytes on their way, as in a router; more would hide the line from the sender
-UNITS = {"kbps": 1e3, "mbps": 1e6, "gbps": 1e9}
-
-
-@dataclass(frozen=True)
-class Line:
-    """A line's rate (bits per second, each direction) and one-way delay (seconds)."""
-
-    rate: float
-    delay: float
-
-    @classmethod
-    def parse(cls, text: str) -> Line:
-        """`20mbps/20ms`; ValueError otherwise."""
-        found = re.fullmatch(r"([0-9.]+)(kbps|mbps|gbps)/([0-9.]+)ms", text.lower())
-        if found is None:
-            raise ValueError(f"{text!r} is not a line such as 20mbps/20ms")
-        return cls(float(found[1]) * UNITS[found[2]], float(found[3]) / 1000)
 
 
 async def _carry(source: asyncio.StreamReader, sink: asyncio.StreamWriter, line: Line) -> None:

@@ -39,6 +39,7 @@ _PEER: frozenset[Role] = frozenset({"peer"})
 _ALL: frozenset[Role] = frozenset({"coordinator", "peer", "self"})
 ACCESS: Mapping[str, Rule] = {
     "/wire.v1.Control/Describe": Rule(_COORDINATOR, 30.0),
+    "/wire.v1.Control/Rehearse": Rule(_COORDINATOR, 60.0),
     "/wire.v1.Control/Propose": Rule(_COORDINATOR, 60.0),
     "/wire.v1.Control/Start": Rule(_COORDINATOR, 60.0),
     "/wire.v1.Control/Watch": Rule(_COORDINATOR, None),

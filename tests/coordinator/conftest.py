@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from coordinator.driver import Answer, JobEvent, NodeView
+from coordinator.forecast import Rehearsed
 from coordinator.job_plan import JobPlan
 from mpc.protocols import PROTOCOLS
 from wire.description import DatasetDescription
@@ -49,6 +50,10 @@ class FakeNode:
         self.calls.append("describe")
         key = IDENTITIES[self.party].public_hex
         return NodeView(self.party, key, "gmp", self.protocols, self.datasets, self.skew_s)
+
+    async def rehearse(self, spec: bytes) -> Rehearsed:
+        self.calls.append("rehearse")
+        return Rehearsed(fixed_s=1.0, row_s=0.01 if self.party == "bank" else 0.02, id_s=1e-4)
 
     async def propose(self, spec: bytes) -> Answer:
         self.calls.append("propose")

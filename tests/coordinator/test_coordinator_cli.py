@@ -73,10 +73,26 @@ def test_plan_tells_who_learns_what_before_anything_runs(ready: Call, tmp_path: 
     assert code == 0, text
     assert envelope["data"]["spec"]["purpose"] == "credit risk"
     assert envelope["data"]["forecast"]["megabytes"] > 0
-    for words in ("who learns what", "the joint score of each scored row", "approvals missing: bank, shop"):
+    assert envelope["data"]["forecast"]["seconds"]["train"] == 17.8    # shop's 1 + 0.02 for each of 840 rows
+    for words in ("who learns what", "the joint score of each scored row", "approvals missing: bank, shop",
+                  "time about 18 s"):
         assert words in text
-    assert all(node.calls == ["describe"] for node in nodes.values())
+    assert all(node.calls == ["describe", "rehearse"] for node in nodes.values())
     assert ready("jobs")[1]["data"]["jobs"] == []
+
+
+def test_plan_counts_the_line_where_it_is_named_and_rehearses_nothing_when_told(
+    ready: Call, tmp_path: Path, nodes: Any
+) -> None:
+    plan = str(tmp_path / "job.toml")
+    fast, slow = (ready("plan", plan, "--line", line)[1]["data"]["forecast"]["seconds"]
+                  for line in ("1gbps/0ms", "1mbps/100ms"))
+    assert slow["total"] > fast["total"]
+    code, envelope, text = ready("plan", plan, "--no-rehearsal")
+    assert (code, "seconds" in envelope["data"]["forecast"], "time about" in text) == (0, False, False)
+    assert nodes["bank"].calls[-1] == "describe"
+    code, envelope, _ = ready("plan", plan, "--line", "fast")
+    assert (code, envelope["error"]["advice"]) == (4, "write --line 20mbps/20ms")
 
 
 def test_launch_keeps_record_and_report_privately(ready: Call, tmp_path: Path) -> None:

@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from coordinator.forecast import forecast
+from coordinator.forecast import Rehearsed, forecast, seconds
 from mpc.errors import LocalError
+from wire.line import Line
 from wire.spec import JobSpec
 
 ROWS = {"bank": 10_000, "shop": 8_000}
@@ -57,3 +58,28 @@ def test_what_does_not_fit_is_refused_before_it_runs() -> None:
     huge = dict.fromkeys(ROWS, 3_000_000_000)
     with pytest.raises(LocalError):
         forecast(spec(), huge)
+
+
+PART = Rehearsed(fixed_s=2.0, row_s=1e-3, id_s=1e-4)
+SLOW = Rehearsed(fixed_s=2.0, row_s=2e-3, id_s=1e-4)
+
+
+def time_of(agreed: JobSpec, line: Line | None = None, **parts: Rehearsed) -> dict[str, float]:
+    rows = {party.id: 10_000 for party in agreed.parties}
+    rehearsed = {party.id: parts.get(party.id, PART) for party in agreed.parties}
+    return seconds(agreed, rows, forecast(agreed, rows), rehearsed, line)
+
+
+def test_the_slowest_party_and_the_number_of_counterparts_make_the_time() -> None:
+    assert time_of(spec()) == {"align": 2.0, "train": 9.0, "total": 11.0}          # 2 + 7000 rows
+    assert time_of(spec(), shop=SLOW)["train"] == 16.0
+    assert time_of(spec(parties=3)) == {"align": 3.0, "train": 18.0, "total": 21.0}
+
+
+def test_a_line_that_is_slower_than_the_computing_makes_the_time() -> None:
+    assert time_of(spec(), Line(1e12, 0.0)) == time_of(spec()) | {"evaluate": 0.0}
+    found = time_of(spec(), Line(8e6, 0.0))
+    megabytes = forecast(spec(), {"bank": 10_000, "shop": 10_000})["megabytes_by_stage"]
+    assert found["train"] == pytest.approx(megabytes["train"] / 2, abs=0.1)        # a megabyte a second, each way
+    far = time_of(spec(), Line(8e6, 0.5))["train"]
+    assert far > found["train"] + 60

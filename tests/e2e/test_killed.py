@@ -171,7 +171,7 @@ async def test_a_job_that_ran_is_neither_signed_nor_started_again(two: Scene, no
 
 
 async def test_two_specs_for_two_parties_never_start(two: Scene, nodes: dict[str, NodeClient]) -> None:
-    planned = two.coordinator("plan", two.launch_arguments(two.job())[1]).data["spec"]
+    planned = two.coordinator("plan", two.launch_arguments(two.job())[1], "--no-rehearsal").data["spec"]
     one = encode_spec(decode_spec(_bytes(planned)))
     other = _bytes(planned | {"training": planned["training"] | {"iterations": 200}})
     first, second = await nodes["bank"].propose(one), await nodes["shop"].propose(other)

@@ -174,6 +174,30 @@ async def test_the_events_of_old_jobs_are_forgotten_and_running_ones_are_not(
     assert KEPT_JOBS > 2
 
 
+async def test_a_node_that_computes_does_not_rehearse(bank: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    bank.register()
+    spec, go = bank.spec_bytes(), asyncio.Event()
+
+    async def waiting(*arguments: Any) -> Any:
+        await go.wait()
+        return b"record"
+
+    jobs, _ = made(bank, waiting)
+    monkeypatch.setattr(jobs_module, "rehearse", waiting)
+    first = asyncio.create_task(jobs.rehearse(spec, WHO))
+    await asyncio.sleep(0)
+    with pytest.raises(LocalError, match="something else"):
+        await jobs.rehearse(spec, WHO)
+    go.set()
+    assert await first == b"record"
+    go.clear()
+    jobs.propose(spec, WHO)
+    jobs.start(spec, bank.approvals(spec), WHO)
+    with pytest.raises(LocalError, match="something else"):
+        await jobs.rehearse(spec, WHO)
+    go.set()
+
+
 def test_heads_of_two_jobs_may_come_in_the_other_order_and_a_shorter_log_still_shows(bank: Any) -> None:
     """The peer signed line 50 for the first job and line 60 for the second; ours hears the second one first."""
     peer = bank.identities["shop"]

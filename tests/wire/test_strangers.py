@@ -52,7 +52,7 @@ class Untouchable(control_pb2_grpc.ControlServicer):
         self.reached += 1
         yield control_pb2.Event(sequence=1)
 
-    Start = Cancel = Describe
+    Rehearse = Start = Cancel = Describe
 
 
 def channel(world, leaf: pki.Issued | None, party: str = "bank-b") -> grpc.aio.Channel:

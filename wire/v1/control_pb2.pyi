@@ -101,6 +101,54 @@ class Description(_message.Message):
 Global___Description: _TypeAlias = Description  # noqa: Y015
 
 @_typing.final
+class RehearseRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SPEC_FIELD_NUMBER: _builtins.int
+    spec: _builtins.bytes
+    """canonical JSON"""
+    def __init__(
+        self,
+        *,
+        spec: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["spec", b"spec"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RehearseRequest: _TypeAlias = RehearseRequest  # noqa: Y015
+
+@_typing.final
+class Rehearsal(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FIXED_S_FIELD_NUMBER: _builtins.int
+    ROW_S_FIELD_NUMBER: _builtins.int
+    ID_S_FIELD_NUMBER: _builtins.int
+    fixed_s: _builtins.float
+    """training with one counterpart, whatever the rows"""
+    row_s: _builtins.float
+    """and for each training row"""
+    id_s: _builtins.float
+    """aligning, for each identifier of each party"""
+    def __init__(
+        self,
+        *,
+        fixed_s: _builtins.float = ...,
+        row_s: _builtins.float = ...,
+        id_s: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["fixed_s", b"fixed_s", "id_s", b"id_s", "row_s", b"row_s"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Rehearsal: _TypeAlias = Rehearsal  # noqa: Y015
+
+@_typing.final
 class Proposal(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 

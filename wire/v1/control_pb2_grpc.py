@@ -39,6 +39,11 @@ class ControlStub:
                 request_serializer=wire_dot_v1_dot_control__pb2.DescribeRequest.SerializeToString,
                 response_deserializer=wire_dot_v1_dot_control__pb2.Description.FromString,
                 _registered_method=True)
+        self.Rehearse = channel.unary_unary(
+                '/wire.v1.Control/Rehearse',
+                request_serializer=wire_dot_v1_dot_control__pb2.RehearseRequest.SerializeToString,
+                response_deserializer=wire_dot_v1_dot_control__pb2.Rehearsal.FromString,
+                _registered_method=True)
         self.Propose = channel.unary_unary(
                 '/wire.v1.Control/Propose',
                 request_serializer=wire_dot_v1_dot_control__pb2.Proposal.SerializeToString,
@@ -66,6 +71,13 @@ class ControlServicer:
 
     def Describe(self, request, context):
         """What this node is and what it offers.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Rehearse(self, request, context):
+        """How long this node's part of such a job would take, from a rehearsal on made-up rows. Nothing is signed or read.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -106,6 +118,11 @@ def add_ControlServicer_to_server(servicer, server):
                     servicer.Describe,
                     request_deserializer=wire_dot_v1_dot_control__pb2.DescribeRequest.FromString,
                     response_serializer=wire_dot_v1_dot_control__pb2.Description.SerializeToString,
+            ),
+            'Rehearse': grpc.unary_unary_rpc_method_handler(
+                    servicer.Rehearse,
+                    request_deserializer=wire_dot_v1_dot_control__pb2.RehearseRequest.FromString,
+                    response_serializer=wire_dot_v1_dot_control__pb2.Rehearsal.SerializeToString,
             ),
             'Propose': grpc.unary_unary_rpc_method_handler(
                     servicer.Propose,
@@ -155,6 +172,33 @@ class Control:
             '/wire.v1.Control/Describe',
             wire_dot_v1_dot_control__pb2.DescribeRequest.SerializeToString,
             wire_dot_v1_dot_control__pb2.Description.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Rehearse(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/wire.v1.Control/Rehearse',
+            wire_dot_v1_dot_control__pb2.RehearseRequest.SerializeToString,
+            wire_dot_v1_dot_control__pb2.Rehearsal.FromString,
             options,
             channel_credentials,
             insecure,

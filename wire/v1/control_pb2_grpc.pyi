@@ -33,6 +33,8 @@ class ControlStub:
     def __new__(cls, channel: _aio.Channel) -> ControlAsyncStub: ...
     Describe: _grpc.UnaryUnaryMultiCallable[_control_pb2.DescribeRequest, _control_pb2.Description]
     """What this node is and what it offers."""
+    Rehearse: _grpc.UnaryUnaryMultiCallable[_control_pb2.RehearseRequest, _control_pb2.Rehearsal]
+    """How long this node's part of such a job would take, from a rehearsal on made-up rows. Nothing is signed or read."""
     Propose: _grpc.UnaryUnaryMultiCallable[_control_pb2.Proposal, _control_pb2.Decision]
     """Ask the node's policy, or its person, to sign exactly these bytes."""
     Start: _grpc.UnaryUnaryMultiCallable[_control_pb2.StartRequest, _control_pb2.Started]
@@ -47,6 +49,8 @@ class ControlAsyncStub(ControlStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     Describe: _aio.UnaryUnaryMultiCallable[_control_pb2.DescribeRequest, _control_pb2.Description]  # type: ignore[assignment]
     """What this node is and what it offers."""
+    Rehearse: _aio.UnaryUnaryMultiCallable[_control_pb2.RehearseRequest, _control_pb2.Rehearsal]  # type: ignore[assignment]
+    """How long this node's part of such a job would take, from a rehearsal on made-up rows. Nothing is signed or read."""
     Propose: _aio.UnaryUnaryMultiCallable[_control_pb2.Proposal, _control_pb2.Decision]  # type: ignore[assignment]
     """Ask the node's policy, or its person, to sign exactly these bytes."""
     Start: _aio.UnaryUnaryMultiCallable[_control_pb2.StartRequest, _control_pb2.Started]  # type: ignore[assignment]
@@ -64,6 +68,14 @@ class ControlServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_control_pb2.Description, _abc.Awaitable[_control_pb2.Description]]:
         """What this node is and what it offers."""
+
+    @_abc_1.abstractmethod
+    def Rehearse(
+        self,
+        request: _control_pb2.RehearseRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_control_pb2.Rehearsal, _abc.Awaitable[_control_pb2.Rehearsal]]:
+        """How long this node's part of such a job would take, from a rehearsal on made-up rows. Nothing is signed or read."""
 
     @_abc_1.abstractmethod
     def Propose(

@@ -1,0 +1,76 @@
+"""A rehearsal is the real offline phase on made-up rows: it takes time, and tells three numbers."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from itertools import cycle
+from typing import Any
+
+import pytest
+
+from mpc.errors import LocalError
+from mpc.protocols.train import Tools
+from mpc.testing.keys import small_key
+from mpc.training import Block
+from mpc.two_way import TwoWaySource
+from party_node import rehearsal
+from party_node.rehearsal import rehearse
+from party_node.workers import Workers
+from wire.spec import JobSpec
+
+SEEDS = cycle((1, 2))       # the two sides of a run never share a key
+TOOLS = Tools(lambda rng, bits: small_key(bits, next(SEEDS)), TwoWaySource.start)
+
+
+def spec(**changes: Any) -> JobSpec:
+    names = ["bank", "shop", "telecom"]
+    return JobSpec.model_validate({
+        "purpose": "p", "nonce": "1" * 64, "valid_from": 0, "valid_until": 1, "protocols": {}, "reveal": [],
+        "label": {"column": "bad"}, "crypto": {"key_bits": 2048}, "training": {"iterations": 8},
+        "parties": [{"id": name, "role": "label_holder" if name == "bank" else "feature_holder",
+                     "identity": f"{n}" * 64, "dataset": "t", "dataset_digest": "0" * 64,
+                     "columns": ["x"], "id_column": "id"} for n, name in enumerate(names)],
+    } | changes)
+
+
+@pytest.fixture
+def pool() -> Any:
+    made = Workers(2)
+    yield made
+    made.shutdown()
+
+
+async def test_it_trains_both_sides_on_made_up_rows_and_tells_three_numbers(
+    pool: Workers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows, real = list[int](), rehearsal.prepare
+
+    async def seen(me: Any, peers: Any, block: Block, options: Any, tools: Any) -> Any:
+        rows.append(len(block.matrix))
+        assert block.matrix.shape[1] == 2
+        return await real(me, peers, block, options, tools)
+
+    monkeypatch.setattr(rehearsal, "prepare", seen)
+    monkeypatch.setattr(rehearsal, "MOST_ROWS", 600)
+    found = await rehearse(spec(), "shop", TOOLS, pool)
+    assert found.row_s >= 0
+    assert found.fixed_s >= 0
+    assert found.fixed_s + found.row_s > 0
+    assert 1e-7 < found.id_s < 1e-2
+    assert rows[:4] == [rehearsal.FEW_ROWS] * 4
+    assert rehearsal.FEW_ROWS < rows[4] <= 600
+
+
+async def test_who_takes_no_part_does_not_rehearse(pool: Workers) -> None:
+    with pytest.raises(LocalError, match="not a party"):
+        await rehearse(spec(), "somebody", TOOLS, pool)
+
+
+async def test_a_job_that_is_too_slow_is_given_up_with_advice(pool: Workers, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def endless(*arguments: Any) -> Any:
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(rehearsal, "GIVEN_UP_S", 0.2)
+    with pytest.raises(LocalError, match="--no-rehearsal"):
+        await rehearse(spec(), "bank", replace(TOOLS, make_source=endless), pool)
