@@ -1,6 +1,6 @@
 PY := .venv/bin/python
 
-.PHONY: setup demo test check proto bench clean
+.PHONY: setup demo test check proto bench oracle sweep-binning clean
 .venv/.done: pyproject.toml constraints.txt
 	python3 -m venv .venv && $(PY) -m pip install -q -c constraints.txt -e '.[dev]' && touch $@
 setup: .venv/.done
@@ -14,5 +14,10 @@ proto: setup
 	$(PY) scripts/generate_proto.py
 bench: setup
 	set -e; for script in scripts/bench_*.py; do $(PY) $$script; done
+build/oracle/.done:
+	python3 -m venv build/oracle && build/oracle/bin/python -m pip install -q optbinning==1.0.0 && touch $@
+oracle: build/oracle/.done
+sweep-binning: setup oracle
+	$(PY) scripts/sweep_binning.py
 clean:
 	rm -rf .venv build demo
