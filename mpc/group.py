@@ -1,50 +1,32 @@
-"""The prime-order group ristretto255 (RFC 9496) on libsodium: hash into it, multiply, add, check.
+"""The prime-order group ristretto255 (RFC 9496): hash into it, multiply, add, check.
 
-Knows nothing of protocols. Batches run over flat buffers; libsodium is called without the interpreter's lock,
+Knows nothing of protocols. Many points go eight at a time where the processor can (mpc.kernels.curve), few points and
+other processors are served by libsodium (mpc.kernels.sodium), with equal results; both without the interpreter's lock,
 so two threads use two cores. Encodings are canonical: equal elements have equal bytes, which is what lets a
 protocol compare blinded values with `==`.
 """
 
 from __future__ import annotations
 
-import ctypes
 import hashlib
 import hmac
-import tempfile
-from collections.abc import Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import NoReturn
 
 import numpy as np
-import rbcl
 from numpy.typing import NDArray
 
 from mpc.errors import MpcError
+from mpc.id_column import IdColumn
+from mpc.kernels import curve, sodium
 from mpc.rng import Rng
 
 POINT_BYTES = 32
 ORDER = 2**252 + 27742317777372353535851937790883648493  # RFC 9496 section 4
 IDENTITY = bytes(POINT_BYTES)  # the all-zero string encodes the neutral element, RFC 9496 appendix A.1
 
-# rbcl's checked wrappers add 20 us to 50 us of arithmetic; these prototypes reach the same library.
-_BINARY = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p)
-_UNARY = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p)
-_CHECK = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p)
-_scalarmult = _BINARY(("crypto_scalarmult_ristretto255", rbcl._sodium))
-_scalarmult_base = _UNARY(("crypto_scalarmult_ristretto255_base", rbcl._sodium))
-_from_hash = _UNARY(("crypto_core_ristretto255_from_hash", rbcl._sodium))
-_is_valid_point = _CHECK(("crypto_core_ristretto255_is_valid_point", rbcl._sodium))
-_add = _BINARY(("crypto_core_ristretto255_add", rbcl._sodium))
-_subtract = _BINARY(("crypto_core_ristretto255_sub", rbcl._sodium))
-
-# rbcl unpacks libsodium (2.8 MB) into a temporary file at every import and leaves it there. Once loaded the library
-# needs no name, and daemons that restart would fill the disk.
-_unpacked = Path(rbcl._sodium._name)
-if _unpacked.parent == Path(tempfile.gettempdir()) and _unpacked.suffix == ".so":
-    with suppress(OSError):
-        _unpacked.unlink()
+MANY_POINTS = 1 << 10  # from here on the eight lanes repay that they are compiled first (a second, once)
 
 
 class InvalidPoint(MpcError):
@@ -136,75 +118,53 @@ def expand_message_xmd(message: bytes, dst: bytes, length: int) -> bytes:
 
 def hash_to_group(messages: Sequence[bytes], dst: bytes) -> PointVector:
     """One element per message, logarithm unknown to all. RFC 9380 appendix B, RFC 9496 section 4.3.4."""
-    uniform = b"".join(expand_message_xmd(message, dst, 64) for message in messages)
-    source = ctypes.create_string_buffer(uniform, len(uniform))
-    target = ctypes.create_string_buffer(POINT_BYTES * len(messages))
-    read, write = ctypes.addressof(source), ctypes.addressof(target)
-    for i in range(len(messages)):
-        _from_hash(write + POINT_BYTES * i, read + 64 * i)
-    return PointVector(target.raw)
+    if _by_lanes(len(messages)):
+        column = IdColumn.of(messages)
+        return PointVector(curve.from_uniform(curve.expand(column.data, column.offsets, dst)))
+    return PointVector(sodium.from_uniform(b"".join(expand_message_xmd(message, dst, 64) for message in messages)))
 
 
 def multiply(points: PointVector, scalar: Scalar) -> PointVector:
     """Each point times `scalar`, in order; InvalidPoint if any is not an element or is neutral."""
-    _refuse_high_bit(points)
-    # libsodium decodes strictly (canonical, on the group) and refuses a neutral result, which for a scalar
-    # that is not zero means a neutral input: the multiplication is the check.
-    source = ctypes.create_string_buffer(points.data, len(points.data))
-    target = ctypes.create_string_buffer(len(points.data))
-    factor = ctypes.create_string_buffer(scalar._bytes, POINT_BYTES)
-    read, write, by = ctypes.addressof(source), ctypes.addressof(target), ctypes.addressof(factor)
-    for offset in range(0, len(points.data), POINT_BYTES):
-        if _scalarmult(write + offset, by, read + offset) != 0:
-            raise InvalidPoint("a point is neutral, off the group or not canonical")
-    return PointVector(target.raw)
+    engine = curve.multiply if _by_lanes(len(points)) else sodium.multiply
+    products = engine(points.data, scalar._bytes)
+    if products is None:
+        raise InvalidPoint("a point is neutral, off the group or not canonical")
+    return PointVector(products)
 
 
 def multiply_base(scalar: Scalar) -> PointVector:
     """The generator times `scalar`: one point. RFC 9496 section 4."""
-    target = ctypes.create_string_buffer(POINT_BYTES)
-    result = _scalarmult_base(ctypes.addressof(target), ctypes.c_char_p(scalar._bytes))
-    assert result == 0
-    return PointVector(target.raw)
+    return PointVector(sodium.multiply_base(scalar._bytes))
 
 
 def add(left: PointVector, right: PointVector) -> PointVector:
     """Element by element left + right; InvalidPoint if an input is no element. The result may be neutral."""
-    return _pairwise(_add, left, right)
+    return _pairwise(sodium.add, left, right)
 
 
 def subtract(left: PointVector, right: PointVector) -> PointVector:
     """Element by element left - right; InvalidPoint if an input is no element. The result may be neutral."""
-    return _pairwise(_subtract, left, right)
-
-
-def _pairwise(operation: ctypes._CFunctionType, left: PointVector, right: PointVector) -> PointVector:
-    _refuse_high_bit(left)
-    _refuse_high_bit(right)
-    if len(left) != len(right):
-        raise ValueError("two vectors of different lengths")
-    one = ctypes.create_string_buffer(left.data, len(left.data))
-    two = ctypes.create_string_buffer(right.data, len(right.data))
-    target = ctypes.create_string_buffer(len(left.data))
-    write, first, second = ctypes.addressof(target), ctypes.addressof(one), ctypes.addressof(two)
-    for offset in range(0, len(left.data), POINT_BYTES):
-        if operation(write + offset, first + offset, second + offset) != 0:
-            raise InvalidPoint("a point is off the group or not canonical")
-    return PointVector(target.raw)
+    return _pairwise(sodium.subtract, left, right)
 
 
 def check(points: PointVector) -> None:
     """InvalidPoint unless each encoding is canonical, on the group, not neutral. RFC 9496 section 4.3.1."""
-    _refuse_high_bit(points)
-    source = ctypes.create_string_buffer(points.data, len(points.data))
-    read = ctypes.addressof(source)
-    for offset in range(0, len(points.data), POINT_BYTES):
-        if _is_valid_point(read + offset) != 1 or points.data[offset:offset + POINT_BYTES] == IDENTITY:
-            raise InvalidPoint("a point is neutral, off the group or not canonical")
-
-
-def _refuse_high_bit(points: PointVector) -> None:
-    # libsodium 1.0.18 (the one in rbcl 1.1.2) ignores bit 255, so every element would have two encodings and a
-    # repeated point could pass for two. RFC 9496 section 4.3.1 refuses it; so do we.
-    if max(points.data[POINT_BYTES - 1::POINT_BYTES], default=0) & 0x80:
+    engine = curve.are_elements if _by_lanes(len(points)) else sodium.are_elements
+    if not engine(points.data):
         raise InvalidPoint("a point is neutral, off the group or not canonical")
+
+
+def _pairwise(
+    operation: Callable[[bytes, bytes], bytes | None], left: PointVector, right: PointVector
+) -> PointVector:
+    if len(left) != len(right):
+        raise ValueError("two vectors of different lengths")
+    results = operation(left.data, right.data)
+    if results is None:
+        raise InvalidPoint("a point is off the group or not canonical")
+    return PointVector(results)
+
+
+def _by_lanes(count: int) -> bool:
+    return count >= MANY_POINTS and curve.available()
