@@ -1,0 +1,95 @@
+"""Times ristretto255 in lanes beside libsodium in one run, on one core: hash to group, multiplication, check.
+
+    python scripts/bench_group.py [--json] [--points 16384]
+
+Points per second of processor time, the median of repeated runs. libsodium takes a part of the points, for its cost is
+linear. What both compute is compared before it counts.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from mpc.group import Scalar, expand_message_xmd
+from mpc.id_column import IdColumn
+from mpc.kernels import curve, sodium
+from mpc.rng import Rng
+
+LABEL = b"scripts/bench_group.py"
+REPEATS = 5
+
+
+def arguments(argv: list[str] | None = None) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    add = parser.add_argument
+    add("--points", type=int, default=1 << 14, help="points by lanes; libsodium takes a sixteenth of them")
+    add("--json", action="store_true", help="one JSON object on stdout")
+    return parser.parse_args(argv)
+
+
+def per_second(work: Callable[[], object], count: int) -> float:
+    """`count` over the median of the processor seconds."""
+    times = []
+    for _ in range(REPEATS):
+        start = time.thread_time()
+        work()
+        times.append(time.thread_time() - start)
+    return count / statistics.median(times)
+
+
+def measure(count: int) -> dict[str, Any]:
+    """Every operation by both; SystemExit if they differ."""
+    few = max(1, count // 16)
+    ids = [b"cust%012d" % i for i in range(count)]
+    column, scalar = IdColumn.of(ids), Scalar.random(Rng.from_system())._bytes
+    start = time.thread_time()
+    curve.library()
+    compiled_s = time.thread_time() - start
+    uniform = curve.expand(column.data, column.offsets, LABEL)
+    points = curve.from_uniform(uniform)
+    some = points[: 32 * few]
+    operations: dict[str, tuple[Callable[[], Any], Callable[[], Any]]] = {
+        "expand_message_xmd": (lambda: curve.expand(column.data, column.offsets, LABEL),
+                               lambda: b"".join(expand_message_xmd(one, LABEL, 64) for one in ids[:few])),
+        "one-way map": (lambda: curve.from_uniform(uniform), lambda: sodium.from_uniform(uniform[: 64 * few])),
+        "multiply": (lambda: curve.multiply(points, scalar), lambda: sodium.multiply(some, scalar)),
+        "check": (lambda: curve.are_elements(points), lambda: sodium.are_elements(some)),
+    }
+    rows = []
+    for name, (lanes, one_by_one) in operations.items():
+        mine, theirs = lanes(), one_by_one()
+        if (mine if isinstance(mine, bool) else mine[: len(theirs)]) != theirs:
+            raise SystemExit(f"{name}: a wrong result")
+        ours, sodium_s = per_second(lanes, count), per_second(one_by_one, few)
+        rows.append({"operation": name, "lanes": round(ours), "libsodium": round(sodium_s),
+                     "ratio": round(ours / sodium_s, 2)})
+    return {"points": count, "compile_s": round(compiled_s, 2), "rows": rows}
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Measure and print."""
+    options = arguments(argv)
+    if not curve.available():
+        raise SystemExit("this processor has no AVX512-IFMA: there is nothing to compare")
+    result = measure(options.points)
+    if options.json:
+        print(json.dumps(result))
+        return 0
+    print(f"{'points per second of one core':32} {'lanes':>12} {'libsodium':>12} {'ratio':>7}")
+    for row in result["rows"]:
+        print(f"{row['operation']:32} {row['lanes']:12,} {row['libsodium']:12,} {row['ratio']:7}")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
