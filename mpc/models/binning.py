@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mpc.errors import LocalError
-from mpc.models.fine_bins import MOST_FINE_BINS, FineBins, NumericBins
+from mpc.models.fine_bins import MOST_FINE_BINS, FineBins, LevelBins, NumericBins
 from mpc.models.logistic import F64
 from mpc.models.woe import I64, counted, information_against
 
@@ -111,6 +111,17 @@ class Merging:
     def cuts(self, bins: NumericBins) -> tuple[float, ...]:
         """The edges that are left."""
         return tuple(edge for edge, (one, other) in zip(bins.edges, pairwise(self.group), strict=False) if one != other)
+
+    def bins(self, fine: FineBins) -> FineBins:
+        """The merged bins themselves, in the column's terms: what its owner keeps and scores with."""
+        missing = None if fine.missing is None else self.group[fine.missing]
+        if isinstance(fine, NumericBins):
+            special = tuple((value, self.group[home]) for value, home in fine.special)
+            return NumericBins(self.cuts(fine), special, missing)
+        groups: list[tuple[str, ...]] = [()] * self.regular
+        for levels, home in zip(fine.groups, self.group, strict=False):
+            groups[home] += levels
+        return LevelBins(tuple(groups), None if fine.other is None else self.group[fine.other], missing)
 
 
 def best_bins(counts: BinCounts, constraints: Constraints) -> Merging:

@@ -1,4 +1,4 @@
-"""What a score is worth at a cut-off: lift and gains, bad rate and approval rate, the swap set.
+"""What a score is worth at a cut-off: lift and gains, bad rate and approval rate, the cut-off table, the swap set.
 
 Customers are declined from the riskiest down. A cut that falls inside a run of equal scores takes its bad
 customers in proportion, so no figure depends on the order of the rows (only the swap set, which counts whole
@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from mpc.errors import LocalError
 from mpc.models.logistic import F64
-from mpc.models.metrics import RankCurve, Ranking
+from mpc.models.metrics import I64, RankCurve, Ranking, checked
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,40 @@ class SwapSet:
     joint_only: SwapCell
     solo_only: SwapCell
     neither: SwapCell
+
+
+@dataclass(frozen=True)
+class CutoffTable:
+    """Customers at and above each cut of a score that rises with safety (points), and how many were bad, [k]."""
+
+    cuts: F64
+    approved: I64
+    approved_bad: I64
+    rows: int
+    bad: int
+
+    @property
+    def approval_rate(self) -> F64:
+        """Approved of all."""
+        return self.approved / self.rows
+
+    @property
+    def bad_rate(self) -> F64:
+        """Bad among the approved; NaN where nobody is."""
+        rate = np.full(len(self.cuts), np.nan)
+        np.divide(self.approved_bad, self.approved, out=rate, where=self.approved > 0)
+        return rate
+
+    @property
+    def bad_declined(self) -> F64:
+        """Share of all bad customers that are declined."""
+        return (self.bad - self.approved_bad) / self.bad
+
+    @property
+    def good_declined(self) -> F64:
+        """Share of all good customers that are declined."""
+        good = self.rows - self.bad
+        return (good - (self.approved - self.approved_bad)) / good
 
 
 def bad_above(curve: RankCurve, shares: F64) -> F64:
@@ -85,6 +119,18 @@ def approved_rows(ranking: Ranking, approval: float) -> NDArray[np.bool_]:
     mask = np.zeros(count, dtype=bool)
     mask[ranking.order[count - round(approval * count) :]] = True
     return mask
+
+
+def cutoff_table(outcome: ArrayLike, points: ArrayLike, cuts: ArrayLike) -> CutoffTable:
+    """What each cut-off would have approved. `points` are of a scorecard: a higher score is safer."""
+    y, score = checked(outcome, points)
+    at = np.unique(np.asarray(cuts, dtype=np.float64))
+    if at.size == 0 or not bool(np.all(np.isfinite(at))):
+        raise LocalError("a cut-off table needs cuts that are finite numbers")
+    ranked, ranked_bad = np.sort(score), np.sort(score[y == 1.0])
+    approved = len(ranked) - np.searchsorted(ranked, at, side="left")
+    approved_bad = len(ranked_bad) - np.searchsorted(ranked_bad, at, side="left")
+    return CutoffTable(at, approved.astype(np.int64), approved_bad.astype(np.int64), len(y), len(ranked_bad))
 
 
 def swap_set(outcome: ArrayLike, joint: ArrayLike, solo: ArrayLike, approval: float) -> SwapSet:

@@ -101,7 +101,7 @@ def raw_columns(encoding: ColumnEncoding, column: Column, rows: Rows) -> Iterato
     name = encoding.name
     if encoding.kind is Kind.NUMERIC:
         if not isinstance(column, NumericColumn):
-            raise _other_kind(name, "numbers")
+            raise other_kind(name, "numbers")
         values = column.values[rows]
         absent = np.isnan(values)
         yield RawColumn(name, name, What.VALUE, None, np.where(absent, encoding.fill, values))
@@ -109,7 +109,7 @@ def raw_columns(encoding: ColumnEncoding, column: Column, rows: Rows) -> Iterato
             yield RawColumn(f"{name}__missing", name, What.MISSING, None, absent.astype(np.float64))
         return
     if not isinstance(column, TextColumn):
-        raise _other_kind(name, "categories")
+        raise other_kind(name, "categories")
     place = {level: i for i, level in enumerate(encoding.levels)}
     # The last entry answers code -1, a missing cell: -2 tells it from a level without a column, -1.
     table = np.array([*(place.get(level, -1) for level in column.levels), -2], dtype=np.int64)
@@ -123,7 +123,8 @@ def raw_columns(encoding: ColumnEncoding, column: Column, rows: Rows) -> Iterato
         yield RawColumn(f"{name}={OTHER}", name, What.OTHER, None, other.astype(np.float64))
 
 
-def _other_kind(name: str, what: str) -> DataError:
+def other_kind(name: str, what: str) -> DataError:
+    """The error of a column that is not what it was when the model was fitted."""
     return DataError(
         "column_kind",
         f"column `{name}` held {what} when the model was fitted and does not now",

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from mpc.errors import LocalError
 from mpc.models.binning import BinCounts, Constraints, Trend, best_bins
-from mpc.models.fine_bins import LevelBins, NumericBins
+from mpc.models.fine_bins import LevelBins, NumericBins, level_bins, numeric_bins
 from mpc.models.woe import information_value
 
 RUNS = {
@@ -138,6 +138,30 @@ def test_cuts_are_the_edges_between_merged_bins():
     column = BinCounts.of(bins, [90, 90, 50, 50, 60], [10, 10, 50, 50, 40])
     found = best_bins(column, Constraints())
     assert (found.group, found.cuts(bins)) == ((0, 0, 1, 1, 2), (2.0,))
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.integers(0, 10**6), st.booleans())
+def test_merged_bins_put_every_row_where_its_fine_bin_went(seed, numeric):
+    rng = np.random.default_rng(seed)
+    bad = rng.random(600) < 0.3
+    bad[:2] = [True, False]
+    if numeric:
+        values = np.round(rng.normal(bad), 1)
+        values[rng.random(600) < rng.choice([0.0, 0.01, 0.2])] = np.nan
+        values[rng.random(600) < rng.choice([0.0, 0.01, 0.2])] = -9.0
+        fine = numeric_bins(values, most=12, minimum_rows=20, special=(-9.0,))
+        column = (values,)
+    else:
+        cells = (rng.geometric(0.2, 600) % 14 - 1).astype(np.int32)
+        column = (cells, [f"level {i}" for i in range(13)])
+        fine = level_bins(*column, most=8, minimum_rows=20)
+    codes = fine.codes(*column)
+    in_bad = np.bincount(codes[bad], minlength=fine.count)
+    merging = best_bins(BinCounts.of(fine, np.bincount(codes, minlength=fine.count) - in_bad, in_bad), Constraints())
+    merged = merging.bins(fine)
+    assert (merged.regular, merged.count) == (merging.regular, merging.count)
+    np.testing.assert_array_equal(merged.codes(*column), np.array(merging.group)[codes])
 
 
 def test_levels_of_one_merged_bin_need_not_stand_side_by_side():
