@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from typing import Literal
 
 from mpc.errors import LocalError, MpcError
-from mpc.kernels import engine_name, modulus
+from mpc.kernels import NEEDS, engine_name, modulus
 from party_node.audit import verify_log
 from party_node.config import PartyConfig, PartyDirectory
 from party_node.store import Store
@@ -170,9 +170,9 @@ def _speed() -> Check:
     number.pow_same(bases, exponent)
     rate = SPEED_COUNT / (time.perf_counter() - start)
     text = f"engine {engine}: {rate:.0f} powers of {SPEED_BITS} bits a second on {os.cpu_count()} cores"
-    if engine == "ifma":
+    if engine in NEEDS:
         return Check("speed", "ok", f"native kernel on; {text}")
-    return Check("speed", "warn", f"native kernel off; {text}", "a processor with AVX-512 IFMA is several times faster")
+    return Check("speed", "warn", f"native kernel off; {text}", "a processor with AVX2 or AVX512-IFMA is faster")
 
 
 async def examine_peer(directory: PartyDirectory, peer: str) -> list[Check]:

@@ -25,7 +25,7 @@ from mpc.rng import Rng
 from mpc.testing.keys import small_key
 
 SIZES = (2048, 3072, 384, 1026, 1100, 2046)    # bits of n
-ENGINES = ("gmp", "phe", "ifma")
+ENGINES = ("gmp", "phe", "avx2", "ifma")
 SHARE_OF_PRODUCTS = 0.95                       # the other operations cost a thousand times more
 
 

@@ -1,6 +1,6 @@
 """The native hot loops behind one face: arithmetic on vectors of residues modulo one odd number.
 
-An engine (gmp, ifma, phe) holds residues in its own layout; callers move integers and bytes in and out. Every
+An engine (gmp, avx2, ifma, phe) holds residues in its own layout; callers move integers and bytes in and out. Every
 engine gives bit-identical results. The face knows neither Paillier nor keys; none promises constant time.
 """
 
@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from mpc.errors import LocalError
 
 Exponents = NDArray[np.uint64]
-ENGINES = ("auto", "gmp", "ifma", "phe")
+NEEDS = {"ifma": "AVX512-IFMA", "avx2": "AVX2"}      # of a processor, by engine
+ENGINES = ("auto", "gmp", *NEEDS, "phe")
 
 
 class Residues(Protocol):
@@ -109,32 +110,34 @@ class Modulus(ABC):
         """The product of all elements; of none, 1."""
 
 
-def _ifma_available() -> bool:
+def _native() -> list[str]:
+    """The compiled engines that this processor runs, the fastest first."""
     try:
         from mpc.kernels import simd
     except ImportError:
-        return False
-    return bool(simd.available())
+        return []
+    return [name for name, form in simd.FORMS.items() if simd.available(form)]
 
 
 def engine_name(engine: str = "auto") -> str:
-    """The engine that `modulus` would use: "auto" is ifma where this processor has it, else gmp."""
+    """The engine that `modulus` would use: "auto" is ifma where this processor has it, else avx2, else gmp."""
     if engine not in ENGINES:
         raise LocalError(f"there is no arithmetic engine {engine!r}", f"choose one of {', '.join(ENGINES)}")
+    native = _native()
     if engine == "auto":
-        return "ifma" if _ifma_available() else "gmp"
-    if engine == "ifma" and not _ifma_available():
-        raise LocalError("this processor has no AVX512-IFMA", "choose the engine auto or gmp")
+        return native[0] if native else "gmp"
+    if engine in NEEDS and engine not in native:
+        raise LocalError(f"this processor has no {NEEDS[engine]}", "choose the engine auto or gmp")
     return engine
 
 
 def modulus(value: int, engine: str = "auto") -> Modulus:
     """Arithmetic modulo the odd `value`; LocalError if `engine` is unknown or cannot run here."""
     name = engine_name(engine)
-    if name == "ifma":
-        from mpc.kernels.simd import SimdModulus
+    if name in NEEDS:
+        from mpc.kernels.simd import FORMS, SimdModulus
 
-        return SimdModulus(value)
+        return SimdModulus(value, FORMS[name])
     if name == "phe":
         from mpc.kernels.phe_arithmetic import PheModulus
 

@@ -18,7 +18,8 @@ from mpc.kernels.curve_hash import BLOCK_BYTES, LENGTH_BYTES, Hashing
 from mpc.kernels.curve_loops import DIGITS, WINDOW_BITS, Loops
 from mpc.kernels.curve_points import WORDS
 from mpc.kernels.simd_emitter import LANES
-from mpc.kernels.simd_jit import Library, processor_has_ifma
+from mpc.kernels.simd_forms import Ifma
+from mpc.kernels.simd_jit import Library, processor_has
 from mpc.kernels.simd_memory import Bytes, Words, aligned, batches
 
 POINT_BYTES, UNIFORM_BYTES = 32, 64
@@ -32,7 +33,7 @@ _compiling = threading.Lock()
 @cache
 def available() -> bool:
     """Whether this processor and its operating system run AVX512-IFMA."""
-    return processor_has_ifma()
+    return processor_has(Ifma.features)
 
 
 def source() -> str:
@@ -48,7 +49,7 @@ def library() -> Library:
     global _library
     with _compiling:
         if _library is None:
-            _library = Library(source())
+            _library = Library(source(), Ifma.features)
         return _library
 
 

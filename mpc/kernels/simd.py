@@ -1,4 +1,4 @@
-"""The engine for processors with AVX512-IFMA: code that LLVM emits for the processor at hand, called without the GIL.
+"""The engines ifma and avx2: code that LLVM emits for eight residues side by side, called without the GIL.
 
 Compiled once per process, for all moduli (docs/adr/0001-native-kernels-by-llvmlite.md). Equal to the gmp engine bit
 for bit. It knows no keys, and does not hide exponents from someone who watches this machine's caches.
@@ -14,75 +14,84 @@ import numpy as np
 
 from mpc.errors import LocalError
 from mpc.kernels import Exponents, Modulus, Residues, cores
-from mpc.kernels.simd_emitter import LANES, LIMB_BITS, LIMB_MASK
-from mpc.kernels.simd_ir import BLOCK, HEADER, K0, LIMBS, MAX_LIMBS, PARTS, SIZE, SLACK_BITS
-from mpc.kernels.simd_jit import Library, processor_has_ifma
+from mpc.kernels.simd_emitter import LANES
+from mpc.kernels.simd_forms import HALF, MAX_LIMBS, Avx2, Ifma, LimbEmitter
+from mpc.kernels.simd_ir import BLOCK, HEADER, K0, LIMBS, PARTS, SIZE, SLACK_BITS
+from mpc.kernels.simd_jit import Library, processor_has, source
 from mpc.kernels.simd_memory import Bytes, SimdResidues, Words, aligned, batches, own
 from mpc.kernels.simd_multiexp import SimdFixedBase, columns_product, rows_product
 
 PADDING_BYTES = 8          # words are read and written whole at the end of a packed integer
 FEW_BATCHES = 64           # of single products: fewer are not worth a thread
 
-_library: Library | None = None
+FORMS: dict[str, type[LimbEmitter]] = {form.engine: form for form in (Ifma, Avx2)}
+"""By engine, the fastest first."""
+
+_libraries: dict[str, Library] = {}
 _compiling = threading.Lock()
 
 
-def available() -> bool:
-    """Whether this processor and its operating system run AVX512-IFMA."""
-    return processor_has_ifma()
+def available(form: type[LimbEmitter]) -> bool:
+    """Whether this processor and its operating system run what this form needs."""
+    return processor_has(form.features)
 
 
-def library() -> Library:
-    """The compiled functions; the first call compiles them (about 0.1 s)."""
-    global _library
+def library(form: type[LimbEmitter]) -> Library:
+    """The compiled functions; the first call compiles them (0.1 to 0.2 s)."""
     with _compiling:
-        if _library is None:
-            _library = Library()
-        return _library
+        if form.engine not in _libraries:
+            _libraries[form.engine] = Library(source(form), form.features)
+        return _libraries[form.engine]
 
 
 class SimdModulus(Modulus):
     """Implements mpc.kernels.Modulus; a perfect square costs 5/8 of another modulus of its length."""
 
-    def __init__(self, value: int) -> None:
+    def __init__(self, value: int, form: type[LimbEmitter]) -> None:
         super().__init__(value)
-        self._lib = library()
+        self.form, self._lib = form, library(form)
         root = math.isqrt(self.value)
         self._n, self._parts = (root, 2) if root * root == self.value else (self.value, 1)
-        needed = -(-(self._n.bit_length() + SLACK_BITS) // LIMB_BITS)
+        needed = -(-(self._n.bit_length() + SLACK_BITS) // form.limb_bits)
         limbs = max(2 * BLOCK, -(-needed // BLOCK) * BLOCK)
         if limbs > MAX_LIMBS:
             raise LocalError("the modulus is too long for this engine", "choose the engine gmp")
         self._limbs = limbs
-        self.size = -(-self._parts * limbs // LANES) * LANES
-        radix = 1 << (LIMB_BITS * limbs)
+        self.size = -(-self._parts * limbs // (LANES * form.per_word)) * LANES
+        radix = 1 << (form.limb_bits * limbs)
         self._radix_squared = radix * radix
         self._context = self._describe(radix)
         self._unit, self.one, self._square, self._cube = (
             self._constant(pow(radix, k, self.value)) for k in range(4)
         )
-        self._packed_bytes = self._parts * limbs * LIMB_BITS // 8
+        self._packed_bytes = self._parts * limbs * form.limb_bits // 8
 
     def _describe(self, radix: int) -> Words:
-        """The modulus as compiled code reads it; K = R + (K - R) is spread so that every limb is >= 2^52 - 1."""
-        n, limbs = self._n, self._limbs
+        """The modulus as compiled code reads it; K = R + (K - R) is spread so that every limb is >= B - 1."""
+        n, limbs, top = self._n, self._limbs, 1 << self.form.limb_bits
         context = aligned(HEADER + (2 + self._parts) * limbs)
         context[:HEADER] = 0
-        context[K0] = -pow(n, -1, 1 << LIMB_BITS) % (1 << LIMB_BITS)
+        context[K0] = -pow(n, -1, top) % top
         context[LIMBS], context[PARTS], context[SIZE] = limbs, self._parts, self.size
-        context[HEADER : HEADER + limbs] = _limbs_of(n, limbs)
-        shift = _limbs_of(-radix % n, limbs) + np.uint64(LIMB_MASK)
+        context[HEADER : HEADER + limbs] = self._limbs_of(n, limbs)
+        shift = self._limbs_of(-radix % n, limbs) + np.uint64(top - 1)
         shift[0] += np.uint64(1)
         context[HEADER + limbs : HEADER + 2 * limbs] = shift
-        context[HEADER + 2 * limbs :] = _limbs_of(self.value, self._parts * limbs)
+        context[HEADER + 2 * limbs :] = self._limbs_of(self.value, self._parts * limbs)
         return context
+
+    def _limbs_of(self, value: int, limbs: int) -> Words:
+        bits = self.form.limb_bits
+        return np.array([(value >> (bits * i)) & ((1 << bits) - 1) for i in range(limbs)], dtype=np.uint64)
 
     def _constant(self, value: int) -> Words:
         """The words of a canonical residue in all lanes."""
-        batch = aligned(self.size, LANES)
+        batch, each = aligned(self.size, LANES), self._limbs // self.form.per_word
         batch[:] = 0
         for part, digits in enumerate((value % self._n, value // self._n)[: self._parts]):
-            batch[part * self._limbs : (part + 1) * self._limbs] = _limbs_of(digits, self._limbs)[:, None]
+            limbs = self._limbs_of(digits, self._limbs).reshape(each, -1)
+            shifts = np.arange(self.form.per_word, dtype=np.uint64) * np.uint64(HALF)
+            batch[part * each : (part + 1) * each] = (limbs << shifts).sum(axis=1, dtype=np.uint64)[:, None]
         return batch
 
     def empty(self, count: int) -> SimdResidues:
@@ -101,7 +110,7 @@ class SimdModulus(Modulus):
 
     @property
     def engine(self) -> str:
-        return "ifma"
+        return self.form.engine
 
     def load(self, values: Sequence[int]) -> SimdResidues:
         width = self.width
@@ -243,10 +252,6 @@ class SimdModulus(Modulus):
         for value in self.store(SimdResidues(words[:1], LANES)):
             result = result * value % self.value
         return result
-
-
-def _limbs_of(value: int, limbs: int) -> Words:
-    return np.array([(value >> (LIMB_BITS * i)) & LIMB_MASK for i in range(limbs)], dtype=np.uint64)
 
 
 def _digits_high_first(exponent: int, bits: int, window: int) -> Bytes:

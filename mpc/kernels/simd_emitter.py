@@ -9,10 +9,8 @@ from llvmlite import ir
 
 Value = Any  # llvmlite ships no type stubs
 LANES = 8
-LIMB_BITS = 52
 I8, I32, I64, PTR = ir.IntType(8), ir.IntType(32), ir.IntType(64), ir.PointerType()
 VECTOR = ir.VectorType(I64, LANES)
-LIMB_MASK = (1 << LIMB_BITS) - 1
 
 
 def const(value: int) -> Value:
@@ -72,8 +70,9 @@ class Emitter:
         return self.splat(self.word(base, index))
 
     def scratch(self, words: int) -> Value:
-        """Vectors on the stack."""
-        area = self.b.alloca(VECTOR, words)
+        """Vectors on the stack, the same ones in every round of a loop."""
+        with self.b.goto_entry_block():
+            area = self.b.alloca(VECTOR, words)
         area.align = 64
         area.type = PTR            # opaque, as LLVM has it; llvmlite would call it a pointer to vectors
         return area
@@ -96,14 +95,6 @@ class Emitter:
         if intrinsic is None:
             intrinsic = ir.Function(self.module, ir.FunctionType(VECTOR, [VECTOR] * 3), name)
         return self.b.call(intrinsic, [acc, x, y])
-
-    def carry(self, x: Value) -> Value:
-        """What lies above the limb."""
-        return self.b.lshr(x, splat_const(LIMB_BITS))
-
-    def limb(self, x: Value) -> Value:
-        """What lies inside the limb."""
-        return self.b.and_(x, splat_const(LIMB_MASK))
 
     def loop(
         self,

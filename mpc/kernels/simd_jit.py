@@ -3,44 +3,52 @@
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Sequence
+from typing import Any
 
 import llvmlite.binding as llvm
 import numpy as np
 from llvmlite import ir
 from numpy.typing import NDArray
 
+from mpc.kernels.simd_forms import LimbEmitter
 from mpc.kernels.simd_loops import Loops
 
-FEATURES = ("avx512f", "avx512dq", "avx512vl", "avx512ifma")
+ANY_PROCESSOR = "x86-64"
 
 
-def processor_has_ifma() -> bool:
-    """Whether processor and operating system support what the code needs."""
+def processor_has(features: Sequence[str]) -> bool:
+    """Whether processor and operating system support these, by LLVM's names."""
     try:
         found = llvm.get_host_cpu_features()
     except RuntimeError:           # LLVM does not know this platform
         return False
-    return all(found.get(feature, False) for feature in FEATURES)
+    return all(found.get(feature, False) for feature in features)
 
 
-def source() -> str:
+def source(form: type[LimbEmitter]) -> str:
     """The module as LLVM text; the same on every machine."""
-    module = ir.Module("ifma")
-    Loops(module)
+    module = ir.Module(form.engine)
+    Loops(form, module)
     return str(module)
+
+
+def code_generator(features: Sequence[str]) -> Any:
+    """LLVM's, for any processor that has `features`: it emits the same on every machine, and uses nothing else."""
+    llvm.initialize_native_target()
+    llvm.initialize_native_asmprinter()
+    return llvm.Target.from_default_triple().create_target_machine(
+        cpu=ANY_PROCESSOR, features=",".join("+" + feature for feature in features), opt=3
+    )
 
 
 class Library:
     """Compiled functions by name."""
 
-    def __init__(self, text: str | None = None) -> None:
-        llvm.initialize_native_target()
-        llvm.initialize_native_asmprinter()
-        module = llvm.parse_assembly(text or source())
+    def __init__(self, text: str, features: Sequence[str]) -> None:
+        machine = code_generator(features)
+        module = llvm.parse_assembly(text)
         module.verify()
-        machine = llvm.Target.from_default_triple().create_target_machine(
-            cpu=llvm.get_host_cpu_name(), features=llvm.get_host_cpu_features().flatten(), opt=3
-        )
         self._engine = llvm.create_mcjit_compiler(module, machine)   # owns the code; must outlive the functions
         self._engine.finalize_object()
         self._functions = {}

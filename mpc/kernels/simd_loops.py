@@ -13,7 +13,8 @@ from llvmlite import ir
 
 from mpc.kernels.simd_convert import emit_enter, emit_leave
 from mpc.kernels.simd_emitter import I8, I32, I64, LANES, PTR, VECTOR, Emitter, Value, const
-from mpc.kernels.simd_ir import MAX_LIMBS, emit_products, exported
+from mpc.kernels.simd_forms import MAX_LIMBS, LimbEmitter
+from mpc.kernels.simd_ir import emit_products, exported
 
 
 def _shuffle(e: Emitter, x: Value, y: Value, lanes: Sequence[int]) -> Value:
@@ -37,9 +38,9 @@ def _transposed(e: Emitter, rows: list[Value]) -> list[Value]:
 class Loops:
     """The exported functions, one method each; every function ends with the modulus as its last argument."""
 
-    def __init__(self, module: ir.Module) -> None:
-        self.module = module
-        self.multiply, self.square = emit_products(module)
+    def __init__(self, form: type[LimbEmitter], module: ir.Module) -> None:
+        self.form, self.module = form, module
+        self.multiply, self.square = emit_products(form, module)
         for emit in (
             self.multiply_many,
             self.power,
@@ -50,8 +51,11 @@ class Loops:
             self.sum_buckets,
         ):
             emit()
-        emit_enter(module, self.multiply)
-        emit_leave(module, self.multiply)
+        emit_enter(form, module, self.multiply)
+        emit_leave(form, module, self.multiply)
+
+    def _exported(self, name: str, arguments: Sequence[Value]) -> tuple[LimbEmitter, Value, Value]:
+        return exported(self.form, self.module, name, arguments)
 
     @staticmethod
     def _copy(e: Emitter, target: Value, source: Value, size: Value) -> None:
@@ -102,7 +106,7 @@ class Loops:
 
     def multiply_many(self) -> None:
         """(r, a, b, step, batches): r = a b; step is 1, or 0 where one batch b serves all."""
-        e, modulus, size = exported(self.module, "multiply_many", [PTR, PTR, PTR, I64, I64])
+        e, modulus, size = self._exported("multiply_many", [PTR, PTR, PTR, I64, I64])
         target, a, b, step, count = e.args[:5]
 
         def one(i: Value) -> None:
@@ -118,7 +122,7 @@ class Loops:
 
         The digits of e are bytes, high first; all lanes share them. Fixed window; digit 0 multiplies too.
         """
-        e, modulus, size = exported(self.module, "power", [PTR, PTR, PTR, PTR, I64, I64, PTR, I64])
+        e, modulus, size = self._exported("power", [PTR, PTR, PTR, PTR, I64, I64, PTR, I64])
         target, base, unit, digits, length, window, table, count = e.args[:8]
         entries = e.b.shl(const(1), window)
 
@@ -150,7 +154,7 @@ class Loops:
 
     def build_tables(self) -> None:
         """(tables, bases, one, entries, batches): row `d` of table `t` is bases[t]^d; eight tables at a time."""
-        e, modulus, size = exported(self.module, "build_tables", [PTR, PTR, PTR, I64, I64])
+        e, modulus, size = self._exported("build_tables", [PTR, PTR, PTR, I64, I64])
         tables, bases, unit, entries, count = e.args[:5]
         current = e.scratch(2 * MAX_LIMBS)
 
@@ -175,7 +179,7 @@ class Loops:
         r = prod_p tables[p][digit p]; digit p of a lane is `(exponent >> starts[p]) & masks[p]`, the exponent of
         residue i being the little-endian bytes at exponents + i stride (eight more may be read).
         """
-        e, modulus, size = exported(self.module, "select_product", [PTR, PTR, I64, PTR, I64, PTR, PTR, I64, I64])
+        e, modulus, size = self._exported("select_product", [PTR, PTR, I64, PTR, I64, PTR, PTR, I64, I64])
         target, tables, entries, exponents, stride, starts, masks, positions, count = e.args[:9]
         chosen = e.scratch(2 * MAX_LIMBS)
 
@@ -210,7 +214,7 @@ class Loops:
 
     def rows_of(self) -> None:
         """(rows, a, batches): a vector as rows."""
-        e, _, size = exported(self.module, "rows_of", [PTR, PTR, I64])
+        e, _, size = self._exported("rows_of", [PTR, PTR, I64])
         target, source, count = e.args[:3]
 
         def one(i: Value) -> None:
@@ -228,7 +232,7 @@ class Loops:
         of its first exponent, number of its bases, shift of its digit. In step i of start..stop-1 the lane's exponent
         is exponents[first + i step]; beyond its number of bases it works for bucket 0, which counts for nothing.
         """
-        e, modulus, size = exported(self.module, "fill_buckets", [PTR, I64, PTR, PTR, I64, PTR, I64, I64])
+        e, modulus, size = self._exported("fill_buckets", [PTR, I64, PTR, PTR, I64, PTR, I64, I64])
         buckets, entries, rows, exponents, step, lanes, start, stop = e.args[:8]
         bucket, factor = e.scratch(2 * MAX_LIMBS), e.scratch(2 * MAX_LIMBS)
         mask = e.add(entries, -1)
@@ -260,7 +264,7 @@ class Loops:
 
     def sum_buckets(self) -> None:
         """(r, buckets, one, entries): r = prod_d bucket[d]^d by running products, each lane its own buckets."""
-        e, modulus, size = exported(self.module, "sum_buckets", [PTR, PTR, PTR, I64])
+        e, modulus, size = self._exported("sum_buckets", [PTR, PTR, PTR, I64])
         target, buckets, unit, entries = e.args[:4]
         running, bucket = e.scratch(2 * MAX_LIMBS), e.scratch(2 * MAX_LIMBS)
         self._copy(e, running, unit, size)

@@ -1,4 +1,4 @@
-"""Aligned memory of the ifma engine: vectors of residues in batches of eight. Knows no modulus."""
+"""Aligned memory of the engines ifma and avx2: vectors of residues in batches of eight. Knows no modulus."""
 
 from __future__ import annotations
 

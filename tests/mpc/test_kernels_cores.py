@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 
 from mpc.kernels import Modulus, cores, modulus
-from mpc.kernels.simd import available
+from mpc.kernels.simd import FORMS, available
 from mpc.testing.keys import small_key
 
 N = small_key(384).public.n ** 2
-ENGINES = ["gmp", "phe", *(["ifma"] if available() else [])]
+NATIVE = [name for name, form in FORMS.items() if available(form)]
+ENGINES = ["gmp", "phe", *NATIVE]
 
 
 @pytest.fixture
@@ -43,12 +44,12 @@ def everything(ring: Modulus, count: int) -> list[list[int]]:
     )]
 
 
-@pytest.mark.skipif(not available(), reason="this processor has no AVX512-IFMA")
+@pytest.mark.parametrize("engine", NATIVE)
 @pytest.mark.parametrize("count", [3, 8, 9, 1100])
-def test_three_threads_give_what_one_thread_gives(count: int, three_threads: None) -> None:
-    shared = everything(modulus(N, "ifma"), count)
+def test_three_threads_give_what_one_thread_gives(engine: str, count: int, three_threads: None) -> None:
+    shared = everything(modulus(N, engine), count)
     cores.use(1)
-    assert shared == everything(modulus(N, "ifma"), count) == everything(modulus(N, "gmp"), count)
+    assert shared == everything(modulus(N, engine), count) == everything(modulus(N, "gmp"), count)
 
 
 @pytest.mark.parametrize("engine", ENGINES)

@@ -18,6 +18,7 @@ from mpc.kernels import cores, curve, curve_field, curve_points, sodium
 from mpc.kernels.curve_field import LIMBS, MASK, PRIME, RADIX_BITS, Field
 from mpc.kernels.curve_loops import Loops
 from mpc.kernels.simd_emitter import LANES, PTR, Emitter
+from mpc.kernels.simd_forms import Ifma
 from mpc.kernels.simd_jit import Library
 from mpc.kernels.simd_memory import aligned
 from mpc.testing import ristretto as ideal
@@ -202,7 +203,7 @@ def _field_library() -> Library:
     function("minus", lambda f, e: f.minus(f.load(e.args[1]), f.load(e.args[2])))
     function("carry", lambda f, e: f.carry(f.load(e.args[1])))
     function("canonical", lambda f, e: f.canonical(f.load(e.args[1])))
-    return Library(str(module))
+    return Library(str(module), Ifma.features)
 
 
 @pytest.fixture(scope="module")
@@ -306,7 +307,7 @@ def _conditions_dropped(name: str) -> Iterator[str]:
 
 
 def _fails(text: str, monkeypatch: pytest.MonkeyPatch) -> bool:
-    monkeypatch.setattr(curve, "_library", Library(text))
+    monkeypatch.setattr(curve, "_library", Library(text, Ifma.features))
     return not _agrees()
 
 

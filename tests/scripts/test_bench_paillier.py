@@ -10,6 +10,9 @@ from types import ModuleType
 
 import pytest
 
+from mpc.kernels.simd import available
+from mpc.kernels.simd_forms import Avx2
+
 SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "bench_paillier.py"
 
 
@@ -24,7 +27,7 @@ def bench() -> ModuleType:
     return module
 
 
-@pytest.mark.parametrize("engine", ["auto", "gmp"])
+@pytest.mark.parametrize("engine", ["auto", "gmp", *(["avx2"] if available(Avx2) else [])])
 def test_a_quick_run_prints_every_operation_beside_phe(
     bench: ModuleType, engine: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -40,4 +43,4 @@ def test_a_quick_run_prints_every_operation_beside_phe(
 def test_a_wrong_result_is_never_timed(bench: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bench.Bench, "_columns", lambda self, vector, weights: vector.slice(0, 10).residues)
     with pytest.raises(SystemExit, match="wrong result"):
-        bench.main(["--quick", "--engine", "gmp", "--threads", "1"])
+        bench.main(["--quick", "--threads", "1"])

@@ -70,7 +70,7 @@ class Description(_message.Message):
     software: _builtins.str
     """version of the distribution"""
     engine: _builtins.str
-    """the native kernel in use, or "pure" """
+    """of encrypted arithmetic: ifma, avx2 or gmp"""
     datasets_json: _builtins.bytes
     """offered datasets and columns only"""
     clock_ms: _builtins.int

@@ -1,0 +1,20 @@
+"""What doctor says of the engine that a processor gets."""
+
+from __future__ import annotations
+
+import pytest
+
+from mpc.kernels import simd
+from party_node import doctor
+
+HERE = [name for name, form in simd.FORMS.items() if simd.available(form)]
+
+
+@pytest.mark.parametrize("engine", [*HERE, "gmp"])
+def test_doctor_measures_the_engine_of_the_processor_and_warns_without_a_native_one(
+    engine: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(simd, "available", lambda form: form.engine == engine)
+    check = doctor._speed()
+    assert f"engine {engine}: " in check.what
+    assert (check.outcome, "native kernel off" in check.what) == (("warn", True) if engine == "gmp" else ("ok", False))
