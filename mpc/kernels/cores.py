@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 
+CUTS_PER_THREAD = 4
 _threads = 1
 _helpers: ThreadPoolExecutor | None = None
 
@@ -26,22 +29,31 @@ def in_use() -> int:
 def share_out(count: int, least: int, work: Callable[[int, int], None]) -> None:
     """`work(first, last)` for cuts of range(count), side by side, none shorter than `least` items.
 
-    What no helper has begun when the caller is done with its own cut, the caller does: calls never wait for a queue.
+    There are more cuts than threads, and who is done takes the next: a helper that wakes late or is held up delays
+    nobody. What no helper has begun, the caller does: calls never wait for a queue.
     """
-    helpers, parts = _helpers, min(_threads, count // max(least, 1))
+    helpers, parts = _helpers, min(_threads * CUTS_PER_THREAD, count // max(least, 1))
     if helpers is None or parts < 2:
         if count:
             work(0, count)
         return
-    cuts = [count * part // parts for part in range(parts + 1)]
-    waiting = [helpers.submit(work, cuts[part], cuts[part + 1]) for part in range(1, parts)]
+    edges = [count * part // parts for part in range(parts + 1)]
+    left = deque(pairwise(edges))
+
+    def take() -> None:
+        while left:
+            try:
+                first, last = left.popleft()
+            except IndexError:          # another thread was quicker
+                return
+            work(first, last)
+
+    waiting = [helpers.submit(take) for _ in range(min(_threads, parts) - 1)]
     try:
-        work(cuts[0], cuts[1])
-    finally:                     # the helpers write into the caller's memory: none may outlive this call
-        for part, future in enumerate(waiting, 1):
-            if future.cancel():
-                work(cuts[part], cuts[part + 1])
-        failures = [future.exception() for future in waiting if not future.cancelled()]
+        take()
+    finally:                            # the helpers write into the caller's memory: none may outlive this call
+        left.clear()
+        failures = [future.exception() for future in waiting if not future.cancel()]
     for failure in failures:
         if failure is not None:
             raise failure

@@ -67,10 +67,11 @@ def test_packed_combinations_equal_integers(engine: str, width: int) -> None:
 
 
 def test_every_item_is_worked_on_once_by_several_threads(three_threads: None) -> None:
-    done, barrier = [0] * 100, threading.Barrier(3, timeout=10)
+    done, barrier, here = [0] * 100, threading.Barrier(3, timeout=10), threading.local()
 
     def work(first: int, last: int) -> None:
-        barrier.wait()                       # passes only if three threads are here
+        if not hasattr(here, "met"):
+            here.met = barrier.wait()        # passes only if three threads are here
         for i in range(first, last):
             done[i] += 1
 
@@ -92,7 +93,22 @@ def test_a_caller_does_not_wait_for_helpers_that_are_busy(three_threads: None) -
     cores.share_out(9, 1, lambda first, last: done.append((first, last)))
     release.set()
     blocked.join(10)
-    assert done == [(0, 3), (3, 6), (6, 9)]
+    assert done == [(at, at + 1) for at in range(9)]
+
+
+def test_a_helper_that_is_held_up_leaves_the_rest_to_the_others(three_threads: None) -> None:
+    caller, release, done = threading.get_ident(), threading.Event(), list[int]()
+
+    def work(first: int, last: int) -> None:
+        if threading.get_ident() != caller:
+            release.wait(10)
+        done.append(first)
+        if len(done) == 10:                  # all but the two that the helpers hold
+            release.set()
+
+    cores.share_out(12, 1, work)
+    assert sorted(done) == list(range(12))
+    assert release.is_set()
 
 
 def test_a_failure_in_a_helper_reaches_the_caller(three_threads: None) -> None:
