@@ -14,11 +14,13 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from mpc.errors import LocalError
 from mpc.protocols import PROTOCOLS
-from wire.description import DatasetDescription, id_mismatch
+from wire.description import DatasetDescription, ids_mismatch
 from wire.spec import (
     MIN_INTERSECTION,
     AlignSpec,
+    AlignTerms,
     CryptoSpec,
+    Duplicates,
     HoldOutSpec,
     JobSpec,
     LabelSpec,
@@ -43,7 +45,7 @@ class PlannedParty(_Part):
     dataset: str
     columns: list[str] = []
     categorical: list[str] = []
-    duplicates: str = "first"
+    duplicates: Duplicates = "first"
 
 
 class PlannedLabel(LabelSpec):
@@ -59,7 +61,7 @@ class JobPlan(_Part):
     party: Annotated[list[PlannedParty], Field(min_length=2, max_length=16)]
     label: PlannedLabel
     minimum_intersection: Annotated[int, Field(ge=MIN_INTERSECTION)] = MIN_INTERSECTION
-    align: AlignSpec = AlignSpec()
+    align: AlignTerms = AlignTerms()
     preparation: PreparationSpec = PreparationSpec()
     training: TrainingSpec = TrainingSpec()
     crypto: CryptoSpec = CryptoSpec()
@@ -111,9 +113,9 @@ def build_spec(
             dataset_digest=found[p.id].digest,
             columns=_columns(p, found[p.id], plan.label.column if p.id == plan.label.party else None),
             categorical=_categorical(p, found[p.id]),
-            id_column=found[p.id].id_column,
-            id_profile=found[p.id].id_profile,
-            duplicates="refuse" if p.duplicates == "refuse" else "first",
+            id_columns=found[p.id].id_columns,
+            id_scheme=found[p.id].id_scheme,
+            duplicates=p.duplicates,
         )
         for p in sorted(plan.party, key=lambda p: p.id)
     ]
@@ -129,7 +131,7 @@ def build_spec(
         parties=parties,
         label=LabelSpec(**plan.label.model_dump(exclude={"party"})),
         minimum_intersection=plan.minimum_intersection,
-        align=plan.align,
+        align=_align(plan, found),
         preparation=plan.preparation,
         training=plan.training,
         crypto=plan.crypto,
@@ -180,14 +182,18 @@ def _check_label(plan: JobPlan, dataset: DatasetDescription) -> None:
                         f"did you mean `{dataset.label_column}`?", plan.label.party)
 
 
+def _align(plan: JobPlan, found: Mapping[str, DatasetDescription]) -> AlignSpec:
+    """Digests enter where a party holds nothing else."""
+    hashed = any(dataset.id_scheme == "sha256" for dataset in found.values())
+    return AlignSpec(**plan.align.model_dump(), id_profiles=found[plan.label.party].id_profiles,
+                     id_scheme="sha256" if hashed else "written")
+
+
 def _check_ids(found: Mapping[str, DatasetDescription], holder: str) -> None:
     for party, dataset in sorted(found.items()):
-        if dataset.id_profile != found[holder].id_profile:
-            sentence = f"{holder} matches ids as {found[holder].id_profile}, {party} as {dataset.id_profile}"
-        else:
-            sentence = id_mismatch(holder, found[holder].id_shape, party, dataset.id_shape) or ""
-        if sentence:
+        mismatch = ids_mismatch(holder, found[holder], party, dataset) if party != holder else None
+        if mismatch is not None:
             raise PlanError(
-                f"the ids of {holder} and {party} have different formats: {sentence}. Nothing was sent",
-                "agree on one id column and profile, and register the dataset again", party,
+                f"the ids of {holder} and {party} have different formats: {mismatch.what}. Nothing was sent",
+                mismatch.advice, party,
             )

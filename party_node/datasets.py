@@ -10,17 +10,28 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from mpc.errors import LocalError
 from party_node.config import PartyConfig, load_toml
-from party_node.data.errors import DataError, column_missing
-from party_node.data.id_shape import id_shape
-from party_node.data.ids import DuplicatePolicy, IdProfile, collect_ids
-from party_node.data.source import file_digest
+from party_node.data.errors import DataError
+from party_node.data.id_profiles import IdProfile
+from party_node.data.id_shape import ShapeCounter
+from party_node.data.ids import DuplicatePolicy, IdCollector, IdRules, IdScheme, IdSet, id_batches
+from party_node.data.source import file_digest, require_digest
 from party_node.data.table import ColumnProfile, Kind, Table, TextColumn, read_table
 from party_node.store import Budget, Store
 from wire.description import ColumnDescription, DatasetDescription
-from wire.spec import MIN_INTERSECTION, ColumnName, Hex32, PartyName
+from wire.spec import (
+    MIN_INTERSECTION,
+    ColumnName,
+    Hex32,
+    IdColumns,
+    IdProfileName,
+    IdProfiles,
+    IdSchemeName,
+    PartyName,
+)
 
 ROWS_PER_EQUATION = 10   # protocol.md 2.4: the sum of d_i over all jobs stays far below the number of rows
 MAX_LEVELS = 50          # a text column with more levels is an identifier rather than a category
@@ -72,8 +83,9 @@ class DatasetFile(_Part):
 
     name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,63}$")]
     source: Annotated[str, Field(min_length=1)]           # CSV or Parquet; relative to this file
-    id: ColumnName
-    id_profile: Literal["plain", "phone"] = "plain"
+    id: ColumnName | IdColumns                            # several columns make one id
+    id_profile: IdProfileName | IdProfiles = "plain"      # one for each part of the id, if they differ
+    id_scheme: IdSchemeName = "written"                   # sha256: the column holds digests of normalised ids
     label: ColumnName | None = None
     offered: Annotated[list[ColumnName], Field(max_length=5000)]  # others do not exist for outsiders
     categorical: list[ColumnName] = []                    # codes that look numeric
@@ -81,9 +93,13 @@ class DatasetFile(_Part):
 
     @model_validator(mode="after")
     def _whole(self) -> DatasetFile:
-        taken = {self.id, self.label}
-        if len(set(self.offered)) != len(self.offered) or taken & set(self.offered):
+        named = [*self.offered, *self.id_columns, *([self.label] if self.label is not None else [])]
+        if len(set(named)) != len(named):
             raise ValueError("offered columns repeat, or hold the id or the label")
+        if self.id_scheme == "sha256" and len(self.id_columns) != 1:
+            raise ValueError("id names several columns, and digests of ids stand in one")
+        if self.id_scheme == "written" and len(self.id_columns) != len(self.id_profiles):
+            raise ValueError("id_profile has another number of entries than id has columns")
         for what, names in (("categorical", self.categorical), ("policy.columns", self.policy.columns or [])):
             missing = [name for name in names if name not in self.offered]
             if missing:
@@ -91,6 +107,18 @@ class DatasetFile(_Part):
         if self.policy.use_label and self.label is None:
             raise ValueError("policy.use_label is true, but no label column is named")
         return self
+
+    @property
+    def id_columns(self) -> list[str]:
+        """The columns that make an id, in order."""
+        return [self.id] if isinstance(self.id, str) else self.id
+
+    @property
+    def id_profiles(self) -> list[IdProfileName]:
+        """The profile of each part of an id; one that is given alone counts for every column."""
+        if not isinstance(self.id_profile, str):
+            return self.id_profile
+        return [self.id_profile] * len(self.id_columns)
 
 
 class RegisteredDataset(_Part):
@@ -102,7 +130,7 @@ class RegisteredDataset(_Part):
     rows: int
     usable_ids: int
     kinds: dict[str, Literal["numeric", "text"]]   # of the offered columns
-    id_shape: dict[str, float]
+    id_shapes: list[dict[str, float]]              # of each column of the id
     approval: Literal["ask", "auto"]
 
     @property
@@ -162,30 +190,40 @@ def examine(parsed: DatasetFile, path: Path, approval: Literal["ask", "auto"]) -
     declared = dict.fromkeys(parsed.categorical, Kind.TEXT)
     if parsed.label is not None:
         declared[parsed.label] = Kind.TEXT
-    table = read_table(path, id_column=parsed.id, kinds=declared)
-    for name in [*parsed.offered, *([parsed.label] if parsed.label else [])]:
-        if name not in table.columns:
-            raise column_missing(name, table.names)
-    assert table.ids is not None  # an id column was asked for
-    ids = collect_ids(table.ids, IdProfile(parsed.id_profile), DuplicatePolicy.FIRST)
+    seen = [*parsed.offered, *([parsed.label] if parsed.label else [])]
+    ids, shapes = _examine_ids(parsed, path)
+    table = read_table(path, columns=seen, kinds=declared) if seen else Table(ids.counts.read, {}, ())
     if file_digest(path).hex() != digest:
         raise DataError("table_changed", "the table changed while it was read", "register it again")
     dataset = RegisteredDataset(
         file=parsed, path=str(path), digest=digest, rows=table.rows, usable_ids=len(ids),
         kinds={name: table.kinds[name].value for name in parsed.offered},
-        id_shape=id_shape(table.ids, IdProfile(parsed.id_profile)),
+        id_shapes=shapes,
         approval=parsed.policy.approval or approval,
     )
-    seen = (*parsed.offered, *([parsed.label] if parsed.label else []))
-    profiles = tuple(profile for profile in table.profile() if profile.name in seen)
-    return Registration(dataset=dataset, counts=ids.counts.to_json(), columns=profiles,
-                        notes=(*table.notes, *_warnings(parsed, table)))
+    return Registration(dataset=dataset, counts=ids.counts.to_json(), columns=table.profile(),
+                        notes=(*table.notes, *_warnings(parsed, table, ids)))
+
+
+def _examine_ids(parsed: DatasetFile, path: Path) -> tuple[IdSet, list[dict[str, float]]]:
+    """All ids, and the shape of each column of them."""
+    scheme = IdScheme(parsed.id_scheme)
+    collector = IdCollector(IdRules(tuple(map(IdProfile, parsed.id_profiles)), scheme, scheme))
+    shapes = [ShapeCounter() for _ in parsed.id_columns]
+    for cells in id_batches(path, parsed.id_columns):
+        for shape, texts in zip(shapes, collector.add(cells), strict=True):
+            shape.add(texts)
+    return collector.finish(DuplicatePolicy.FIRST), [shape.shape() for shape in shapes]
 
 
 def find(store: Store, name: str) -> RegisteredDataset | None:
     """The registered dataset, or None."""
     record = store.dataset(name)
-    return RegisteredDataset.model_validate(record) if record is not None else None
+    try:
+        return RegisteredDataset.model_validate(record) if record is not None else None
+    except ValidationError:
+        raise LocalError(f"dataset {name} was registered by another release",
+                         "run: party-node dataset register FILE") from None
 
 
 def registered(store: Store) -> list[RegisteredDataset]:
@@ -195,9 +233,7 @@ def registered(store: Store) -> list[RegisteredDataset]:
 
 def check_unchanged(dataset: RegisteredDataset) -> None:
     """DataError unless the table still has the bytes that were registered: call it before a job reads a row."""
-    if file_digest(Path(dataset.path)).hex() != dataset.digest:
-        raise DataError("table_changed", f"the table of dataset {dataset.name} changed since it was registered",
-                        "run: party-node dataset register FILE, then launch a new job")
+    require_digest(Path(dataset.path), dataset.digest)
 
 
 def describe(datasets: Sequence[RegisteredDataset], coordinator: str) -> list[DatasetDescription]:
@@ -207,9 +243,10 @@ def describe(datasets: Sequence[RegisteredDataset], coordinator: str) -> list[Da
             name=dataset.name,
             digest=dataset.digest,
             rows=_two_digits(dataset.rows),
-            id_column=dataset.file.id,
-            id_profile=dataset.file.id_profile,
-            id_shape=dataset.id_shape,
+            id_columns=dataset.file.id_columns,
+            id_profiles=dataset.file.id_profiles,
+            id_scheme=dataset.file.id_scheme,
+            id_shapes=dataset.id_shapes,
             label_column=dataset.file.label if dataset.policy.use_label else None,
             columns=[
                 ColumnDescription(name=name, kind="numeric" if dataset.kinds[name] == "numeric" else "categorical")
@@ -228,9 +265,11 @@ def _two_digits(rows: int) -> int:
     return rows // unit * unit
 
 
-def _warnings(parsed: DatasetFile, table: Table) -> list[str]:
+def _warnings(parsed: DatasetFile, table: Table, ids: IdSet) -> list[str]:
     """What will make a job fail or a column useless, said before any job."""
     notes = []
+    if ids.mixed:
+        notes.append(f"{ids.mixed} ids hold bytes that are no UTF-8, and were read as Windows-1252")
     for name in parsed.offered:
         column = table.column(name)
         if isinstance(column, TextColumn) and len(column.levels) > MAX_LEVELS:

@@ -23,7 +23,7 @@ def what_leaves(spec: JobSpec, me: str, protocols: Mapping[str, ProtocolSpec]) -
     lines = [
         f"purpose: {spec.purpose}",
         f"with: {', '.join(others)}; to be started before {until:%Y-%m-%d %H:%M} UTC",
-        f"used here, in dataset {mine.dataset}: {', '.join(mine.columns)}; matched by {mine.id_column}",
+        f"used here, in dataset {mine.dataset}: {', '.join(mine.columns)}; matched by {' and '.join(mine.id_columns)}",
     ]
     if mine.role == "label_holder":
         lines.append(f"the label {spec.label.column} is used; it is never sent")

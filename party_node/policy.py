@@ -167,8 +167,11 @@ def _digest(q: Question) -> str | None:
 
 
 def _ids(q: Question) -> str | None:
-    if (q.mine.id_column, q.mine.id_profile) != (q.registered.file.id, q.registered.file.id_profile):
-        return f"dataset {q.registered.name} is matched by another id column or id profile"
+    file = q.registered.file
+    if (q.mine.id_columns, q.mine.id_scheme, q.spec.align.id_profiles) != (
+        file.id_columns, file.id_scheme, file.id_profiles
+    ):
+        return f"dataset {q.registered.name} is matched by another id column, id profile or id scheme"
     return None
 
 

@@ -35,7 +35,7 @@ class LocalParty:
 
     id: str
     table: Path
-    id_column: str
+    id_column: str | list[str]
     columns: list[str]
     label: str | None = None
     categorical: list[str] = field(default_factory=list)

@@ -103,7 +103,7 @@ def _table(party: LocalParty, part: ModelPart) -> Table:
     if party.label is not None:
         wanted.append(party.label)
         kinds[party.label] = Kind.TEXT
-    return read_table(party.table, id_column=party.id_column, columns=wanted, kinds=kinds)
+    return read_table(party.table, columns=wanted, kinds=kinds)
 
 
 def _without_intercept(part: ModelPart) -> F64:

@@ -31,13 +31,13 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     add = parser.add_argument
     add("--table", action="append", required=True, metavar="PARTY=PATH", help="CSV or Parquet; one per party")
-    add("--id", action="append", required=True, metavar="COLUMN or PARTY:COLUMN")
+    add("--id", action="append", required=True, metavar="[PARTY:]COLUMN[,COLUMN]", help="several make one id")
     add("--label", required=True, metavar="PARTY:COLUMN")
     add("--positive", default="1", help="the label's value that means default")
     add("--columns", action="append", default=[], metavar="PARTY:A,B,C", help="features (default: all others)")
     add("--drop", action="append", default=[], metavar="PARTY:A,B", help="columns to leave out")
     add("--categorical", action="append", default=[], metavar="PARTY:A,B")
-    add("--id-profile", choices=["plain", "phone"], default="plain")
+    add("--id-profile", choices=["plain", "phone", "national_id", "email"], default="plain")
     add("--duplicates", choices=["first", "refuse"], default="first")
     add("--lambda", dest="penalty", type=float, default=1e-3)
     add("--iterations", type=int, default=12)
@@ -86,9 +86,10 @@ def local_parties(options: argparse.Namespace) -> list[LocalParty]:
     parties = []
     for name in names:
         columns = chosen[name].split(",") if name in chosen else list(column_names(tables[name]))
-        without = {ids[name], label.get(name), *dropped.get(name, "").split(",")}
+        id_columns = ids[name].split(",")
+        without = {*id_columns, label.get(name), *dropped.get(name, "").split(",")}
         parties.append(LocalParty(
-            id=name, table=tables[name], id_column=ids[name], label=label.get(name),
+            id=name, table=tables[name], id_column=id_columns, label=label.get(name),
             columns=[column for column in columns if column not in without],
             categorical=[c for c in categorical.get(name, "").split(",") if c], id_profile=options.id_profile,
         ))

@@ -19,6 +19,12 @@ MIN_PENALTY = 1e-4
 PartyName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{1,31}$")]
 Hex32 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 ColumnName = Annotated[str, Field(min_length=1, max_length=200)]
+IdProfileName = Literal["plain", "phone", "national_id", "email"]   # how one part of an id is normalised
+IdSchemeName = Literal["written", "sha256"]   # ids as normalised text, or the hexadecimal SHA-256 of that
+Duplicates = Literal["refuse", "first"]
+MAX_ID_PARTS = 8
+IdColumns = Annotated[list[ColumnName], Field(min_length=1, max_length=MAX_ID_PARTS)]
+IdProfiles = Annotated[list[IdProfileName], Field(min_length=1, max_length=MAX_ID_PARTS)]
 
 
 class SpecError(ValueError):
@@ -39,16 +45,24 @@ class PartySpec(_Part):
     dataset_digest: Hex32                  # of the table's bytes at registration
     columns: Annotated[list[ColumnName], Field(max_length=5000)]
     categorical: list[ColumnName] = []     # of `columns`: treated as categories though they look numeric
-    id_column: ColumnName
-    id_profile: Literal["plain", "phone"] = "plain"
-    duplicates: Literal["refuse", "first"] = "first"
+    id_columns: IdColumns                  # several make one id
+    id_scheme: IdSchemeName = "written"    # what they hold
+    duplicates: Duplicates = "first"
 
 
-class AlignSpec(_Part):
+class AlignTerms(_Part):
     """How the common customers are found. ecdh by default; oprf, quicker for large sets, is chosen by name, for its
     bound on the count and its parameters are young; auto: oprf for large sets, ecdh else."""
 
     engine: Literal["auto", "ecdh", "oprf"] = "ecdh"
+
+
+class AlignSpec(AlignTerms):
+    """And what an id is, alike at all parties: a profile for each of its parts, and what of it enters. `sha256` where a
+    party holds nothing but digests: whoever holds ids in writing hashes them then."""
+
+    id_profiles: IdProfiles = ["plain"]
+    id_scheme: IdSchemeName = "written"
 
 
 class LabelSpec(_Part):
@@ -127,11 +141,13 @@ class JobSpec(_Part):
         if len({party.identity for party in self.parties}) != len(ids):
             raise ValueError("two parties share an identity key")
         for party in self.parties:
-            taken = {party.id_column} | ({self.label.column} if party.role == "label_holder" else set())
-            if len(set(party.columns)) != len(party.columns) or taken & set(party.columns):
+            label = [self.label.column] if party.role == "label_holder" else []
+            named = [*party.columns, *party.id_columns, *label]
+            if len(set(named)) != len(named):
                 raise ValueError(f"columns of {party.id} repeat, or hold the id or the label")
             if not set(party.categorical) <= set(party.columns):
                 raise ValueError(f"categorical columns of {party.id} are not among its columns")
+            _check_id(party, self.align)
         if not self.valid_from < self.valid_until:
             raise ValueError("valid_until must come after valid_from")
         if self.reveal != sorted(set(self.reveal)):
@@ -150,6 +166,14 @@ class JobSpec(_Part):
             if party.id == party_id:
                 return party
         raise SpecError(f"{party_id} is not a party of this job")
+
+
+def _check_id(party: PartySpec, align: AlignSpec) -> None:
+    hashed = party.id_scheme == "sha256"
+    if len(party.id_columns) != (1 if hashed else len(align.id_profiles)):
+        raise ValueError(f"the id of {party.id} has another number of columns than align.id_profiles has profiles")
+    if hashed and align.id_scheme != "sha256":
+        raise ValueError(f"{party.id} holds digests of ids, so align.id_scheme must be sha256")
 
 
 def first_fault(error: ValidationError) -> tuple[str, str]:

@@ -1,13 +1,16 @@
-"""Identifiers: normalised, deduplicated and accounted for, row by row. Never printed, never in an error text.
+"""Identifiers: read in batches, normalised, deduplicated and accounted for, row by row. Never printed, never in an
+error text.
 
 Every row of the table ends in exactly one count: read = matched + unmatched + duplicate + blank + refused.
 """
 
 from __future__ import annotations
 
-import unicodedata
+import hashlib
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from pathlib import Path
 from typing import NoReturn
 
 import numpy as np
@@ -17,19 +20,20 @@ from numpy.typing import NDArray
 
 from mpc.id_column import IdColumn
 from party_node.data.errors import DataError
+from party_node.data.id_profiles import IdProfile, buffers, flags, normalise, plausible
+from party_node.data.source import batches
+from party_node.data.table import as_text
 
-BLANK_TOKENS = ("", "nan", "null", "none", "n/a", "#n/a")
-LONGEST_ID_BYTES = 256
-PHONE_DIGITS = (6, 15)  # [E.164] section 6: at most 15 digits with the country code
-# Signs that no reader sees and that copying out of a spreadsheet or a web page leaves behind.
-_INVISIBLE = dict.fromkeys((0x00AD, 0x200B, 0x200C, 0x200D, 0x200E, 0x200F, 0x2060, 0xFEFF))
+I64 = NDArray[np.int64]
+MOST_PARTS = 8           # of a composite id
+_DIGEST = r"^[0-9a-f]{64}$"
 
 
-class IdProfile(StrEnum):
-    """How identifiers are normalised; all parties of a job use the same one."""
+class IdScheme(StrEnum):
+    """What stands for an id: its normalised text, or the hexadecimal SHA-256 of that, in small letters."""
 
-    PLAIN = "plain"
-    PHONE = "phone"
+    WRITTEN = "written"
+    SHA256 = "sha256"
 
 
 class DuplicatePolicy(StrEnum):
@@ -37,6 +41,25 @@ class DuplicatePolicy(StrEnum):
 
     REFUSE = "refuse"
     FIRST = "first"
+
+
+@dataclass(frozen=True)
+class IdRules:
+    """How the cells of a row become its id: a profile for each part; what the table `holds`, what `enters` a job."""
+
+    profiles: tuple[IdProfile, ...] = (IdProfile.PLAIN,)
+    holds: IdScheme = IdScheme.WRITTEN
+    enters: IdScheme = IdScheme.WRITTEN
+
+    def __post_init__(self) -> None:
+        unhashed = (self.holds, self.enters) == (IdScheme.SHA256, IdScheme.WRITTEN)
+        if not 1 <= len(self.profiles) <= MOST_PARTS or unhashed:
+            raise ValueError("an id has 1 to 8 parts, and one that is hashed stays so")
+
+    @property
+    def columns(self) -> int:
+        """How many columns of the table an id takes: one where it holds digests, whatever they were made of."""
+        return 1 if self.holds is IdScheme.SHA256 else len(self.profiles)
 
 
 @dataclass(frozen=True)
@@ -69,14 +92,15 @@ class IdCounts:
 
 @dataclass(frozen=True, repr=False)
 class IdSet:
-    """Unique normalised ids (UTF-8), in the order of the table; `rows[i]` is the table row (from 0) of `ids[i]`.
+    """Unique ids as bytes, in the order of the table; `rows[i]` is the table row (from 0) of `ids[i]`.
 
-    Before alignment every usable row counts as unmatched.
+    Before alignment every usable row counts as unmatched. `mixed`: cells that held bytes of two encodings.
     """
 
     ids: IdColumn
-    rows: NDArray[np.int64]
+    rows: I64
     counts: IdCounts
+    mixed: int
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -94,96 +118,116 @@ class IdSet:
         return replace(self.counts, matched=matched, unmatched=len(self.ids) - matched)
 
 
-def collect_ids(
-    cells: pa.ChunkedArray,
-    profile: IdProfile,
+def read_ids(
+    path: Path,
+    columns: Sequence[str],
+    rules: IdRules,
     duplicates: DuplicatePolicy,
     refused: NDArray[np.bool_] | None = None,
 ) -> IdSet:
-    """Unique ids of a text column (`Table.ids`).
-
-    `refused` marks rows that are not to take part (a missing label, say). A blank row counts as blank even if it
-    is marked; ids that cannot be identifiers (too long, a phone of 3 digits) count as refused; of the others the
-    first row of each id stays and the rest are duplicates. Raises DataError: no_ids, duplicate_ids.
-    """
-    normal = normalise(cells, profile)
-    read = len(normal)
-    blank = _mask(pc.is_null(normal))
-    unusable = _mask(pc.fill_null(pc.invert(_plausible(normal, profile)), False))
-    if refused is not None:
-        if refused.shape != (read,):
-            raise ValueError("one mark per row")
-        unusable |= refused
-    unusable &= ~blank
-    usable = np.flatnonzero(~blank & ~unusable)
-    taken = normal if len(usable) == read else normal.take(pa.array(usable, pa.int64()))
-    coded = pa.concat_arrays(taken.chunks).dictionary_encode()
-    # Dictionary codes are numbered by first appearance, so a code above all before it stands in its first row.
-    first = np.flatnonzero(np.diff(np.maximum.accumulate(coded.indices.to_numpy()), prepend=-1))
-    repeated = len(usable) - len(first)
-    if repeated and duplicates is DuplicatePolicy.REFUSE:
-        raise DataError(
-            "duplicate_ids",
-            f"{repeated} rows repeat the id of an earlier row",
-            "Clean the table, or let the dataset's duplicates be 'first'.",
-        )
-    if not len(first):
-        raise DataError("no_ids", "no row has a usable id", "Check the id column and the id profile.")
-    counts = IdCounts(read, 0, len(first), repeated, int(blank.sum()), int(unusable.sum()))
-    return IdSet(_column(coded.dictionary), usable[first].astype(np.int64), counts)
+    """The unique ids of a CSV or Parquet file. Raises DataError as `IdCollector.finish` and `source.batches` do."""
+    found = IdCollector(rules)
+    for cells in id_batches(path, columns):
+        found.add(cells)
+    return found.finish(duplicates, refused)
 
 
-def normalise(cells: pa.ChunkedArray, profile: IdProfile) -> pa.ChunkedArray:
-    """Normalised ids as text, null where blank. Normalising twice changes nothing.
-
-    PLAIN: invisible signs out, NFKC, case-folded, trimmed. PHONE: NFKC, then digits alone, leading `00` gone (a
-    leading `+` is no digit), so that +47.., 0047.. and 47.. are one number.
-    """
-    text = pc.cast(cells, pa.string())
-    if profile is IdProfile.PHONE:
-        digits = pc.replace_substring_regex(pc.utf8_normalize(text, form="NFKC"), r"[^0-9]", "")
-        text = pc.replace_substring_regex(digits, r"^(00)+", "")
-    else:
-        text = pc.utf8_trim_whitespace(_folded(text))
-    blank = pc.fill_null(pc.is_in(text, value_set=pa.array(BLANK_TOKENS)), True)
-    return _chunked(pc.if_else(blank, pa.scalar(None, pa.string()), text))
+def id_batches(path: Path, columns: Sequence[str]) -> Iterator[list[pa.StringArray]]:
+    """The cells of the id's columns as text, batch by batch. Raises DataError."""
+    for cells in batches(path, columns):
+        yield [as_text(name, column) for name, column in zip(columns, cells, strict=True)]
 
 
-def _column(texts: pa.StringArray) -> IdColumn:
-    """The bytes of texts without a null, where Arrow holds them."""
-    _, offsets, data = texts.buffers()
-    places = np.frombuffer(offsets, np.int32)[texts.offset:texts.offset + len(texts) + 1]
-    return IdColumn(np.frombuffer(data, np.uint8), places.astype(np.int64))
+class IdCollector:
+    """Gathers the ids of a table batch by batch; holds their bytes and little else."""
+
+    def __init__(self, rules: IdRules) -> None:
+        self._rules = rules
+        self._parts: list[IdColumn] = []
+        self._blank: list[NDArray[np.bool_]] = []
+        self._sound: list[NDArray[np.bool_]] = []
+        self._mixed = 0
+
+    def add(self, cells: Sequence[pa.StringArray]) -> list[pa.StringArray]:
+        """Take the next rows, one array for each column of the id. Returns their normalised texts, "" where blank."""
+        assert len(cells) == self._rules.columns
+        texts = []
+        for column, profile in zip(cells, self._profiles(), strict=True):
+            text, mixed = normalise(column, profile)
+            self._mixed += mixed
+            texts.append(text)
+        blank, sound = np.zeros(len(cells[0]), np.bool_), np.ones(len(cells[0]), np.bool_)
+        for text, profile in zip(texts, self._profiles(), strict=True):
+            blank |= np.diff(buffers(text)[1]) == 0
+            sound &= plausible(text, profile)
+        if self._rules.holds is IdScheme.SHA256:
+            sound &= flags(pc.match_substring_regex(texts[0], _DIGEST))
+        self._parts.append(_keys(texts, self._rules))
+        self._blank.append(blank)
+        self._sound.append(sound)
+        return texts
+
+    def _profiles(self) -> tuple[IdProfile, ...]:
+        return (IdProfile.PLAIN,) if self._rules.holds is IdScheme.SHA256 else self._rules.profiles
+
+    def finish(self, duplicates: DuplicatePolicy, refused: NDArray[np.bool_] | None = None) -> IdSet:
+        """The ids of all rows.
+
+        `refused` marks rows that are not to take part (a missing label, say). A row without a part of its id counts
+        as blank even if it is marked; ids that cannot be identifiers (too long, a phone of 3 digits) count as
+        refused; of the others the first row of each id stays and the rest are duplicates. Raises DataError: no_ids,
+        duplicate_ids.
+        """
+        ids, blank, sound = IdColumn.join(self._parts), _joined(self._blank), _joined(self._sound)
+        self._parts.clear()
+        read = len(ids)
+        if not read:
+            raise DataError("empty_table", "the table has no rows", "Give at least one row.")
+        if refused is not None:
+            if refused.shape != (read,):
+                raise ValueError("one mark per row")
+            sound &= ~refused
+        usable = ~blank & sound
+        rows = np.arange(read) if usable.all() else np.flatnonzero(usable)
+        ids = ids if len(rows) == read else ids.take(rows)
+        later = ids.repeats()
+        repeated = int(later.sum())
+        if repeated and duplicates is DuplicatePolicy.REFUSE:
+            raise DataError(
+                "duplicate_ids",
+                f"{repeated} rows repeat the id of an earlier row",
+                "Clean the table, or let the dataset's duplicates be 'first'.",
+            )
+        if repeated:
+            ids, rows = ids.take(np.flatnonzero(~later)), rows[~later]
+        if not len(rows):
+            raise DataError("no_ids", "no row has a usable id", "Check the id column and the id profile.")
+        counts = IdCounts(read, 0, len(rows), repeated, int(blank.sum()), int(np.sum(~blank & ~sound)))
+        return IdSet(ids, rows, counts, self._mixed)
 
 
-def _folded(text: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Case-folded NFKC. Arrow has no case folding, so the rows that are not plain ASCII go through Python."""
-    text = pa.concat_arrays(text.chunks)
-    special = pc.fill_null(pc.invert(pc.string_is_ascii(text)), False)
-    lowered = pc.utf8_lower(text)
-    if not pc.any(special).as_py():
-        return _chunked(lowered)
-    folded = [_fold(value) for value in text.filter(special).to_pylist()]
-    return _chunked(pc.replace_with_mask(lowered, special, pa.array(folded, pa.string())))
+def _joined(parts: Sequence[NDArray[np.bool_]]) -> NDArray[np.bool_]:
+    return np.concatenate(parts) if parts else np.zeros(0, np.bool_)
 
 
-def _fold(value: str) -> str:
-    """Compatibility caseless form. Source: the Unicode Standard, section 3.13, definition D146."""
-    value = unicodedata.normalize("NFD", value.translate(_INVISIBLE)).casefold()
-    return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", value).casefold())
+def _keys(texts: Sequence[pa.StringArray], rules: IdRules) -> IdColumn:
+    """One string of bytes for each row: its one text, or its parts with their lengths, or the SHA-256 of these."""
+    ids = _column(texts[0]) if len(texts) == 1 else _composite(texts)
+    if rules.enters is not rules.holds:
+        return IdColumn.of([hashlib.sha256(one).hexdigest().encode() for one in ids])
+    return ids
 
 
-def _plausible(normal: pa.ChunkedArray, profile: IdProfile) -> pa.ChunkedArray:
-    length = pc.binary_length(normal)
-    if profile is IdProfile.PHONE:
-        return pc.and_(pc.greater_equal(length, PHONE_DIGITS[0]), pc.less_equal(length, PHONE_DIGITS[1]))
-    return pc.less_equal(length, LONGEST_ID_BYTES)
+def _composite(texts: Sequence[pa.StringArray]) -> IdColumn:
+    """Each part behind its length in bytes, 2 bytes big-endian, so that ("a,b", "c") and ("a", "b,c") stay two ids."""
+    pieces = []
+    for text in texts:
+        lengths = np.minimum(np.diff(buffers(text)[1]), 0xFFFF).astype(">u2")   # longer parts are refused
+        prefixes = pa.Array.from_buffers(pa.binary(2), len(text), [None, pa.py_buffer(lengths)])
+        pieces += [prefixes.cast(pa.binary()), text.cast(pa.binary())]
+    return _column(pc.binary_join_element_wise(*pieces, b""))
 
 
-def _chunked(values: pa.Array | pa.ChunkedArray) -> pa.ChunkedArray:
-    return values if isinstance(values, pa.ChunkedArray) else pa.chunked_array([values])
-
-
-def _mask(flags: pa.ChunkedArray) -> NDArray[np.bool_]:
-    mask: NDArray[np.bool_] = np.array(flags.to_numpy(), dtype=np.bool_)
-    return mask
+def _column(values: pa.Array) -> IdColumn:
+    data, offsets = buffers(values)
+    return IdColumn(data, offsets.astype(np.int64))

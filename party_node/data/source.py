@@ -1,4 +1,5 @@
-"""Opens a private CSV or Parquet file, read-only, as Arrow columns. Knows encodings, not meanings.
+"""Opens a private CSV or Parquet file, read-only, as Arrow columns: all at once, or batch by batch. Knows encodings,
+not meanings.
 
 CSV columns all arrive as text: what is a number is decided in `table`, which names a wrong cell by row.
 """
@@ -6,10 +7,14 @@ CSV columns all arrive as text: what is a number is decided in `table`, which na
 from __future__ import annotations
 
 import codecs
+import csv
 import hashlib
-from collections.abc import Sequence
-from dataclasses import dataclass
+import io
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.csv as arrow_csv
@@ -18,9 +23,11 @@ import pyarrow.parquet as arrow_parquet
 from party_node.data.errors import DataError, column_missing
 
 SEPARATORS = ",;\t|"
-HEADER_BYTES = 1 << 16
-DECODE_BYTES = 1 << 20
+HEADER_BYTES = 1 << 20
+BLOCK_BYTES = 1 << 20
+BATCH_ROWS = 1 << 16
 _UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+_STRAY = re.compile("[\udc80-\udcff]")   # how surrogateescape marks a byte that is no UTF-8
 
 
 @dataclass(frozen=True, repr=False)
@@ -42,8 +49,53 @@ def file_digest(path: Path) -> bytes:
         raise _unreadable(path, error) from None
 
 
+def require_digest(path: Path, digest: str) -> None:
+    """DataError table_changed unless the file still has this SHA-256, in hexadecimal."""
+    if file_digest(path).hex() != digest:
+        raise DataError("table_changed", f"`{path.name}` changed since it was registered",
+                        "run: party-node dataset register FILE, then launch a new job")
+
+
 def open_source(path: Path, wanted: Sequence[str] | None = None) -> Source:
     """Read `wanted` columns (all when None) of a CSV or Parquet file. Raises DataError."""
+    if _is_parquet(path):
+        with _ParquetTable(path, wanted) as parquet:
+            return Source(parquet.names, parquet.whole(), decimal_comma=False, notes=())
+    table = _CsvTable(path, wanted)
+    return Source(table.names, table.whole(), table.mark == ";", table.text.notes)
+
+
+def batches(path: Path, wanted: Sequence[str]) -> Iterator[tuple[pa.Array, ...]]:
+    """The `wanted` columns a piece at a time, in the order of the rows, in bounded memory. Raises DataError."""
+    if _is_parquet(path):
+        with _ParquetTable(path, wanted) as parquet:
+            yield from parquet.batches()
+    else:
+        yield from _CsvTable(path, wanted).batches()
+
+
+def repaired(raw: bytes) -> tuple[str, int]:
+    """Text, and how many bytes of it were no UTF-8.
+
+    Those are taken as Windows-1252 one by one: files that were pasted together from several exports mix both, and so
+    the good part stays good.
+    """
+    return _without_strays(raw.decode("utf-8", errors="surrogateescape"))
+
+
+def _without_strays(text: str) -> tuple[str, int]:
+    return _STRAY.subn(lambda stray: _windows(ord(stray[0]) - 0xDC00), text)
+
+
+def _windows(byte: int) -> str:
+    """One Windows-1252 character; the five bytes that it leaves open are Latin-1 control characters."""
+    try:
+        return bytes([byte]).decode("cp1252")
+    except UnicodeDecodeError:
+        return chr(byte)
+
+
+def _is_parquet(path: Path) -> bool:
     try:
         if path.exists() and not path.is_file():
             raise IsADirectoryError
@@ -51,13 +103,11 @@ def open_source(path: Path, wanted: Sequence[str] | None = None) -> Source:
             magic = file.read(4)
     except OSError as error:
         raise _unreadable(path, error) from None
-    if magic == b"PAR1":
-        return _parquet(path, wanted)
     if magic in (b"PK\x03\x04", b"\xd0\xcf\x11\xe0"):
         raise DataError("unreadable", f"`{path.name}` is a workbook or an archive", "Save it as CSV.")
-    if path.suffix.lower() in (".parquet", ".pq"):
+    if magic != b"PAR1" and path.suffix.lower() in (".parquet", ".pq"):
         raise DataError("unreadable", f"`{path.name}` is not a Parquet file", "Write it again.")
-    return _csv(path, wanted)
+    return magic == b"PAR1"
 
 
 def _unreadable(path: Path, error: OSError) -> DataError:
@@ -90,96 +140,209 @@ def _places(names: Sequence[str], wanted: Sequence[str] | None) -> list[int]:
     return [where[name] for name in wanted]
 
 
-def _parquet(path: Path, wanted: Sequence[str] | None) -> Source:
-    try:
-        with arrow_parquet.ParquetFile(path) as file:
-            raw = list(file.schema_arrow.names)
-            names = _names(raw)
-            places = _places(names, wanted)
-            table = file.read(columns=[raw[i] for i in places])
-    except (pa.ArrowException, OSError):
+# ---------------------------------------------------------------- Parquet
+
+
+class _ParquetTable:
+    """One open file and the columns that are wanted of it."""
+
+    def __init__(self, path: Path, wanted: Sequence[str] | None) -> None:
+        self._path = path
+        try:
+            self._file = arrow_parquet.ParquetFile(path, buffer_size=BLOCK_BYTES)
+        except (pa.ArrowException, OSError):
+            raise self._damaged() from None
+        raw = list(self._file.schema_arrow.names)
+        names = _names(raw)
+        places = _places(names, wanted)
+        self.names = tuple(names[i] for i in places)
+        self._raw = [raw[i] for i in places]
+
+    def __enter__(self) -> _ParquetTable:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._file.close()
+
+    def _damaged(self) -> DataError:
         # Arrow's own text may quote the file's content: it is not passed on.
-        raise DataError("unreadable", f"`{path.name}` is a damaged Parquet file", "Write it again.") from None
-    columns = tuple(table.column(raw[i]) for i in places)
-    return Source(tuple(names[i] for i in places), columns, decimal_comma=False, notes=())
+        return DataError("unreadable", f"`{self._path.name}` is a damaged Parquet file", "Write it again.")
+
+    def whole(self) -> tuple[pa.ChunkedArray, ...]:
+        try:
+            table = self._file.read(columns=self._raw)
+        except (pa.ArrowException, OSError):
+            raise self._damaged() from None
+        return tuple(table.column(name) for name in self._raw)
+
+    def batches(self) -> Iterator[tuple[pa.Array, ...]]:
+        try:
+            for batch in self._file.iter_batches(BATCH_ROWS, columns=self._raw, use_threads=False):
+                yield tuple(batch.column(name) for name in self._raw)
+        except (pa.ArrowException, OSError):
+            raise self._damaged() from None
 
 
-def _csv(path: Path, wanted: Sequence[str] | None) -> Source:
-    raw = _all_bytes(path)
-    if not raw.strip():
-        raise DataError("empty_table", f"`{path.name}` is empty", "Give a table with a header and rows.")
-    notes: tuple[str, ...] = ()
-    if not _is_utf8(raw):
-        raw, notes = _as_utf8(raw)
-    try:
-        return _parse(pa.py_buffer(raw), path, wanted, notes)
-    except pa.ArrowInvalid:
-        raise DataError(
-            "unreadable",
-            f"`{path.name}` cannot be read as a table",
-            "Give CSV with a header line, or Parquet.",
-        ) from None
+# ---------------------------------------------------------------- CSV
 
 
-def _all_bytes(path: Path) -> bytes:
-    """The file's bytes, unpacked where its name says .gz, .bz2 or .zst. Not memory-mapped: a file that is
-    rewritten under a mapping kills the process."""
-    try:
-        with pa.input_stream(str(path), compression="detect") as stream:
-            data: bytes = stream.read()
-    except OSError as error:
-        raise _unreadable(path, error) from None
-    return data
+@dataclass
+class _Text:
+    """The bytes of a text file as UTF-8, block by block, whatever they are; unpacked where its name says so.
 
-
-def _is_utf8(raw: bytes) -> bool:
-    decoder = codecs.getincrementaldecoder("utf-8")()
-    view = memoryview(raw)
-    try:
-        for start in range(0, len(raw), DECODE_BYTES):
-            decoder.decode(view[start : start + DECODE_BYTES])
-        decoder.decode(b"", final=True)
-    except UnicodeDecodeError:
-        return False
-    return True
-
-
-def _as_utf8(raw: bytes) -> tuple[bytes, tuple[str, ...]]:
-    """UTF-8 bytes of a file that is not clean UTF-8, and a note on how it was read.
-
-    UTF-16 is known by its mark. Else stray bytes are taken as Windows-1252 one by one: files that were pasted
-    together from several exports mix both, and so the good part stays good.
+    Not memory-mapped: a file that is rewritten under a mapping kills the process.
     """
-    if raw[:2] in _UTF16:
-        return raw.decode("utf-16", errors="replace").encode("utf-8"), ("read as UTF-16",)
-    repaired = 0
 
-    def as_windows(error: UnicodeError) -> tuple[str, int]:
-        nonlocal repaired
-        if not isinstance(error, UnicodeDecodeError):
-            raise error
-        repaired += error.end - error.start
-        return "".join(_windows(byte) for byte in error.object[error.start : error.end]), error.end
+    path: Path
+    encoding: str = "utf-8"
+    strays: int = field(default=0, init=False)    # bytes that are no UTF-8; in the file, not in what was read so far
 
-    codecs.register_error("party-node-windows", as_windows)
-    text = raw.decode("utf-8-sig", errors="party-node-windows")
-    return text.encode("utf-8"), (f"not UTF-8, read as Windows-1252: {repaired} bytes",)
+    def __post_init__(self) -> None:
+        blocks = self._raw()
+        head = next(blocks, b"")
+        self.empty = not head.strip() and not any(block.strip() for block in blocks)
+        if head[:2] in _UTF16:
+            self.encoding = "utf-16"
+        else:
+            self.strays = sum(_without_strays(text)[1] for text in self._decoded() if not text.isascii())
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        if self.encoding == "utf-16":
+            return ("read as UTF-16",)
+        return (f"not UTF-8, read as Windows-1252: {self.strays} bytes",) if self.strays else ()
+
+    def open(self) -> Any:  # what Arrow reads from: its own stream, or a Python file
+        """A fresh stream of UTF-8."""
+        if self.encoding == "utf-8" and not self.strays:
+            return self._stream()
+        return io.BufferedReader(_Encoded(self._decoded()), BLOCK_BYTES)
+
+    def _stream(self) -> pa.NativeFile:
+        try:
+            return pa.input_stream(str(self.path), compression="detect")
+        except OSError as error:
+            raise _unreadable(self.path, error) from None
+
+    def _raw(self) -> Iterator[bytes]:
+        with self._stream() as stream:
+            try:
+                while block := stream.read(BLOCK_BYTES):
+                    yield block
+            except OSError as error:
+                raise _unreadable(self.path, error) from None
+
+    def _decoded(self) -> Iterator[str]:
+        """The text, with a mark for every stray byte."""
+        errors = "surrogateescape" if self.encoding == "utf-8" else "replace"
+        decoder = codecs.getincrementaldecoder(self.encoding)(errors)
+        for block in self._raw():
+            yield decoder.decode(block)
+        yield decoder.decode(b"", final=True)
 
 
-def _windows(byte: int) -> str:
-    """One Windows-1252 character; the five bytes that it leaves open are Latin-1 control characters."""
-    try:
-        return bytes([byte]).decode("cp1252")
-    except UnicodeDecodeError:
-        return chr(byte)
+class _Encoded(io.RawIOBase):
+    """Pieces of text as a file of UTF-8."""
+
+    def __init__(self, pieces: Iterator[str]) -> None:
+        self._pieces, self._rest = pieces, b""
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, target: Any) -> int:  # any writable buffer
+        while not self._rest:
+            piece = next(self._pieces, None)
+            if piece is None:
+                return 0
+            self._rest = _without_strays(piece)[0].encode()
+        taken, self._rest = self._rest[:len(target)], self._rest[len(target):]
+        target[:len(taken)] = taken
+        return len(taken)
 
 
-def _separator(head: bytes) -> str:
+class _CsvTable:
+    """One text file, its header, and the columns that are wanted of it."""
+
+    def __init__(self, path: Path, wanted: Sequence[str] | None) -> None:
+        self._path, self.text = path, _Text(path)
+        if self.text.empty:
+            raise DataError("empty_table", f"`{path.name}` is empty", "Give a table with a header and rows.")
+        with self.text.open() as stream:
+            head = stream.read(HEADER_BYTES).decode(errors="replace").lstrip("\ufeff\r\n")
+        self.mark = _separator(head)
+        try:
+            raw = next(csv.reader(io.StringIO(head, newline=""), delimiter=self.mark), [])
+        except csv.Error:
+            raise self._why([]) from None
+        names = _names(raw)
+        places = _places(names, wanted)
+        self.names = tuple(names[i] for i in places)
+        # In a table of one column an empty line is a row without a value; else it is nothing.
+        self._one_column = len(raw) == 1
+        self._convert = arrow_csv.ConvertOptions(
+            column_types={name: pa.string() for name in raw},
+            include_columns=[raw[i] for i in places],
+            strings_can_be_null=False,
+        )
+
+    def whole(self) -> tuple[pa.ChunkedArray, ...]:
+        ragged: list[int] = []
+        try:
+            with self.text.open() as stream:
+                table = arrow_csv.read_csv(stream, parse_options=self._parse(ragged), convert_options=self._convert)
+        except (pa.ArrowInvalid, pa.ArrowKeyError):
+            raise self._why(ragged) from None
+        return tuple(table.columns)
+
+    def batches(self) -> Iterator[tuple[pa.Array, ...]]:
+        ragged: list[int] = []
+        try:
+            with self.text.open() as stream, arrow_csv.open_csv(
+                stream, parse_options=self._parse(ragged), convert_options=self._convert
+            ) as reader:
+                for batch in reader:
+                    yield tuple(batch.columns)
+        except (pa.ArrowInvalid, pa.ArrowKeyError):
+            raise self._why(ragged) from None
+
+    def _parse(self, ragged: list[int]) -> arrow_csv.ParseOptions:
+        """Options under which a row with another number of cells is an error, noted in `ragged`."""
+        def on_ragged(row: arrow_csv.InvalidRow) -> str:
+            ragged.append(row.number)
+            return "error"
+
+        return arrow_csv.ParseOptions(delimiter=self.mark, newlines_in_values=True, invalid_row_handler=on_ragged,
+                                      ignore_empty_lines=not self._one_column)
+
+    def _why(self, ragged: list[int]) -> DataError:
+        """Find the first row with another number of cells; only a single-threaded pass knows its number."""
+        if not ragged:
+            return DataError("unreadable", f"`{self._path.name}` cannot be read as a table",
+                             "Give CSV with a header line, or Parquet.")
+        found: list[tuple[int, int, int]] = []
+
+        def note(row: arrow_csv.InvalidRow) -> str:
+            found.append((row.number, row.expected_columns, row.actual_columns))
+            return "skip"
+
+        parse = arrow_csv.ParseOptions(delimiter=self.mark, newlines_in_values=True, invalid_row_handler=note,
+                                       ignore_empty_lines=not self._one_column)
+        with self.text.open() as stream:
+            arrow_csv.read_csv(stream, arrow_csv.ReadOptions(use_threads=False), parse)
+        number, expected, actual = found[0]
+        return DataError(
+            "ragged_row",
+            f"row {number - 1} of `{self._path.name}` has {actual} cells where the header has {expected}",
+            "Quote cells that hold the separator, or remove the row.",
+        )
+
+
+def _separator(head: str) -> str:
     """The separator that is commonest in the header line, outside quotes."""
-    text = head.decode("utf-8", errors="replace").lstrip("\ufeff\r\n")
     counts = dict.fromkeys(SEPARATORS, 0)
     quoted = False
-    for char in text:
+    for char in head:
         if char == '"':
             quoted = not quoted
         elif not quoted and char in "\r\n":
@@ -187,56 +350,3 @@ def _separator(head: bytes) -> str:
         elif not quoted and char in counts:
             counts[char] += 1
     return max(SEPARATORS, key=lambda mark: counts[mark])
-
-
-def _parse(data: pa.Buffer, path: Path, wanted: Sequence[str] | None, notes: tuple[str, ...]) -> Source:
-    """Parse UTF-8 bytes as CSV. Raises DataError for ragged rows and missing columns, ArrowInvalid else."""
-    ragged: list[int] = []
-
-    def on_ragged(row: arrow_csv.InvalidRow) -> str:
-        ragged.append(row.number)
-        return "error"
-
-    mark = _separator(data.slice(0, min(HEADER_BYTES, data.size)).to_pybytes())
-    parse = arrow_csv.ParseOptions(delimiter=mark, newlines_in_values=True, invalid_row_handler=on_ragged)
-    raw = _header(data, mark)
-    names = _names(raw)
-    places = _places(names, wanted)
-    convert = arrow_csv.ConvertOptions(
-        column_types={name: pa.string() for name in raw},
-        include_columns=[raw[i] for i in places],
-        strings_can_be_null=False,
-    )
-    try:
-        table = arrow_csv.read_csv(pa.BufferReader(data), parse_options=parse, convert_options=convert)
-    except pa.ArrowInvalid:
-        if not ragged:
-            raise
-        raise _ragged_row(data, mark, path) from None
-    columns = tuple(table.column(i) for i in range(len(places)))
-    return Source(tuple(names[i] for i in places), columns, mark == ";", notes)
-
-
-def _header(data: pa.Buffer, mark: str) -> list[str]:
-    """The header cells; only the first block is looked at, ragged rows in it are left for later."""
-    parse = arrow_csv.ParseOptions(delimiter=mark, newlines_in_values=True, invalid_row_handler=lambda row: "skip")
-    with arrow_csv.open_csv(pa.BufferReader(data), parse_options=parse) as reader:
-        return list(reader.schema.names)
-
-
-def _ragged_row(data: pa.Buffer, mark: str, path: Path) -> DataError:
-    """Find the first row with another number of cells; only a single-threaded pass knows its number."""
-    found: list[tuple[int, int, int]] = []
-
-    def note(row: arrow_csv.InvalidRow) -> str:
-        found.append((row.number, row.expected_columns, row.actual_columns))
-        return "skip"
-
-    parse = arrow_csv.ParseOptions(delimiter=mark, newlines_in_values=True, invalid_row_handler=note)
-    arrow_csv.read_csv(pa.BufferReader(data), arrow_csv.ReadOptions(use_threads=False), parse)
-    number, expected, actual = found[0]
-    return DataError(
-        "ragged_row",
-        f"row {number - 1} of `{path.name}` has {actual} cells where the header has {expected}",
-        "Quote cells that hold the separator, or remove the row.",
-    )

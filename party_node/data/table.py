@@ -1,8 +1,8 @@
 """A private table in memory, column by column. It stays in this process: nothing here prints or sends a cell.
 
-Ids are kept as text exactly as they stand in the file. Every other column is numeric (float64, NaN = missing)
-or text (codes into sorted levels, -1 = missing). A column is numeric when at least nine cells in ten read as
-numbers or when it is declared so; then a cell that does not is an error with its row number.
+A column is numeric (float64, NaN = missing) or text (codes into sorted levels, -1 = missing). It is numeric when at
+least nine cells in ten read as numbers or when it is declared so; then a cell that does not is an error with its row
+number. Ids are no columns of a table: `ids` reads them.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from party_node.data.errors import DataError, column_missing
-from party_node.data.source import Source, open_source
+from party_node.data.source import Source, open_source, repaired
 
 F64 = NDArray[np.float64]
 MISSING_TOKENS = ("", "nan", "null", "none", "n/a", "na", "#n/a", "nil", "-", "?", ".")
@@ -80,11 +80,10 @@ class ColumnProfile:
 
 @dataclass(frozen=True, repr=False)
 class Table:
-    """`rows` rows; `columns` by name in the file's order, without the id; `ids` as text if asked for."""
+    """`rows` rows; `columns` by name in the order in which they were asked for, else in the file's."""
 
     rows: int
     columns: Mapping[str, Column]
-    ids: pa.ChunkedArray | None
     notes: tuple[str, ...]
 
     def __repr__(self) -> str:
@@ -92,7 +91,7 @@ class Table:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Column names in the file's order, the id left out."""
+        """Column names."""
         return tuple(self.columns)
 
     @property
@@ -117,40 +116,33 @@ class Table:
 def read_table(
     path: Path | str,
     *,
-    id_column: str | None = None,
     columns: Sequence[str] | None = None,
+    leave_out: Sequence[str] = (),
     kinds: Mapping[str, Kind] | None = None,
 ) -> Table:
     """Read a CSV or Parquet file.
 
-    `id_column` is kept as text in `Table.ids`; `columns` names the others (None: all). `kinds` declares
-    columns, the rest is inferred; declare the label TEXT so that any spelling of it can be read. Raises
-    DataError: unreadable, ragged_row, column_missing, column_repeated, not_numeric, unsupported_type,
-    empty_table.
+    `columns` names what is read (None: all but `leave_out`, which holds the id). `kinds` declares columns, the rest is
+    inferred; declare the label TEXT so that any spelling of it can be read. Raises DataError: unreadable, ragged_row,
+    column_missing, column_repeated, not_numeric, unsupported_type, empty_table.
     """
-    wanted = None
-    if columns is not None:
-        wanted = list(dict.fromkeys([*([id_column] if id_column else []), *columns]))
-    source = open_source(Path(path), wanted)
-    if id_column is not None and id_column not in source.names:
-        raise column_missing(id_column, source.names)
+    source = open_source(Path(path), columns)
+    missing = next((name for name in leave_out if name not in source.names), None)
+    if columns is None and missing is not None:
+        raise column_missing(missing, source.names)
     rows = len(source.columns[0]) if source.columns else 0
     if rows == 0:
         raise DataError("empty_table", f"`{Path(path).name}` has no rows", "Give at least one row.")
     declared = dict(kinds or {})
-    ids = None
-    read: dict[str, Column] = {}
-    for name, cells in zip(source.names, source.columns, strict=True):
-        if name == id_column:
-            ids = as_text(name, cells)
-            if columns is None or name not in columns:
-                continue
-        read[name] = _column(name, cells, declared.get(name), source)
-    return Table(rows, read, ids, source.notes)
+    read = {
+        name: _column(name, cells, declared.get(name), source)
+        for name, cells in zip(source.names, source.columns, strict=True) if name not in leave_out
+    }
+    return Table(rows, read, source.notes)
 
 
-def as_text(name: str, cells: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Any Arrow column as text; whole floats lose their `.0`, so that 7.0 and 7 are one id."""
+def as_text(name: str, cells: pa.ChunkedArray | pa.Array) -> pa.ChunkedArray | pa.Array:
+    """Any Arrow column as text, which may be no UTF-8 where the file's was none; whole floats lose their `.0`."""
     kind = cells.type
     if pa.types.is_dictionary(kind):
         cells = cells.cast(kind.value_type)
@@ -162,7 +154,7 @@ def as_text(name: str, cells: pa.ChunkedArray) -> pa.ChunkedArray:
         counts = pc.cast(pc.if_else(exact, cells, None), pa.int64())
         return pc.if_else(exact, pc.cast(counts, pa.string()), pc.cast(cells, pa.string()))
     try:
-        return pc.cast(cells, pa.string())
+        return pc.cast(cells, options=pc.CastOptions(target_type=pa.string(), allow_invalid_utf8=True))
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
         raise DataError(
             "unsupported_type", f"column `{name}` holds neither numbers nor text", "Leave the column out."
@@ -176,7 +168,7 @@ def _column(name: str, cells: pa.ChunkedArray, declared: Kind | None, source: So
         # Booleans have no direct cast to double in Arrow; uint8 has.
         numbers = cells.cast(pa.uint8()) if pa.types.is_boolean(kind) else cells
         return _numeric(name, pc.cast(numbers, pa.float64(), safe=False))
-    trimmed = pc.utf8_trim_whitespace(as_text(name, cells))
+    trimmed = pc.utf8_trim_whitespace(_sound(as_text(name, cells)))
     lowered = pc.utf8_lower(trimmed)
     absent = pc.fill_null(pc.is_in(lowered, value_set=pa.array(MISSING_TOKENS)), True)
     text = pc.if_else(absent, pa.scalar(None, pa.string()), trimmed)
@@ -185,6 +177,16 @@ def _column(name: str, cells: pa.ChunkedArray, declared: Kind | None, source: So
         if numbers is not None:
             return _numeric(name, numbers)
     return _text(name, text)
+
+
+def _sound(text: pa.ChunkedArray) -> pa.ChunkedArray:
+    """The same cells as UTF-8."""
+    try:
+        text.validate(full=True)
+    except pa.ArrowInvalid:  # a Parquet file may say so of anything
+        raw = text.cast(pa.binary()).to_pylist()
+        return pa.chunked_array([pa.array([None if cell is None else repaired(cell)[0] for cell in raw], pa.string())])
+    return text
 
 
 def _numbers(

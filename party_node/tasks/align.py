@@ -1,27 +1,26 @@
-"""Stage 1: read the own table, account for its rows, find the customers that all parties have."""
+"""Stage 1: read the own ids, account for their rows, find the customers that all parties have; then read the table."""
 
 from __future__ import annotations
 
+import numpy as np
+from numpy.typing import NDArray
+
 from mpc.protocols import align
-from party_node.data.ids import DuplicatePolicy, IdProfile, collect_ids
-from party_node.data.label import MissingLabel, read_label
+from party_node.data.id_profiles import IdProfile
+from party_node.data.ids import DuplicatePolicy, IdRules, IdScheme, IdSet, read_ids
+from party_node.data.label import Label, MissingLabel, read_label
+from party_node.data.source import require_digest
 from party_node.data.table import Kind, Table, read_table
 from party_node.tasks.context import JobContext
 
 
 async def run(context: JobContext) -> None:
-    """Sets table, outcome, rows, counts."""
-    part = context.my_part
-    context.table = await context.me.compute(_read, context)
+    """Sets outcome, rows, counts, table."""
     refused = None
     if context.is_label_holder:
-        label = context.spec.label
-        found = read_label(context.table, label.column, label.positive, MissingLabel(label.missing))
-        context.outcome, refused = found.positive, found.refused
-    assert context.table.ids is not None
-    own = await context.me.compute(
-        collect_ids, context.table.ids, IdProfile(part.id_profile), DuplicatePolicy(part.duplicates), refused
-    )
+        label = await context.me.compute(_label, context)
+        context.outcome, refused = label.positive, label.refused
+    own = await context.me.compute(_own_ids, context, refused)
     options = align.AlignOptions(
         context.label_holder, context.spec.minimum_intersection, bytes.fromhex(context.job),
         context.spec.align.engine,
@@ -31,14 +30,26 @@ async def run(context: JobContext) -> None:
     )
     context.rows = own.rows[places]
     context.counts = own.aligned(len(places))
+    context.table = await context.me.compute(_table, context, own.counts.read)
 
 
-def _read(context: JobContext) -> Table:
-    part = context.my_part
-    wanted = list(part.columns)
+def _label(context: JobContext) -> Label:
+    label = context.spec.label
+    table = read_table(context.table_path, columns=[label.column], kinds={label.column: Kind.TEXT})
+    return read_label(table, label.column, label.positive, MissingLabel(label.missing))
+
+
+def _own_ids(context: JobContext, refused: NDArray[np.bool_] | None) -> IdSet:
+    part, agreed = context.my_part, context.spec.align
+    rules = IdRules(tuple(map(IdProfile, agreed.id_profiles)), IdScheme(part.id_scheme), IdScheme(agreed.id_scheme))
+    return read_ids(context.table_path, part.id_columns, rules, DuplicatePolicy(part.duplicates), refused)
+
+
+def _table(context: JobContext, rows: int) -> Table:
+    """The columns that the job uses, once it is known that it goes on, from the same file as the ids."""
+    wanted = list(context.my_part.columns)
     kinds = {name: kind for name, kind in context.kinds.items() if name in wanted}
-    kinds |= dict.fromkeys(part.categorical, Kind.TEXT)
-    if context.is_label_holder:
-        wanted.append(context.spec.label.column)
-        kinds[context.spec.label.column] = Kind.TEXT
-    return read_table(context.table_path, id_column=part.id_column, columns=wanted, kinds=kinds)
+    kinds |= dict.fromkeys(context.my_part.categorical, Kind.TEXT)
+    table = read_table(context.table_path, columns=wanted, kinds=kinds) if wanted else Table(rows, {}, ())
+    require_digest(context.table_path, context.my_part.dataset_digest)
+    return table

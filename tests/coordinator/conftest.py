@@ -25,8 +25,8 @@ IDENTITIES = {name: Identity.generate() for name in ("bank", "shop", "telecom")}
 def dataset(name: str, columns: dict[str, str], **changes: Any) -> DatasetDescription:
     """What a node tells of one dataset; `columns`: name -> kind."""
     return DatasetDescription.model_validate({
-        "name": name, "digest": "d" * 64, "rows": 1200, "id_column": "customer", "id_profile": "plain",
-        "id_shape": SHAPE, "label_column": None,
+        "name": name, "digest": "d" * 64, "rows": 1200, "id_columns": ["customer"],
+        "id_profiles": ["plain"], "id_scheme": "written", "id_shapes": [SHAPE], "label_column": None,
         "columns": [{"name": column, "kind": kind} for column, kind in columns.items()], "purposes": ["credit risk"],
     } | changes)
 

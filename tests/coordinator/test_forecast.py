@@ -21,7 +21,7 @@ def spec(parties: int = 2, columns: int = 5, **changes: Any) -> JobSpec:
         "label": {"column": "bad"},
         "parties": [{"id": name, "role": "label_holder" if name == "bank" else "feature_holder",
                      "identity": f"{n}" * 64, "dataset": "t", "dataset_digest": "0" * 64,
-                     "columns": [f"x{c}" for c in range(columns)], "id_column": "id"}
+                     "columns": [f"x{c}" for c in range(columns)], "id_columns": ["id"]}
                     for n, name in enumerate(names)],
     } | changes)
 

@@ -79,8 +79,8 @@ def offered(node: str, **changes: Any) -> Callable[[Any], None]:
 CONTRACTS: dict[str, tuple[Callable[[Any], None], str]] = {
     "no label at the label holder": (offered("bank", label_column=None), "bank offers no label"),
     "no columns": (offered("shop", columns=[]), "shop offers no columns"),
-    "another id profile": (offered("shop", id_profile="phone"), "bank matches ids as plain, shop as phone"),
-    "ids of another kind": (offered("shop", id_shape={"digits_only": 1.0, "length_11_11": 1.0}),
+    "another id profile": (offered("shop", id_profiles=["phone"]), "bank matches ids as plain, shop as phone"),
+    "ids of another kind": (offered("shop", id_shapes=[{"digits_only": 1.0, "length_11_11": 1.0}]),
                             "shop's ids are digits only, bank's ids are not"),
     "nothing offered at all": (lambda nodes: nodes["shop"].datasets.clear(), "shop offers no dataset"),
 }

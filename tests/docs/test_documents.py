@@ -140,8 +140,9 @@ def test_the_samples_fit_together() -> None:
 
     def offer(name: str, columns: list[str], label: str | None) -> DatasetDescription:
         return DatasetDescription.model_validate({
-            "name": name, "digest": "0" * 64, "rows": 1000, "id_column": "customer_id", "id_profile": "plain",
-            "id_shape": {}, "label_column": label, "columns": [{"name": c, "kind": "numeric"} for c in columns],
+            "name": name, "digest": "0" * 64, "rows": 1000, "id_columns": ["customer_id"],
+            "id_profiles": ["plain"], "id_scheme": "written", "id_shapes": [{}], "label_column": label,
+            "columns": [{"name": c, "kind": "numeric"} for c in columns],
             "purposes": loans.policy.purposes})
 
     (subscribers,) = (party for party in plan.party if party.id != plan.label.party)

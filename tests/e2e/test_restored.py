@@ -55,7 +55,7 @@ def test_kept_parts_score_the_tables_again_to_the_same_joint_scores(record: dict
     for party, columns in FAMILY.items():
         part = load_part(three.directory(party) / "models", record["job_id"])
         assert int(part.test.sum()) == record["test_rows"]
-        table = read_table(three.home.parent / f"{party}.csv", id_column="customer", columns=columns,
+        table = read_table(three.home.parent / f"{party}.csv", columns=columns,
                            kinds=part.preparation.kinds)
         total += part.partial_scores(table, part.rows[part.test])
     kept = read_scores(three.directory("bank") / "models" / record["job_id"] / "scores.npz")

@@ -76,7 +76,7 @@ class Bank:
         dataset = RegisteredDataset(
             file=file, path=str(self.root / "loans.csv"), digest=digest, rows=1010, usable_ids=1000,
             kinds={"income": "numeric", "age": "numeric", "region": "text", "secret_score": "numeric"},
-            id_shape={}, approval=file.policy.approval or "ask",
+            id_shapes=[{}], approval=file.policy.approval or "ask",
         )
         self.store.put_dataset("loans", dataset.model_dump(mode="json"))
         return dataset
@@ -85,7 +85,7 @@ class Bank:
         """A spec that the policy allows, as plain values to spoil."""
         def party(name: str, role: str, dataset: str, columns: list[str]) -> dict[str, Any]:
             return {"id": name, "role": role, "identity": self.public[name], "dataset": dataset,
-                    "dataset_digest": "d" * 64, "columns": columns, "id_column": "customer"}
+                    "dataset_digest": "d" * 64, "columns": columns, "id_columns": ["customer"]}
 
         return {
             "purpose": "credit risk", "nonce": f"{nonce:064x}",

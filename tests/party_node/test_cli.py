@@ -90,7 +90,7 @@ class Desk:
     def spec(self, purpose: str = "credit risk") -> bytes:
         def party(who: str, role: str, dataset: str, digest: str, columns: list[str]) -> dict[str, Any]:
             return {"id": who, "role": role, "identity": self.directory(who).load_identity().public_hex,
-                    "dataset": dataset, "dataset_digest": digest, "columns": columns, "id_column": "customer"}
+                    "dataset": dataset, "dataset_digest": digest, "columns": columns, "id_columns": ["customer"]}
 
         store = Store(self.directory().state_db)
         kept = datasets.find(store, "loans")

@@ -279,7 +279,8 @@ def test_a_set_near_an_earlier_one_is_refused_without_its_count(bank: Any) -> No
     for count, line in ((520, "minimum_difference"), (99, "minimum_intersection")):
         with pytest.raises(Denied, match=line):
             bank.consent.check_count(agreed, count)
-    assert b"517" not in b"".join(bank.audit_lines())
+    told = [json.loads(line) for line in bank.audit_lines()]
+    assert "517" not in str([line["fields"] | {"approvals": ""} for line in told])   # hashes hold any digits
 
 
 HOSTILE_BYTES: dict[str, Callable[[bytes], bytes]] = {

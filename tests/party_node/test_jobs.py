@@ -15,7 +15,7 @@ from mpc.errors import LocalError
 from party_node import jobs as jobs_module
 from party_node.audit import AuditError, SignedHead, countersign
 from party_node.data.errors import TOLD, DataError
-from party_node.data.ids import DuplicatePolicy, IdProfile, collect_ids
+from party_node.data.ids import DuplicatePolicy, IdRules, read_ids
 from party_node.data.label import MissingLabel, read_label
 from party_node.data.table import read_table
 from party_node.feed import FeedEvent, FeedState
@@ -57,26 +57,30 @@ async def ended(bank: Any, run: Run, nonce: int = 1) -> tuple[Jobs, Hub, str, Fe
     return jobs, hub, job, events[-1]
 
 
-def _table(tmp_path: Path) -> Any:
+def _path(tmp_path: Path) -> Path:
     path = tmp_path / "t.csv"
     path.write_text("customer,bad\n" + "".join(f"{k % 17},{'' if k % 5 == 0 else 'good'}\n" for k in range(60)))
-    return read_table(path, id_column="customer")
+    return path
+
+
+def _label(path: Path, *rules: Any) -> object:
+    return read_label(read_table(path, columns=["bad"]), "bad", *rules)
 
 
 WRONG: dict[str, tuple[Callable[[Any], object], str]] = {
-    "ids repeat": (lambda t: collect_ids(t.ids, IdProfile.PLAIN, DuplicatePolicy.REFUSE), "duplicate_ids"),
-    "labels are missing": (lambda t: read_label(t, "bad", "good", MissingLabel.ERROR), "label_missing"),
-    "labels are all equal": (lambda t: read_label(t, "bad", "good"), "label_one_sided"),
-    "a guessed label value": (lambda t: read_label(t, "bad", "guess"), "label_values"),
+    "ids repeat": (lambda path: read_ids(path, ["customer"], IdRules(), DuplicatePolicy.REFUSE), "duplicate_ids"),
+    "labels are missing": (lambda path: _label(path, "good", MissingLabel.ERROR), "label_missing"),
+    "labels are all equal": (lambda path: _label(path, "good"), "label_one_sided"),
+    "a guessed label value": (lambda path: _label(path, "guess"), "label_values"),
 }
 
 
 @pytest.mark.parametrize("case", WRONG)
 async def test_what_is_wrong_with_a_table_is_told_without_figures(case: str, bank: Any, tmp_path: Path) -> None:
     step, code = WRONG[case]
-    table = _table(tmp_path)
+    path = _path(tmp_path)
     with pytest.raises(DataError) as caught:
-        step(table)
+        step(path)
     assert caught.value.code == code
 
     async def run(running: Any) -> bytes:

@@ -45,8 +45,11 @@ SPECS = {  # what the job asks for -> (change to the spec, line of the policy)
     "a column offered but not in the policy":
         (put("parties", 0, "columns", value=["income", "secret_score"]), "policy.columns"),
     "a label of another name": (put("label", "column", value="worse"), "policy.use_label"),
-    "ids matched by another column": (put("parties", 0, "id_column", value="passport"), "dataset.id"),
-    "ids matched by another profile": (put("parties", 0, "id_profile", value="phone"), "dataset.id"),
+    "ids matched by another column": (put("parties", 0, "id_columns", value=["passport"]), "dataset.id"),
+    "ids matched by another profile": (put("align", value={"id_profiles": ["phone"]}), "dataset.id"),
+    "digests where the dataset has ids in writing": (
+        lambda raw: (put("parties", 0, "id_scheme", value="sha256")(raw),
+                     put("align", value={"id_scheme": "sha256"})(raw)), "dataset.id"),
     "a table with other bytes": (put("parties", 0, "dataset_digest", value="e" * 64), "dataset.digest"),
     "keys of 2048 bits": (put("crypto", value={"key_bits": 2048}), "policy.key_bits"),
     "a support of one row": (put("preparation", value={"minimum_support": 1}), "policy.minimum_support"),

@@ -30,7 +30,7 @@ def spec(**changes: Any) -> JobSpec:
         "label": {"column": "bad"}, "crypto": {"key_bits": 2048}, "training": {"iterations": 8},
         "parties": [{"id": name, "role": "label_holder" if name == "bank" else "feature_holder",
                      "identity": f"{n}" * 64, "dataset": "t", "dataset_digest": "0" * 64,
-                     "columns": ["x"], "id_column": "id"} for n, name in enumerate(names)],
+                     "columns": ["x"], "id_columns": ["id"]} for n, name in enumerate(names)],
     } | changes)
 
 

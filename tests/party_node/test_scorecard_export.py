@@ -74,7 +74,7 @@ def table_for(part, seed, rows=25):
             columns[entry.name] = NumericColumn(entry.name, rng.choice(pool, rows))
         else:
             columns[entry.name] = TextColumn(entry.name, rng.integers(-1, 8, rows).astype(np.int32), tuple(LEVELS))
-    return Table(rows, columns, None, ())
+    return Table(rows, columns, ())
 
 
 def records(table):

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
-from party_node.data.ids import DuplicatePolicy, IdProfile, IdSet, collect_ids
+from party_node.data.id_profiles import IdProfile
+from party_node.data.ids import DuplicatePolicy, IdRules, IdSet, id_batches, read_ids
 from party_node.data.label import read_label
 from party_node.data.prepare import PreparationSpec, fit
 from party_node.data.table import Kind, Table, read_table
@@ -48,12 +49,14 @@ def made(script: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Made:
 
 def read(made: Made, name: str) -> Table:
     out, manifest = made
-    return read_table(out / manifest["parties"][name]["file"], id_column=manifest["parties"][name]["id"])
+    return read_table(out / manifest["parties"][name]["file"], leave_out=[manifest["parties"][name]["id"]])
 
 
-def ids(table: Table, profile: IdProfile = IdProfile.PLAIN) -> IdSet:
-    assert table.ids is not None
-    return collect_ids(table.ids, profile, DuplicatePolicy.FIRST)
+def ids(made: Made, name: str, profile: IdProfile = IdProfile.PLAIN) -> IdSet:
+    out, manifest = made
+    entry = manifest["parties"][name]
+    column = "phone" if profile is IdProfile.PHONE else entry["id"]
+    return read_ids(out / entry["file"], [column], IdRules((profile,)), DuplicatePolicy.FIRST)
 
 
 def common_rows(sets: list[IdSet]) -> list[NDArray[np.int64]]:
@@ -70,7 +73,7 @@ def test_the_default_rate_is_that_of_a_consumer_lender(made: Made) -> None:
 
 def test_the_populations_differ_and_overlap_in_part(made: Made) -> None:
     manifest = made[1]
-    found = [ids(read(made, name)) for name in manifest["parties"]]
+    found = [ids(made, name) for name in manifest["parties"]]
     common = len(common_rows(found)[0])
     # Blank ids cost a little of the people who are at all three.
     assert 0.97 * manifest["people_in_common"] <= common <= manifest["people_in_common"]
@@ -80,13 +83,12 @@ def test_the_populations_differ_and_overlap_in_part(made: Made) -> None:
 
 def test_ids_are_messy_in_every_promised_way_and_every_row_is_accounted_for(made: Made) -> None:
     for name, entry in made[1]["parties"].items():
-        table = read(made, name)
-        assert table.ids is not None
-        raw = [value for value in table.ids.to_pylist() if value is not None]
+        cells = (column for (column,) in id_batches(made[0] / entry["file"], [entry["id"]]))
+        raw = [value for column in cells for value in column.to_pylist() if value is not None]
         assert any(value != value.strip() for value in raw)
         assert any(value.islower() for value in raw)
         assert any("\uff0d" in value for value in raw)
-        counts = ids(table).counts
+        counts = ids(made, name).counts
         assert counts.read == entry["rows"]
         assert counts.duplicate > 0
         assert counts.blank > 0
@@ -94,13 +96,9 @@ def test_ids_are_messy_in_every_promised_way_and_every_row_is_accounted_for(made
 
 
 def test_phones_match_the_same_people_as_the_reference_ids(made: Made) -> None:
-    out, manifest = made
-    sets = [
-        ids(read_table(out / entry["file"], id_column="phone"), IdProfile.PHONE)
-        for entry in manifest["parties"].values()
-    ]
-    by_phone = common_rows(sets)
-    by_id = common_rows([ids(read(made, name)) for name in manifest["parties"]])
+    names = made[1]["parties"]
+    by_phone = common_rows([ids(made, name, IdProfile.PHONE) for name in names])
+    by_id = common_rows([ids(made, name) for name in names])
     # Blank cells differ between the two columns; almost all people are found by both.
     both = set(by_phone[1].tolist()) & set(by_id[1].tolist())
     assert len(both) > 0.95 * len(by_id[1])
@@ -120,7 +118,7 @@ def test_tables_have_missing_values_categories_and_levels_too_rare_for_a_column(
 def blocks(made: Made) -> tuple[dict[str, F64], NDArray[np.bool_], int]:
     """Prepared blocks of the common rows per party, the label, and how many rows are for training."""
     tables = {name: read(made, name) for name in made[1]["parties"]}
-    rows = dict(zip(tables, common_rows([ids(table) for table in tables.values()]), strict=True))
+    rows = dict(zip(tables, common_rows([ids(made, name) for name in tables]), strict=True))
     cut = int(0.6 * len(rows["bank"]))
     found: dict[str, F64] = {}
     for name, table in tables.items():

@@ -192,7 +192,7 @@ def id_in_a_log_line(patch: Patch) -> None:
         structlog.get_logger("align").warning("reading", what=f"first customer: {canaries.canary_id(0)}")
         raise LocalError("enough for this test")
 
-    patch.setattr(align_task, "collect_ids", chatty)
+    patch.setattr(align_task, "read_ids", chatty)
 
 
 def label_in_an_error_text(patch: Patch) -> None:

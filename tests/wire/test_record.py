@@ -15,7 +15,7 @@ SPEC = JobSpec.model_validate({
     "purpose": "credit risk", "nonce": "1" * 64, "valid_from": 0, "valid_until": 1, "protocols": {}, "reveal": [],
     "label": {"column": "bad"},
     "parties": [{"id": name, "role": role, "identity": digit * 64, "dataset": "t", "dataset_digest": "0" * 64,
-                 "columns": ["x", "y"], "id_column": "id"}
+                 "columns": ["x", "y"], "id_columns": ["id"]}
                 for name, role, digit in (("bank", "label_holder", "a"), ("shop", "feature_holder", "b"))],
 })
 

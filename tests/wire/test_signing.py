@@ -22,7 +22,7 @@ def spec(purpose: str = "credit risk") -> JobSpec:
         "label": {"column": "bad"},
         "parties": [{"id": name, "role": "label_holder" if name == "bank-a" else "feature_holder",
                      "identity": KEYS[name].public_hex, "dataset": "t", "dataset_digest": "0" * 64,
-                     "columns": ["x"], "id_column": "id"} for name in NAMES],
+                     "columns": ["x"], "id_columns": ["id"]} for name in NAMES],
     })
 
 

@@ -19,7 +19,7 @@ def plain() -> dict[str, Any]:
     """A good spec as plain values."""
     def party(name: str, role: str, digit: str, columns: list[str]) -> dict[str, Any]:
         return {"id": name, "role": role, "identity": digit * 64, "dataset": "loans", "dataset_digest": "d" * 64,
-                "columns": columns, "id_column": "customer"}
+                "columns": columns, "id_columns": ["customer"]}
 
     return {
         "purpose": "credit risk", "nonce": "1" * 64, "valid_from": NOW, "valid_until": NOW + 3600,

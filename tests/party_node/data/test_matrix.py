@@ -58,7 +58,7 @@ def test_one_changed_last_bit_another_shape_or_another_scale_changes_the_digest(
 
 
 def one_column(column: Column) -> Table:
-    return Table(len(column.missing), {column.name: column}, None, ())
+    return Table(len(column.missing), {column.name: column}, ())
 
 
 def texts(values: list[str | None]) -> Table:

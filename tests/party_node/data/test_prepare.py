@@ -32,7 +32,7 @@ def text(name: str, values: Sequence[str | None]) -> TextColumn:
 
 
 def table(*columns: Column) -> Table:
-    return Table(len(columns[0].missing), {column.name: column for column in columns}, None, ())
+    return Table(len(columns[0].missing), {column.name: column for column in columns}, ())
 
 
 def every(of: Table) -> NDArray[np.int64]:
@@ -282,13 +282,13 @@ def test_a_later_table_of_another_kind_is_refused_and_the_kept_kinds_mend_it(tmp
     lines = "".join(f"{i},{'AB'[i % 2]},{i % 7}.5\n" for i in range(60))
     (tmp_path / "train.csv").write_text("id,grade,x\n" + lines)
     (tmp_path / "later.csv").write_text("id,grade,x\n1,1,2\n2,2,3\n")
-    data = read_table(tmp_path / "train.csv", id_column="id")
+    data = read_table(tmp_path / "train.csv", leave_out=["id"])
     preparation = fit(data, every(data), PreparationSpec())
     assert preparation.kinds == {"grade": Kind.TEXT, "x": Kind.NUMERIC}
     with pytest.raises(DataError) as caught:
-        preparation.apply(read_table(tmp_path / "later.csv", id_column="id"))
+        preparation.apply(read_table(tmp_path / "later.csv", leave_out=["id"]))
     assert caught.value.code == "column_kind"
-    later = read_table(tmp_path / "later.csv", id_column="id", kinds=preparation.kinds)
+    later = read_table(tmp_path / "later.csv", leave_out=["id"], kinds=preparation.kinds)
     assert preparation.apply(later).shape == (2, 3)
 
 
@@ -331,7 +331,7 @@ def test_the_real_credit_tables_keep_every_column_and_shrink_few_rows() -> None:
     ):
         if not (SHARED / name).exists():
             pytest.skip("../shared/data is absent")
-        data = read_table(SHARED / name, id_column=id_column)
+        data = read_table(SHARED / name, leave_out=[id_column])
         features = [column for column in data.names if column != label]
         preparation = fit(data, every(data)[:21_000], PreparationSpec(), features)
         assert preparation.names == tuple(features)

@@ -27,7 +27,7 @@ ROWS = 400
 def spec(**changes: Any) -> JobSpec:
     def one(name: str, role: str, digit: str) -> dict[str, Any]:
         return {"id": name, "role": role, "identity": digit * 64, "dataset": "table", "dataset_digest": "0" * 64,
-                "columns": [f"x{n}" for n in range(8)], "id_column": "id"}
+                "columns": [f"x{n}" for n in range(8)], "id_columns": ["id"]}
 
     return JobSpec.model_validate({
         "purpose": "test", "nonce": "0" * 64, "valid_from": 0, "valid_until": 1, "protocols": {"score": 1},
@@ -103,7 +103,7 @@ async def test_too_few_rows_for_the_columns_are_told_without_figures(
     me = party(NAMES[1])
     me.progress = lambda what, done, total: told.append(what)  # type: ignore[method-assign]
     made = context(me, Network(), spec())
-    made.table, made.rows = read_table(tmp_path / "t.csv", id_column="id"), np.arange(rows)
+    made.table, made.rows = read_table(tmp_path / "t.csv", leave_out=["id"]), np.arange(rows)
     await prepare.run(made)
     made.weights = np.zeros(8)
     assert made.preparation is not None
