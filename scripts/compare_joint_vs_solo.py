@@ -19,6 +19,7 @@ from rich.console import Console
 from rich.table import Table
 
 from mpc.errors import LocalError
+from mpc.models.money import Terms
 from party_node.evaluation import HEADLINE_APPROVAL, REPLICATES, Evaluation, FigureJson, TradeOffJson, evaluate
 from party_node.kept_scores import read_scores
 from wire.comparison_table import PERCENT, POINTS, print_comparison
@@ -60,28 +61,27 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def profit(trade_off: TradeOffJson, lgd: float, margin: float, exposure: float) -> Money:
+def profit(trade_off: TradeOffJson, terms: Terms, exposure: float) -> Money:
     """Money at one approval rate: it is linear and falling in the bad rate, so the intervals carry over."""
     approved = APPLICANTS * trade_off["approval_rate"] * exposure
 
-    def turned(figure: FigureJson, per_good: float) -> FigureJson:
+    def turned(figure: FigureJson, without: float = 0.0) -> FigureJson:
         value, high, low = (
-            round(approved * (per_good - (margin + lgd) * figure[end]), 2) + 0.0
-            for end in ("value", "low", "high")
+            round(approved * (terms.profit(figure[end]) - without), 2) + 0.0 for end in ("value", "low", "high")
         )
         return {"value": value, "low": low, "high": high}
 
     rates = trade_off["bad_rate"]
     return Money(
         approval_rate=trade_off["approval_rate"],
-        solo=turned(rates["solo"], margin),
-        joint=turned(rates["joint"], margin),
-        difference=turned(rates["difference"], 0.0),
+        solo=turned(rates["solo"]),
+        joint=turned(rates["joint"]),
+        difference=turned(rates["difference"], without=terms.margin),
     )
 
 
-def _terms(arguments: argparse.Namespace) -> tuple[float, float, float] | None:
-    """lgd, margin, exposure; None where money was not asked for."""
+def _terms(arguments: argparse.Namespace) -> tuple[Terms, float] | None:
+    """The terms and the exposure; None where money was not asked for."""
     given = (arguments.lgd, arguments.margin, arguments.exposure)
     if all(value is None for value in given):
         return None
@@ -92,7 +92,7 @@ def _terms(arguments: argparse.Namespace) -> tuple[float, float, float] | None:
             "--lgd and --margin are shares above 0 and at most 1, --exposure is an amount above 0",
             "For example --lgd 0.6 --margin 0.08 --exposure 5000.",
         )
-    return given
+    return Terms(arguments.lgd, arguments.margin), arguments.exposure
 
 
 def _print_trade_off(found: Evaluation, money: list[Money], console: Console) -> None:
