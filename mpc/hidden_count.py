@@ -14,7 +14,7 @@ Source: De Cristofaro, Gasti and Tsudik, CANS 2012 (ePrint 2011/141), in its com
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -31,6 +31,7 @@ MESSAGE_POINTS = 1 << 15   # 1 MiB
 COMPUTE_POINTS = 1 << 8    # 10 ms of one core
 
 T = TypeVar("T")
+Tell = Callable[[int, int], None]
 
 # ---------------------------------------------------------------- messages
 
@@ -46,18 +47,19 @@ class Counted:
 
 
 async def run_counter(
-    me: Party, helper: Link, values: Sequence[bytes], label: bytes, lengths: tuple[int, int]
+    me: Party, helper: Link, values: Sequence[bytes], label: bytes, lengths: tuple[int, int], rng: Rng,
+    tell: Tell = lambda done, total: None,
 ) -> int:
     """The number in common. `lengths`: ours and the helper's, padding included; surplus values are left out.
+    `rng` is used for nothing else; `tell` hears how many points of how many are done.
 
     PeerError WRONG_LENGTH, BAD_POINT, REPEATED_VALUE, REFLECTED.
     """
-    rng = Rng(me.rng.bytes(32))
-    secret = Scalar.random(rng.child("secret"))
-    mine = await _blinded(me, values, label, lengths[0], secret, rng)
+    secret, work = Scalar.random(rng.child("secret")), _Work(me, sum(lengths), tell)
+    mine = await _blinded(work, values, label, lengths[0], secret, rng)
     _, theirs = await me.together(_send(helper, mine), _receive(me, helper, lengths[1], mine))      # 1
     doubled, back = await me.together(
-        _multiplied(me, helper, theirs, secret), _receive(me, helper, lengths[0], mine)              # 2
+        _multiplied(work, helper, theirs, secret), _receive(me, helper, lengths[0], mine)              # 2
     )
     helper.require(not np.isin(back.values(), theirs.values()).any(), Reason.REFLECTED)
     await blaming(helper, me.compute(group.check, back))
@@ -65,40 +67,55 @@ async def run_counter(
 
 
 async def run_helper(
-    me: Party, counter: Link, values: Sequence[bytes], label: bytes, lengths: tuple[int, int]
+    me: Party, counter: Link, values: Sequence[bytes], label: bytes, lengths: tuple[int, int], rng: Rng,
+    tell: Tell = lambda done, total: None,
 ) -> None:
     """The other side; `lengths`: the counter's and ours. PeerError as for the counter."""
-    rng = Rng(me.rng.bytes(32))
-    secret = Scalar.random(rng.child("secret"))
-    mine = await _blinded(me, values, label, lengths[1], secret, rng)
+    secret, work = Scalar.random(rng.child("secret")), _Work(me, sum(lengths), tell)
+    mine = await _blinded(work, values, label, lengths[1], secret, rng)
     _, theirs = await me.together(_send(counter, mine), _receive(me, counter, lengths[0], mine))    # 1
-    doubled = await _multiplied(me, counter, theirs, secret)
+    doubled = await _multiplied(work, counter, theirs, secret)
     await _send(counter, doubled.take(rng.child("order").permutation(len(doubled))))                 # 2
 
 
 # ---------------------------------------------------------------- steps
 
 
+@dataclass
+class _Work:
+    """Points that one side has to compute, in pieces side by side."""
+
+    me: Party
+    total: int
+    tell: Tell
+    done: int = 0
+
+    async def through(self, step: Callable[[slice], PointVector], length: int) -> PointVector:
+        async def one(start: int) -> PointVector:
+            part = await self.me.compute(step, slice(start, min(start + COMPUTE_POINTS, length)))
+            self.done += len(part)
+            self.tell(self.done, self.total)
+            return part
+
+        return PointVector.join(await self.me.together(*map(one, range(0, length, COMPUTE_POINTS))))
+
+
 async def _blinded(
-    me: Party, values: Sequence[bytes], label: bytes, length: int, secret: Scalar, rng: Rng
+    work: _Work, values: Sequence[bytes], label: bytes, length: int, secret: Scalar, rng: Rng
 ) -> PointVector:
     chosen = list(values[:length])
     padding = rng.child("padding")
     chosen += [padding.bytes(32) for _ in range(length - len(chosen))]
     order = rng.child("own order").permutation(length)
 
-    def blind(start: int) -> PointVector:
-        part = [chosen[i] for i in order[start:start + COMPUTE_POINTS]]
-        return group.multiply(group.hash_to_group(part, label), secret)
+    def blind(part: slice) -> PointVector:
+        return group.multiply(group.hash_to_group([chosen[i] for i in order[part]], label), secret)
 
-    starts = range(0, length, COMPUTE_POINTS)
-    return PointVector.join(await me.together(*(me.compute(blind, start) for start in starts)))
+    return await work.through(blind, length)
 
 
-async def _multiplied(me: Party, link: Link, points: PointVector, secret: Scalar) -> PointVector:
-    starts = range(0, len(points), COMPUTE_POINTS)
-    work = (me.compute(group.multiply, points[start:start + COMPUTE_POINTS], secret) for start in starts)
-    return PointVector.join(await blaming(link, me.together(*work)))
+async def _multiplied(work: _Work, link: Link, points: PointVector, secret: Scalar) -> PointVector:
+    return await blaming(link, work.through(lambda part: group.multiply(points[part], secret), len(points)))
 
 
 async def _send(link: Link, points: PointVector) -> None:

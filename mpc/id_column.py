@@ -8,7 +8,7 @@ from typing import NoReturn, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from mpc.kernels.psi import U8, blake2b_16
+from mpc.kernels.blake2b import U8, digests_16
 from mpc.ring import I64, U64
 
 _CHUNK_IDS = 1 << 16
@@ -107,7 +107,7 @@ class IdColumn(Sequence[bytes]):
 
     def digests(self, key: bytes) -> U64:
         """Keyed BLAKE2b-128 of every id: (n, 2) words. `key` has 1..64 bytes."""
-        return blake2b_16(self._data, self._offsets, key)
+        return digests_16(self._data, self._offsets, key)
 
     def __len__(self) -> int:
         return len(self._offsets) - 1

@@ -1,29 +1,36 @@
-"""An oblivious key-value store: a table from which every key reads its value, and any other key reads noise.
+"""An oblivious key-value store: tables from which every key reads its value, and any other key reads noise.
 
-A key has one place in each of three segments and a mask over 64 dense rows; its value is the XOR of all of them.
-If the values are uniform, so is the whole table, whatever the keys are. It knows keys as uniform words, nothing else.
+A store of many keys has many bins, each a table of its own that fits into a core's cache; a public hash says which bin
+a key belongs to. In its bin a key has one place in each of three segments and a mask over 64 dense rows; its value is
+the XOR of all of them. If the values are uniform, so is the whole table, whatever the keys are. This module knows keys
+as uniform words, nothing else.
 
 Source: three-hash garbled cuckoo table, Garimella, Pinkas, Rosulek, Trieu and Yanai, CRYPTO 2021 (ePrint 2021/883),
-section 4; segments and numbers also in Raghuraman and Rindal, CCS 2022 (ePrint 2022/320). Peeling needs more than
-1.2218 slots a key in the limit (Dietzfelbinger et al., ICALP 2010); we take 1.3 and 10 sqrt(n) + 64 more, far
-beyond the fluctuation of small tables. What peeling leaves over, a pair of colliding keys once in about n tables, is
-solved on the dense rows: s keys fail with probability 2^-(64 - s), and more than 24 are refused, so 2^-40 in all.
+section 4; segments and bins also in Raghuraman and Rindal, CCS 2022 (ePrint 2022/320). Peeling needs more than
+1.2218 slots a key in the limit (Dietzfelbinger et al., ICALP 2010); a bin has 1.3 and 10 sqrt(n) + 64 more. What
+peeling leaves over, a pair of colliding keys once in some n tables, is solved on the dense rows: s keys fail with
+probability 2^-(64 - s), and more than 48 are refused. How 2^-40 follows for all sizes, by a bound on the expected
+number of unpeelable parts and by measurement: docs/protocols/align.md and scripts/sweep_okvs.py.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import ceil, isqrt
+from functools import cached_property
+from math import ceil, isqrt, sqrt
 
 import numpy as np
 
 from mpc.errors import LocalError
 from mpc.kernels import psi
-from mpc.ring import U64
+from mpc.ring import I64, U64
 from mpc.rng import Rng
 
 DENSE = 64
-MOST_LEFT_OVER = 24
+MOST_LEFT_OVER = 48
+BIN_KEYS = 1 << 14     # a bin's table of 32-byte rows takes 0.8 MB
+BIN_BITS = 10          # so at most 2^24 keys
+BIN_SPREAD = 9         # standard deviations: more keys in any of 2^10 bins have probability 2^-46 (Chernoff)
 
 
 @dataclass(frozen=True)
@@ -32,20 +39,57 @@ class Layout:
 
     capacity: int
 
-    @property
+    def __post_init__(self) -> None:
+        if self.bins > 1 << BIN_BITS:
+            raise LocalError("more keys than a store can hold")
+
+    @cached_property
+    def bins(self) -> int:
+        """How many tables; a power of two."""
+        full = -(-self.capacity // BIN_KEYS)
+        return 1 << max(0, full - 1).bit_length()
+
+    @cached_property
+    def bin_keys(self) -> int:
+        """How many keys a bin has room for."""
+        if self.bins == 1:
+            return self.capacity
+        mean = self.capacity / self.bins
+        return min(self.capacity, ceil(mean + BIN_SPREAD * sqrt(mean)))
+
+    @cached_property
     def segment(self) -> int:
-        """Slots of each of the three segments; below 2^32."""
-        return ceil((1.3 * self.capacity + 10 * isqrt(self.capacity) + 64) / 3)
+        """Slots of each of a bin's three segments; below 2^32."""
+        return ceil((1.3 * self.bin_keys + 10 * isqrt(self.bin_keys) + 64) / 3)
+
+    @property
+    def bin_slots(self) -> int:
+        """Rows of a bin's table, the dense ones (at its end) included."""
+        return 3 * self.segment + DENSE
 
     @property
     def slots(self) -> int:
-        """Rows of the table, the dense ones (at its end) included."""
-        return 3 * self.segment + DENSE
+        """Rows of all bins, one after the other."""
+        return self.bins * self.bin_slots
+
+    def rows(self, number: int) -> slice:
+        """The rows of bin `number`."""
+        return slice(number * self.bin_slots, (number + 1) * self.bin_slots)
+
+    def part(self, edges: I64, number: int) -> slice:
+        """Which keys are of bin `number`, where keys stand in the order of `bins_of` with these `edges`."""
+        width = (1 << BIN_BITS) // self.bins
+        return slice(int(edges[number * width]), int(edges[(number + 1) * width]))
+
+
+def bins_of(words: U64) -> I64:
+    """The finest bin of each key, below 2^BIN_BITS, from bits that places leave; coarser layouts join neighbours."""
+    return (words[:, 1] >> np.uint64(64 - BIN_BITS)).astype(np.int64)
 
 
 @dataclass(frozen=True, repr=False)
 class Keys:
-    """Where keys read: places (n, 3) and masks (n,), from four uniform words a key."""
+    """Where keys read in the table of their bin: places (n, 3) and masks (n,), from four uniform words a key."""
 
     places: psi.U32
     masks: U64
@@ -62,40 +106,41 @@ class Keys:
 
 
 class Plan:
-    """The order in which a store of given keys is solved, before there are values. Used once or more."""
+    """The order in which the table of one bin is solved, before there are values. Used once or more."""
 
     def __init__(self, keys: Keys, layout: Layout) -> None:
-        """LocalError: more keys than the layout holds."""
-        if len(keys) > layout.capacity:
+        """LocalError: more keys than the bin holds."""
+        if len(keys) > layout.bin_keys:
             raise LocalError("more keys than the store was laid out for")
         self._keys, self._layout = keys, layout
         self._order, self._owned = np.empty(len(keys), np.uint32), np.empty(len(keys), np.uint32)
-        self._taken = psi.peel(keys.places, layout.slots, self._order, self._owned)
+        self._taken = psi.peel(keys.places, layout.bin_slots, self._order, self._owned)
 
     def encode(self, values: U64, rng: Rng) -> U64:
-        """The table (slots, w) from which key i reads values[i], for values (n, w); what is free comes from `rng`.
+        """The table (bin_slots, w) from which key i reads values[i], for values (n, w); what is free comes from `rng`.
 
         LocalError: a key twice with two values, or (with probability 2^-40) no solution.
         """
         width, keys = values.shape[1], self._keys
-        table = rng.ring(self._layout.slots * width).reshape(self._layout.slots, width)
+        table = rng.ring(self._layout.bin_slots * width).reshape(self._layout.bin_slots, width)
         left = self._order[self._taken:]
         if len(left):
             _solve_dense(keys, values, left, table)
-        tables = np.empty((8, 256, width), np.uint64)
-        psi.spread(table[-DENSE:], tables)
-        psi.fill(keys.places, keys.masks, values, self._order, self._owned, self._taken, tables, table)
+        psi.fill(keys.places, keys.masks, values, self._order, self._owned, self._taken, _spread(table), table)
         return table
 
 
-def decode(keys: Keys, table: U64, values: U64 | None = None) -> U64:
-    """What `keys` read: (n, w), added by XOR to `values` where given."""
-    width = table.shape[1]
-    out = np.zeros((len(keys), width), np.uint64) if values is None else values
-    tables = np.empty((8, 256, width), np.uint64)
-    psi.spread(np.ascontiguousarray(table[-DENSE:]), tables)
-    psi.read(keys.places, keys.masks, table, tables, out)
-    return out
+def decode(keys: Keys, table: U64) -> U64:
+    """What `keys` read in the table of their bin: (n, w)."""
+    values = np.empty((len(keys), table.shape[1]), np.uint64)
+    psi.read(keys.places, keys.masks, table, _spread(table), values)
+    return values
+
+
+def _spread(table: U64) -> U64:
+    tables = np.empty((8, 256, table.shape[1]), np.uint64)
+    psi.spread(table[-DENSE:], tables)
+    return tables
 
 
 def _solve_dense(keys: Keys, values: U64, left: psi.U32, table: U64) -> None:

@@ -1,16 +1,18 @@
-"""Oblivious pseudo-random function on many ids at once: the receiver learns F(x) for its own x, the sender can
-evaluate F anywhere, and neither learns more. Semi-honest. It knows digests, never what becomes of the outputs.
+"""Oblivious pseudo-random functions on many ids at once: the receiver learns F(x) for its own x, the sender F at its
+own ids, and neither learns more. Semi-honest. It knows digests, never what becomes of the outputs.
 
    sender: Delta in F_16^64, all leaves but one a group        receiver: digests x_1 .. x_n
  1                                                             P: store with P(x_i) = C(x_i), a random-looking code
- 2                              <-- Offsets --              P + U, slot by slot; keeps T = U Delta + (what 1 sees)
+ 2                              <-- Offsets --              P + U, bin by bin; keeps T = U Delta + (what 1 sees)
  3 Q = T + P Delta, so  F(y) = H(Q(y) + C(y) Delta)            F(x) = H(T(x))
 
 All sums are in F_16, 64 elements (32 bytes) a slot, and C(y) Delta is taken element by element. For y outside the
-receiver's set P(y) + C(y) is a random word: at least 32 of its 64 elements are not zero but with probability 2^-71
-for one y (a binomial tail), 2^-47 over 2^24 of them, and each hides Q(y) + C(y) Delta behind 4 bits of Delta, 128 in
+receiver's set P(y) + C(y) is a random word: at least 32 of its 64 elements are not zero but with probability 2^-74
+for one y (a binomial tail), 2^-50 over 2^24 of them, and each hides Q(y) + C(y) Delta behind 4 bits of Delta, 128 in
 all. H looks random on such inputs if AES with a public key does: v = pi1(a) + a + b of the halves a, b, and
-pi2(v + purpose) + v (as the hashes of Guo, Katz, Wang and Yu, S&P 2020, ePrint 2019/074).
+pi2(v + purpose) + v (as the hashes of Guo, Katz, Wang and Yu, S&P 2020, ePrint 2019/074). v has 128 bits, so q
+evaluations of AES hit one of n unknown values with probability n q 2^-128. Each bin of the store (mpc/okvs.py) is
+sent, evaluated and forgotten before the next, so that neither side ever holds a whole table.
 
 Sources: code and hash, Kolesnikov, Kumaresan, Rosulek and Trieu, CCS 2016 (ePrint 2016/799); a store in place of
 bins, Pinkas, Rosulek, Trieu and Yanai, EUROCRYPT 2020 (ePrint 2020/193); the vector correlation over F_2^4 from
@@ -20,81 +22,120 @@ punctured trees, Roy, CRYPTO 2022 (ePrint 2022/192), section 3: 32 bytes a slot 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import NoReturn
+from typing import NoReturn, TypeVar
 
 import numpy as np
-from cryptography.hazmat.primitives.ciphers import CipherContext
 
 from mpc.domains import Domain
 from mpc.errors import Reason
-from mpc.kernels import psi
+from mpc.id_column import IdColumn
+from mpc.kernels import blocks, psi
 from mpc.kernels.bits import transpose_bits
-from mpc.kernels.blocks import block_cipher, permute
 from mpc.link import Link
-from mpc.okvs import Keys, Layout, Plan, decode
-from mpc.ot import FIELD_BITS, LEAVES, leaf_stream, receive_trees, send_trees
+from mpc.okvs import BIN_BITS, Keys, Layout, Plan, bins_of, decode
+from mpc.ot import FIELD_BITS, LEAVES, leaf_key, receive_trees, send_trees
 from mpc.protocol import Party
 from mpc.ring import I64, U64
 from mpc.rng import Rng
 
 GROUPS = 64
 WORDS = GROUPS * FIELD_BITS // 64   # of a slot
-CHUNK_SLOTS = 1 << 15               # 1 MiB of Offsets
+AHEAD = 4                           # bins that are computed while others travel
 CHUNK_KEYS = 1 << 16
+
+T = TypeVar("T")
+Tell = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
 class Offsets:
-    """Part of step 2: slots of 32 bytes."""
+    """Step 2 for one bin: slots of 32 bytes."""
 
     rows: bytes
+
+
+@dataclass(frozen=True, repr=False)
+class Binned:
+    """Digests (n, 2) in the order of their bins; the finest bin b is edges[b]:edges[b + 1]. `order`: whose they are."""
+
+    digests: U64
+    edges: I64
+    order: I64
+
+    def __len__(self) -> int:
+        return len(self.digests)
+
+    def part(self, layout: Layout, number: int) -> slice:
+        """Those of bin `number` in `layout`."""
+        return layout.part(self.edges, number)
 
 
 class Codes:
     """Public functions of a digest under one session: its code and its places. Digests: (n, 2) words."""
 
     def __init__(self, session: bytes) -> None:
-        self._code = [_cipher(Domain.OPRF_CODE, session, half) for half in (0, 1)]
-        self._places = [_cipher(Domain.OPRF_PLACES, session, half) for half in (0, 1)]
+        self._code = _keys(Domain.OPRF_CODE, session)
+        self._places = _keys(Domain.OPRF_PLACES, session)
 
     def code(self, digests: U64) -> U64:
         """C: (n, 4) words, 64 elements of F_16."""
-        return np.concatenate([permute(cipher, digests) for cipher in self._code], axis=1)
+        return blocks.permute(self._code, digests)
 
     def words(self, digests: U64) -> U64:
         """(n, 4) uniform words: three say where a key reads in a store, the fourth draws public samples."""
-        return np.concatenate([permute(cipher, digests) for cipher in self._places], axis=1)
+        return blocks.permute(self._places, digests)
 
     def drawn(self, digests: U64) -> U64:
         """(n,) the fourth word alone."""
-        return permute(self._places[1], digests)[:, 1]
-
-    def decode(self, digests: U64, layout: Layout, table: U64) -> U64:
-        """What the digests read from a store: (n, w)."""
-        values = np.zeros((len(digests), table.shape[1]), np.uint64)
+        drawn = np.empty(len(digests), np.uint64)
         for part in _parts(len(digests)):
-            decode(Keys.locate(self.words(digests[part]), layout), table, values[part])
+            drawn[part] = self.words(digests[part])[:, 3]
+        return drawn
+
+    def binned(self, digests: U64) -> Binned:
+        """The digests in the order of their bins; within a bin as they come."""
+        bins = np.empty(len(digests), np.uint16)
+        for part in _parts(len(digests)):
+            bins[part] = bins_of(self.words(digests[part]))
+        order = np.argsort(bins, kind="stable")
+        edges = np.concatenate([[0], np.cumsum(np.bincount(bins, minlength=1 << BIN_BITS))])
+        return Binned(np.take(digests, order, axis=0), edges, order)
+
+    def keys(self, digests: U64, layout: Layout) -> Keys:
+        """Where digests of one bin read in its table."""
+        return Keys.locate(self.words(digests), layout)
+
+    def read(self, mine: Binned, layout: Layout, tables: Sequence[U64]) -> U64:
+        """What digests read from the tables of all bins, each (bin_slots, w): (n, w), in the order of `mine`."""
+        values = np.empty((len(mine), tables[0].shape[1]), np.uint64)
+        for number, table in enumerate(tables):
+            part = mine.part(layout, number)
+            values[part] = decode(self.keys(mine.digests[part], layout), table)
         return values
 
 
 class Outputs:
     """F at n digests, for each purpose anew."""
 
-    def __init__(self, session: bytes, states: U64) -> None:
-        self._cipher = _cipher(Domain.OPRF_OUTPUT, session, 1)
-        self._states = states
+    def __init__(self, session: bytes, count: int) -> None:
+        self._hash = _keys(Domain.OPRF_OUTPUT, session)
+        self._states = np.empty((count, 2), np.uint64)
 
     def __len__(self) -> int:
         return len(self._states)
 
+    def put(self, part: slice, rows: U64) -> None:
+        """Let F at the digests in `part` come from these rows (n, 4) of T, or of Q + C Delta."""
+        psi.compress(rows, self._hash, self._states[part])
+
     def words(self, purpose: int, rows: slice | I64 = slice(None)) -> U64:
         """(n, 2) words of F under `purpose`, for all digests or some."""
         states = self._states[rows]
-        tweaked = states.copy()
-        tweaked[:, 0] ^= np.uint64(purpose)
-        return permute(self._cipher, tweaked) ^ states
+        words = np.empty_like(states)
+        psi.whiten(states, np.uint64(purpose), self._hash, words)
+        return words
 
     def __repr__(self) -> str:
         return f"Outputs({len(self)})"
@@ -103,86 +144,112 @@ class Outputs:
         raise TypeError("outputs of a keyed function are secret and never pickled")
 
 
-class Evaluator:
-    """The sender's side: evaluates F anywhere."""
-
-    def __init__(self, session: bytes, codes: Codes, layout: Layout, delta: Sequence[int], rows: U64) -> None:
-        self._session, self._codes, self._layout, self._rows = session, codes, layout, rows
-        self._factors = multiples(delta)
-
-    def evaluate(self, digests: U64) -> Outputs:
-        """F at each digest, in order."""
-        states = np.empty((len(digests), 2), np.uint64)
-        for part in _parts(len(digests)):
-            rows = self._codes.decode(digests[part], self._layout, self._rows)
-            psi.add_products(self._codes.code(digests[part]), self._factors, rows)
-            states[part] = _states(self._session, rows)
-        return Outputs(self._session, states)
-
-    def __repr__(self) -> str:
-        return "Evaluator(...)"
-
-    def __reduce__(self) -> NoReturn:
-        raise TypeError("an evaluator is a secret and is never pickled")
-
-
-class _Streams:
-    """What the trees' leaves give, slot after slot; every slot is used once."""
+class Streams:
+    """What the trees' leaves give, bin after bin; every slot of a bin is used once."""
 
     def __init__(self, session: bytes, leaves: Sequence[Sequence[bytes | None]]) -> None:
-        self._streams = [
-            [None if seed is None else leaf_stream(session, seed) for seed in group] for group in leaves
-        ]
+        # The sender lacks the leaf at index 0, which weighs nothing; its plain sum is not used.
+        self._keys = blocks.schedule([
+            bytes(16) if seed is None else leaf_key(session, seed) for group in leaves for seed in group
+        ])
 
-    def rows(self, slots: int) -> tuple[U64, U64]:
-        """For the next `slots` (a multiple of 64): index-weighted and plain sums of the leaves, (slots, 4) each."""
-        words = slots // 64
-        leaves = np.zeros((LEAVES, FIELD_BITS * words + 2), np.uint64)  # the cipher asks for 15 bytes more
-        zeros = bytes(8 * FIELD_BITS * words)
-        weighted = np.empty((GROUPS, FIELD_BITS, words), np.uint64)
-        totals = np.empty_like(weighted)
-        for group, streams in enumerate(self._streams):
-            for leaf, stream in enumerate(streams):
-                if stream is not None:
-                    stream.update_into(zeros, leaves[leaf].view(np.uint8).data)
-            elements = leaves[:, :-2].reshape(LEAVES, FIELD_BITS, words)
-            psi.fold_field(elements, weighted[group], totals[group])
-        return _as_rows(weighted), _as_rows(totals)
+    def rows(self, number: int, slots: int) -> tuple[U64, U64]:
+        """For the `slots` slots of bin `number`: index-weighted and plain sums of the leaves, (slots, 4) each."""
+        words = -(-slots // 128) * 2
+        totals = np.empty((GROUPS, FIELD_BITS, words), np.uint64)
+        weighted, sums = np.empty_like(totals), np.empty((FIELD_BITS, FIELD_BITS, words), np.uint64)
+        first = number * FIELD_BITS * words // 2
+        for group in range(GROUPS):
+            psi.fold_streams(self._keys, LEAVES * group, first, totals[group], weighted[group], sums)
+        return _as_rows(weighted)[:slots], _as_rows(totals)[:slots]
+
+    def __repr__(self) -> str:
+        return "Streams(...)"
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("streams of a correlation are secret and never pickled")
 
 
 # ---------------------------------------------------------------- roles
 
 
-async def run_sender(me: Party, link: Link, codes: Codes, theirs: int) -> Evaluator:
-    """A fresh function for a receiver of `theirs` digests. PeerError WRONG_LENGTH, BAD_POINT."""
+async def run_sender(
+    me: Party, link: Link, codes: Codes, theirs: int, mine: Binned, tell: Tell = lambda done, total: None
+) -> Outputs:
+    """A fresh function for a receiver of `theirs` digests, at `mine`. PeerError WRONG_LENGTH, BAD_POINT."""
     session, delta, leaves = await receive_trees(me, link, GROUPS)
-    layout, streams, factors = Layout(theirs), _Streams(session, leaves), multiples(delta)
-    rows = np.empty((layout.slots, WORDS), np.uint64)
-    for start in range(0, layout.slots, CHUNK_SLOTS):
-        part = rows[start:start + CHUNK_SLOTS]
-        correction = (await link.receive(Offsets)).rows                                # 2
-        link.require(len(correction) == part.nbytes, Reason.WRONG_LENGTH)
-        await me.compute(_absorb, streams, factors, correction, part)
-    return Evaluator(session, codes, layout, delta, rows)
+    layout, streams, factors = Layout(theirs), Streams(session, leaves), multiples(delta)
+    outputs = Outputs(session, len(mine))
+
+    async def receive(numbers: range) -> list[bytes]:
+        corrections = []
+        for _ in numbers:
+            corrections.append((await link.receive(Offsets)).rows)                         # 2
+            link.require(len(corrections[-1]) == 8 * WORDS * layout.bin_slots, Reason.WRONG_LENGTH)
+        return corrections
+
+    async def evaluate(numbers: range, corrections: list[bytes]) -> None:
+        await me.together(*(
+            me.compute(_evaluate, codes, layout, streams, factors, number, correction, mine, outputs)
+            for number, correction in zip(numbers, corrections, strict=True)
+        ))
+
+    await in_step(me, layout.bins, receive, evaluate, tell)
+    return outputs
 
 
-async def run_receiver(me: Party, link: Link, keys: Keys, table: U64) -> Outputs:
-    """F at the digests of `keys`; `table` is their store of codes. PeerError WRONG_LENGTH, BAD_POINT."""
-    session, leaves = await send_trees(me, link, GROUPS)
-    streams, rows = _Streams(session, leaves), np.empty_like(table)
-    for start in range(0, len(table), CHUNK_SLOTS):
-        part = slice(start, start + CHUNK_SLOTS)
-        await link.send(Offsets(await me.compute(_hide, streams, table[part], rows[part])))    # 2
-    return await me.compute(_outputs, session, keys, rows)                                # 3
+async def run_receiver(
+    me: Party, links: Sequence[Link], codes: Codes, mine: Binned, rng: Rng, tell: Tell = lambda done, total: None
+) -> list[Outputs]:
+    """The senders' functions at `mine`, one for each link. PeerError WRONG_LENGTH, BAD_POINT.
+
+    LocalError if a digest occurs twice.
+    """
+    trees = await me.together(*(send_trees(me, link, GROUPS) for link in links))
+    layout = Layout(len(mine))
+    streams = [Streams(session, leaves) for session, leaves in trees]
+    outputs = [Outputs(session, len(mine)) for session, _ in trees]
+
+    async def hide(numbers: range) -> list[list[bytes]]:
+        return await me.together(*(
+            me.compute(_hide, codes, layout, streams, number, mine, outputs, rng.child(f"{number}"))
+            for number in numbers
+        ))
+
+    async def send(numbers: range, hidden: list[list[bytes]]) -> None:
+        for parts in hidden:
+            await me.together(*(                                                           # 2
+                link.send(Offsets(rows)) for link, rows in zip(links, parts, strict=True)
+            ))
+
+    await in_step(me, layout.bins, hide, send, tell)
+    return outputs
+
+
+async def in_step(
+    me: Party, count: int,
+    first: Callable[[range], Awaitable[list[T]]], second: Callable[[range, list[T]], Awaitable[None]], tell: Tell,
+) -> None:
+    """`first` and then `second` of bins 0 .. count - 1, AHEAD at a time: `first` of some beside `second` of the last.
+
+    `tell` hears how many of how many are done.
+    """
+    last: tuple[range, list[T]] = range(0), []
+    for start in range(0, count, AHEAD):
+        numbers = range(start, min(start + AHEAD, count))
+        made, _ = await me.together(first(numbers), second(*last))
+        last = numbers, made
+        tell(start, count)
+    await second(*last)
+    tell(count, count)
 
 
 # ---------------------------------------------------------------- steps
 
 
-def store_codes(codes: Codes, digests: U64, rng: Rng) -> tuple[Keys, U64]:
-    """Step 1: where the digests read, and the store of their codes. LocalError if a digest occurs twice."""
-    layout = Layout(len(digests))
-    keys = Keys.locate(codes.words(digests), layout)
+def store_codes(codes: Codes, layout: Layout, digests: U64, rng: Rng) -> tuple[Keys, U64]:
+    """Step 1 for one bin: where its digests read, and the table of their codes. LocalError if a digest occurs twice."""
+    keys = codes.keys(digests, layout)
     return keys, Plan(keys, layout).encode(codes.code(digests), rng)
 
 
@@ -196,34 +263,43 @@ def multiples(delta: Sequence[int]) -> U64:
     return np.array(rows)
 
 
-def _hide(streams: _Streams, table: U64, rows: U64) -> bytes:
-    weighted, totals = streams.rows(-(-len(table) // 64) * 64)
-    rows[:] = weighted[:len(table)]
-    return (totals[:len(table)] ^ table).tobytes()
+def _hide(
+    codes: Codes, layout: Layout, streams: Sequence[Streams], number: int, mine: Binned, outputs: Sequence[Outputs],
+    rng: Rng,
+) -> list[bytes]:
+    """One bin of the receiver: what to send over each link; sets its part of the outputs."""
+    part = mine.part(layout, number)
+    keys, table = store_codes(codes, layout, mine.digests[part], rng)
+    hidden = []
+    for own, known in zip(streams, outputs, strict=True):
+        weighted, totals = own.rows(number, len(table))
+        known.put(part, decode(keys, weighted))                                            # 3
+        hidden.append(masked(totals, table))
+    return hidden
 
 
-def _absorb(streams: _Streams, factors: U64, correction: bytes, rows: U64) -> None:
+def masked(totals: U64, table: U64) -> bytes:
+    """Step 2 for one bin."""
+    return (totals ^ table).tobytes()
+
+
+def _evaluate(
+    codes: Codes, layout: Layout, streams: Streams, factors: U64, number: int, correction: bytes, mine: Binned,
+    outputs: Outputs,
+) -> None:
+    """One bin of the sender: sets its part of the outputs."""
     # Leaf y stands at y + Delta: its weight is what the receiver gave it plus Delta times its plain sum.
-    weighted, _ = streams.rows(-(-len(rows) // 64) * 64)
-    rows[:] = weighted[:len(rows)]
+    rows, _ = streams.rows(number, layout.bin_slots)
     psi.add_products(np.frombuffer(correction, "<u8").reshape(-1, WORDS), factors, rows)
-
-
-def _outputs(session: bytes, keys: Keys, rows: U64) -> Outputs:
-    states = np.empty((len(keys), 2), np.uint64)
-    for part in _parts(len(keys)):
-        values = decode(Keys(keys.places[part], keys.masks[part]), rows)
-        states[part] = _states(session, values)
-    return Outputs(session, states)
+    part = mine.part(layout, number)
+    digests = mine.digests[part]
+    values = decode(codes.keys(digests, layout), rows)
+    psi.add_products(codes.code(digests), factors, values)
+    outputs.put(part, values)                                                              # 3
 
 
 def _parts(count: int) -> Iterator[slice]:
     return (slice(start, start + CHUNK_KEYS) for start in range(0, count, CHUNK_KEYS))
-
-
-def _states(session: bytes, rows: U64) -> U64:
-    first = rows[:, :2]
-    return permute(_cipher(Domain.OPRF_OUTPUT, session, 0), first) ^ first ^ rows[:, 2:]
 
 
 def _as_rows(columns: U64) -> U64:
@@ -233,16 +309,22 @@ def _as_rows(columns: U64) -> U64:
     return rows
 
 
-def _cipher(domain: Domain, session: bytes, index: int) -> CipherContext:
-    return block_cipher(hashlib.sha256(domain.encode() + b"\0" + bytes([index]) + session).digest()[:16])
+def _keys(domain: Domain, session: bytes) -> U64:
+    """Two permutations of blocks, known to all."""
+    return blocks.schedule([
+        hashlib.sha256(domain.encode() + b"\0" + bytes([index]) + session).digest()[:16] for index in (0, 1)
+    ])
 
 
 def warm() -> None:
     """Compile every loop that an alignment needs (some seconds), so that the first job does not wait for it."""
-    digests = psi.blake2b_16(np.frombuffer(b"abc", np.uint8), np.array([0, 1, 2, 3]), b"warm")
-    codes, streams = Codes(b"warm"), _Streams(b"", [[bytes(16)] * LEAVES] * GROUPS)
-    keys, table = store_codes(codes, digests, Rng(bytes(32)))
-    _hide(streams, table[:64], table[64:128])
-    evaluator = Evaluator(b"", codes, Layout(len(digests)), [1] * GROUPS, table)
-    words = evaluator.evaluate(digests).words(0)
-    decode(keys, Plan(keys, Layout(len(keys))).encode(words, Rng(bytes(32))))
+    codes, layout = Codes(b"warm"), Layout(3)
+    mine = codes.binned(IdColumn.of([b"a", b"b", b"c"]).digests(b"warm"))
+    keys, table = store_codes(codes, layout, mine.digests, Rng(bytes(32)))
+    streams, outputs = Streams(b"", [[bytes(16)] * LEAVES] * GROUPS), Outputs(b"", len(mine))
+    rows = streams.rows(0, layout.bin_slots)[0]
+    psi.add_products(np.frombuffer(table.tobytes(), "<u8").reshape(-1, WORDS), multiples([1] * GROUPS), rows)
+    psi.add_products(table, multiples([1] * GROUPS), rows)
+    outputs.put(slice(0, len(mine)), decode(keys, rows))
+    words = outputs.words(0)
+    decode(keys, Plan(keys, layout).encode(words, Rng(bytes(32))))

@@ -87,7 +87,7 @@ class _Rows:
 
     def __init__(self, session: bytes, leaves: Sequence[Sequence[bytes | None]]) -> None:
         self._streams = [
-            [None if seed is None else leaf_stream(session, seed) for seed in group] for group in leaves
+            [None if seed is None else _leaf_stream(session, seed) for seed in group] for group in leaves
         ]
         key = hashlib.sha256(Domain.OT_PAD.encode() + b"\0" + session).digest()[:16]
         # The bare permutation of one block is what the hash is built from; nothing is encrypted with it.
@@ -292,10 +292,13 @@ def _children(session: bytes, group: int, node: bytes) -> tuple[bytes, bytes]:
     return digest[:KEY_BYTES], digest[KEY_BYTES:]
 
 
-def leaf_stream(session: bytes, seed: bytes) -> CipherContext:
-    """The pseudo-random stream of one leaf, AES-128 in counter mode."""
-    key = hashlib.sha256(Domain.OT_COLUMN.encode() + b"\0" + session + seed).digest()[:16]
-    return Cipher(algorithms.AES(key), modes.CTR(bytes(16))).encryptor()
+def leaf_key(session: bytes, seed: bytes) -> bytes:
+    """The AES-128 key of one leaf's pseudo-random stream."""
+    return hashlib.sha256(Domain.OT_COLUMN.encode() + b"\0" + session + seed).digest()[:16]
+
+
+def _leaf_stream(session: bytes, seed: bytes) -> CipherContext:
+    return Cipher(algorithms.AES(leaf_key(session, seed)), modes.CTR(bytes(16))).encryptor()
 
 
 def _xor(*parts: bytes) -> bytes:

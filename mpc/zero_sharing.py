@@ -27,7 +27,7 @@ from mpc import group
 from mpc.domains import Domain
 from mpc.errors import LocalError, Reason
 from mpc.group import PointVector, Scalar
-from mpc.kernels.blocks import block_cipher, permute
+from mpc.kernels.blocks import permute, schedule
 from mpc.link import Link, PartyId
 from mpc.protocol import Party
 from mpc.ring import U64, reduce
@@ -103,7 +103,7 @@ class ZeroSharing:
         total = np.zeros(len(points), np.uint64)
         for seed in self._seeds.values():
             key = hashlib.sha256(Domain.ZERO_FUNCTION.encode() + b"\0" + seed + label.encode()).digest()[:16]
-            total ^= permute(block_cipher(key), points)[:, 0]
+            total ^= permute(schedule([key]), points)[:, 0]
         return total
 
     def __repr__(self) -> str:

@@ -27,7 +27,7 @@ from mpc.packed_products import EncryptedRows, MaskedRows
 from mpc.paillier import PublicKeyMessage, SealedVector
 from mpc.products import EncryptedMasks, MaskedProducts
 from mpc.protocols.align import Blinded
-from mpc.protocols.align_oprf import Programmed
+from mpc.protocols.align_count import Programmed
 from mpc.protocols.align_terms import Indices, SetSize, Verdict
 from mpc.protocols.coin import CoinShare, Commitment, Seen
 from mpc.protocols.finish import Accepted, AuditHead, Countersigned

@@ -1,128 +1,19 @@
-"""Loops of set intersection, compiled by numba: hash of many ids, peeling, filling and reading an OKVS, products in
-F_16. They know words and positions, not whose they are.
+"""Loops of set intersection, compiled by numba: peeling, filling and reading an OKVS, streams and products in F_16, the
+hash of an oblivious function. They know words and positions, not whose they are.
 
 Compiled on first use, outside the interpreter's lock; `mpc.oprf.warm` compiles them all ahead of a first job.
 """
 
 from __future__ import annotations
 
-import hashlib
-
 import numpy as np
 from numpy.typing import NDArray
 
 from mpc.kernels.bits import compiled
-from mpc.ring import I64, U64
+from mpc.kernels.blocks import encrypt
+from mpc.ring import U64
 
-U8 = NDArray[np.uint8]
 U32 = NDArray[np.uint32]
-
-# [RFC 7693] section 2.6 and 2.7
-_IV = np.array([
-    0x6A09E667F3BCC908, 0xBB67AE8584CAA73B, 0x3C6EF372FE94F82B, 0xA54FF53A5F1D36F1,
-    0x510E527FADE682D1, 0x9B05688C2B3E6C1F, 0x1F83D9ABFB41BD6B, 0x5BE0CD19137E2179,
-], np.uint64)
-_SIGMA = np.array([
-    [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15],
-    [14, 10, 4, 8, 9, 15, 13, 6, 1, 12, 0, 2, 11, 7, 5, 3],
-    [11, 8, 12, 0, 5, 2, 15, 13, 10, 14, 3, 6, 7, 1, 9, 4],
-    [7, 9, 3, 1, 13, 12, 11, 14, 2, 6, 5, 10, 4, 0, 15, 8],
-    [9, 0, 5, 7, 2, 4, 10, 15, 14, 1, 11, 12, 6, 8, 3, 13],
-    [2, 12, 6, 10, 0, 11, 8, 3, 4, 13, 7, 5, 15, 14, 1, 9],
-    [12, 5, 1, 15, 14, 13, 4, 10, 0, 7, 6, 3, 9, 2, 8, 11],
-    [13, 11, 7, 14, 12, 1, 3, 9, 5, 0, 15, 4, 8, 6, 2, 10],
-    [6, 15, 14, 9, 11, 3, 0, 8, 12, 2, 13, 7, 1, 4, 10, 5],
-    [10, 2, 8, 4, 7, 6, 1, 5, 15, 11, 9, 14, 3, 12, 13, 0],
-    [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15],
-    [14, 10, 4, 8, 9, 15, 13, 6, 1, 12, 0, 2, 11, 7, 5, 3],
-], np.int64)
-BLOCK = 128
-
-
-@compiled
-def _mix(
-    a: np.uint64, b: np.uint64, c: np.uint64, d: np.uint64, x: np.uint64, y: np.uint64
-) -> tuple[np.uint64, np.uint64, np.uint64, np.uint64]:
-    """G of [RFC 7693] section 3.1."""
-    a = a + b + x
-    d ^= a
-    d = (d >> np.uint64(32)) | (d << np.uint64(32))
-    c += d
-    b ^= c
-    b = (b >> np.uint64(24)) | (b << np.uint64(40))
-    a = a + b + y
-    d ^= a
-    d = (d >> np.uint64(16)) | (d << np.uint64(48))
-    c += d
-    b ^= c
-    b = (b >> np.uint64(63)) | (b << np.uint64(1))
-    return a, b, c, d
-
-
-@compiled
-def _compress(h: U64, m: U64, count: int, last: bool) -> None:
-    """F of [RFC 7693] section 3.2: absorb the block `m`; `count` bytes so far."""
-    v0, v1, v2, v3, v4, v5, v6, v7 = h[0], h[1], h[2], h[3], h[4], h[5], h[6], h[7]
-    v8, v9, v10, v11 = _IV[0], _IV[1], _IV[2], _IV[3]
-    v12, v13, v14, v15 = _IV[4] ^ np.uint64(count), _IV[5], _IV[6], _IV[7]
-    if last:
-        v14 = ~v14
-    for r in range(12):
-        s = _SIGMA[r]
-        v0, v4, v8, v12 = _mix(v0, v4, v8, v12, m[s[0]], m[s[1]])
-        v1, v5, v9, v13 = _mix(v1, v5, v9, v13, m[s[2]], m[s[3]])
-        v2, v6, v10, v14 = _mix(v2, v6, v10, v14, m[s[4]], m[s[5]])
-        v3, v7, v11, v15 = _mix(v3, v7, v11, v15, m[s[6]], m[s[7]])
-        v0, v5, v10, v15 = _mix(v0, v5, v10, v15, m[s[8]], m[s[9]])
-        v1, v6, v11, v12 = _mix(v1, v6, v11, v12, m[s[10]], m[s[11]])
-        v2, v7, v8, v13 = _mix(v2, v7, v8, v13, m[s[12]], m[s[13]])
-        v3, v4, v9, v14 = _mix(v3, v4, v9, v14, m[s[14]], m[s[15]])
-    h[0] ^= v0 ^ v8
-    h[1] ^= v1 ^ v9
-    h[2] ^= v2 ^ v10
-    h[3] ^= v3 ^ v11
-    h[4] ^= v4 ^ v12
-    h[5] ^= v5 ^ v13
-    h[6] ^= v6 ^ v14
-    h[7] ^= v7 ^ v15
-
-
-@compiled
-def _absorb(first: U64, before: int, last: bool, data: U8, offsets: I64, states: U64) -> None:
-    """states (n, w): the first words of BLAKE2b's state after data[offsets[i]:offsets[i + 1]], none of it empty.
-
-    Each starts at the state `first`, which has absorbed `before` bytes; `last`: nothing follows.
-    """
-    h, m = np.empty(8, np.uint64), np.empty(BLOCK // 8, np.uint64)
-    for i in range(len(offsets) - 1):
-        start, stop = offsets[i], offsets[i + 1]
-        h[:] = first
-        for position in range(start, stop, BLOCK):
-            used = min(stop - position, BLOCK)
-            m[:] = 0
-            for k in range(used):
-                m[k >> 3] |= np.uint64(data[position + k]) << np.uint64(8 * (k & 7))
-            _compress(h, m, before + position + used - start, last and position + used == stop)
-        for k in range(states.shape[1]):
-            states[i, k] = h[k]
-
-
-def blake2b_16(data: U8, offsets: I64, key: bytes) -> U64:
-    """Keyed BLAKE2b with 16-byte digests [RFC 7693]: (n, 2), of data[offsets[i]:offsets[i + 1]] for each i.
-
-    `key` has 1..64 bytes; its block is absorbed once for all.
-    """
-    start, keyed = _IV.copy(), np.empty((1, 8), np.uint64)
-    start[0] ^= np.uint64(0x01010000 ^ len(key) << 8 ^ 16)
-    block = np.frombuffer(key.ljust(BLOCK, b"\0"), np.uint8)
-    _absorb(start, 0, False, block, np.array([0, BLOCK]), keyed)
-    digests = np.empty((len(offsets) - 1, 2), np.uint64)
-    _absorb(keyed[0], BLOCK, True, data, offsets, digests)
-    nothing = np.flatnonzero(offsets[1:] == offsets[:-1])   # there the key's block is the last
-    if len(nothing):
-        digests[nothing] = np.frombuffer(hashlib.blake2b(b"", key=key, digest_size=16).digest(), "<u8")
-    return digests
-
 
 # ---------------------------------------------------------------- oblivious key-value store
 
@@ -225,7 +116,7 @@ def fill(
 
 @compiled
 def read(places: U32, masks: U64, table: U64, tables: U64, values: U64) -> None:
-    """values[i] ^= XOR of the three slots and the dense rows of key i."""
+    """values[i] = XOR of the three slots and the dense rows of key i."""
     width = table.shape[1]
     for i in range(len(places)):
         mask, a, b, c = masks[i], places[i, 0], places[i, 1], places[i, 2]
@@ -233,37 +124,49 @@ def read(places: U32, masks: U64, table: U64, tables: U64, values: U64) -> None:
             total = table[a, w] ^ table[b, w] ^ table[c, w]
             for block in range(8):
                 total ^= tables[block, (mask >> np.uint64(8 * block)) & np.uint64(255), w]
-            values[i, w] ^= total
+            values[i, w] = total
 
 
 # ---------------------------------------------------------------- F_16 = F_2[a] / (a^4 + a + 1)
 
 
 @compiled
-def fold_field(leaves: U64, weighted: U64, totals: U64) -> None:
-    """leaves (16, 4, words), elements of F_16 bit by bit -> their sum weighted by index, and their plain sum.
+def fold_streams(keys: U64, row: int, first: int, totals: U64, weighted: U64, sums: U64) -> None:
+    """The sum of 16 pseudo-random streams and their sum weighted by index, as elements of F_16 bit by bit.
 
-    weighted, totals: (4, words). Index x stands for the element with the bits of x; leaf 0 has no weight.
+    Stream x is AES in counter mode under row + x of a schedule, its counter the low word of a block. Bit c of the
+    elements comes from blocks first + c words / 2 on. totals, weighted: (4, words); sums (4, 4, words) is scratch.
+    Index x stands for the element with the bits of x, so stream 0 has no weight.
     """
-    words = leaves.shape[2]
+    zero, words = np.uint64(0), totals.shape[1]
     for c in range(4):
-        for w in range(words):
-            totals[c, w] = leaves[0, c, w]
-            weighted[c, w] = 0
-    for x in range(1, 16):
-        for c in range(4):
-            for w in range(words):
-                totals[c, w] ^= leaves[x, c, w]
-        for b in range(4):
-            if (x >> b) & 1:
-                for w in range(words):   # times a^b: [c0 c1 c2 c3] a = [c3, c0 + c3, c1, c2]
-                    c0, c1, c2, c3 = leaves[x, 0, w], leaves[x, 1, w], leaves[x, 2, w], leaves[x, 3, w]
-                    for _ in range(b):
-                        c0, c1, c2, c3 = c3, c0 ^ c3, c1, c2
-                    weighted[0, w] ^= c0
-                    weighted[1, w] ^= c1
-                    weighted[2, w] ^= c2
-                    weighted[3, w] ^= c3
+        for j in range(words // 2):
+            counter = np.uint64(first + c * (words // 2) + j)
+            all0 = all1 = one0 = one1 = two0 = two1 = four0 = four1 = eight0 = eight1 = zero
+            for q in range(4):
+                l0, h0 = encrypt(counter, zero, keys, row + 4 * q)
+                l1, h1 = encrypt(counter, zero, keys, row + 4 * q + 1)
+                l2, h2 = encrypt(counter, zero, keys, row + 4 * q + 2)
+                l3, h3 = encrypt(counter, zero, keys, row + 4 * q + 3)
+                one0, one1 = one0 ^ l1 ^ l3, one1 ^ h1 ^ h3
+                two0, two1 = two0 ^ l2 ^ l3, two1 ^ h2 ^ h3
+                l0, h0 = l0 ^ l1 ^ l2 ^ l3, h0 ^ h1 ^ h2 ^ h3
+                all0, all1 = all0 ^ l0, all1 ^ h0
+                if q & 1:
+                    four0, four1 = four0 ^ l0, four1 ^ h0
+                if q & 2:
+                    eight0, eight1 = eight0 ^ l0, eight1 ^ h0
+            totals[c, 2 * j], totals[c, 2 * j + 1] = all0, all1
+            sums[0, c, 2 * j], sums[0, c, 2 * j + 1] = one0, one1
+            sums[1, c, 2 * j], sums[1, c, 2 * j + 1] = two0, two1
+            sums[2, c, 2 * j], sums[2, c, 2 * j + 1] = four0, four1
+            sums[3, c, 2 * j], sums[3, c, 2 * j + 1] = eight0, eight1
+    for w in range(words):   # Horner; times a: [c0 c1 c2 c3] a = [c3, c0 + c3, c1, c2]
+        c0, c1, c2, c3 = sums[3, 0, w], sums[3, 1, w], sums[3, 2, w], sums[3, 3, w]
+        for b in range(2, -1, -1):
+            c0, c1, c2, c3 = (
+                c3 ^ sums[b, 0, w], c0 ^ c3 ^ sums[b, 1, w], c1 ^ sums[b, 2, w], c2 ^ sums[b, 3, w])
+        weighted[0, w], weighted[1, w], weighted[2, w], weighted[3, w] = c0, c1, c2, c3
 
 
 @compiled
@@ -279,3 +182,24 @@ def add_products(rows: U64, factors: U64, sums: U64) -> None:
             for b in range(4):
                 total ^= (((row >> np.uint64(b)) & ones) * fifteen) & factors[b, w]
             sums[i, w] ^= total
+
+
+# ---------------------------------------------------------------- hashes of states
+
+
+@compiled
+def compress(rows: U64, keys: U64, states: U64) -> None:
+    """states (n, 2): pi(a) + a + b of the halves a, b of each row (n, 4); pi under the first key."""
+    for i in range(len(rows)):
+        low, high = encrypt(rows[i, 0], rows[i, 1], keys, 0)
+        states[i, 0] = low ^ rows[i, 0] ^ rows[i, 2]
+        states[i, 1] = high ^ rows[i, 1] ^ rows[i, 3]
+
+
+@compiled
+def whiten(states: U64, purpose: np.uint64, keys: U64, words: U64) -> None:
+    """words (n, 2): pi(v + purpose) + v for each state v; pi under the second key."""
+    for i in range(len(states)):
+        low, high = encrypt(states[i, 0] ^ purpose, states[i, 1], keys, 1)
+        words[i, 0] = low ^ states[i, 0]
+        words[i, 1] = high ^ states[i, 1]

@@ -39,7 +39,7 @@ from mpc.oprf import Offsets
 from mpc.ot import TreeSums
 from mpc.protocol import LedgerLine, Party, ProtocolSpec
 from mpc.protocols import align_oprf
-from mpc.protocols.align_oprf import Programmed
+from mpc.protocols.align_count import Programmed
 from mpc.protocols.align_terms import (
     MAX_IDS,
     AlignOptions,

@@ -85,8 +85,15 @@ async def receive_places(link: Link, count: int, size: int) -> I64:
         link.require(part.bits == INDEX_BITS and bool(np.all(part.values < size)), Reason.OUT_OF_RANGE)
         parts.append(part.values.astype(np.int64))
     places = np.concatenate(parts)
-    link.require(len(np.unique(places)) == count, Reason.REPEATED_VALUE)
+    link.require(all_differ(places, size), Reason.REPEATED_VALUE)
     return places
+
+
+def all_differ(places: I64, size: int) -> bool:
+    """Whether no place, each below `size`, occurs twice."""
+    seen = np.zeros(size, np.bool_)
+    seen[places] = True
+    return int(np.count_nonzero(seen)) == len(places)
 
 
 def too_few() -> Refused:

@@ -15,7 +15,7 @@ from mpc.hidden_count import Counted
 from mpc.link import Link, PartyId
 from mpc.protocol import Party
 from mpc.protocols import align, coin, finish, score
-from mpc.protocols.align_oprf import Programmed
+from mpc.protocols.align_count import Programmed
 from mpc.ring import RingVector, from_signed
 from mpc.rng import Rng
 from mpc.testing.adversary import Change, Corruption, field_set, reflected

@@ -10,11 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mpc import okvs
 from mpc.errors import LocalError
 from mpc.id_column import IdColumn
 from mpc.kernels import psi
-from mpc.kernels.psi import blake2b_16
+from mpc.kernels.blake2b import digests_16
 from mpc.okvs import DENSE, Keys, Layout, Plan, decode
 from mpc.rng import Rng
 
@@ -42,13 +41,13 @@ def test_every_key_reads_its_value_back(count, width, seed):
 def test_what_peeling_leaves_over_is_solved_on_the_dense_rows():
     layout = Layout(300)
     keys = keys_for(300, layout)
-    for k in range(1, 20):   # twenty keys that share all three slots
+    for k in range(1, 40):   # forty keys that share all three slots
         keys.places[k] = keys.places[0]
     values = words(300, 3, "values")
     assert np.array_equal(decode(keys, Plan(keys, layout).encode(values, rng())), values)
 
 
-@pytest.mark.parametrize("count", [25, 60])
+@pytest.mark.parametrize("count", [49, 60])
 def test_more_left_over_than_the_dense_rows_carry_is_an_error(count):
     layout = Layout(300)
     keys = keys_for(300, layout)
@@ -75,7 +74,7 @@ def test_a_table_has_the_size_of_its_layout_whatever_it_holds():
         keys = keys_for(count, layout)
         assert Plan(keys, layout).encode(words(count, 2, "v"), rng()).shape == (layout.slots, 2)
     assert layout.slots < 1.75 * 1000 + DENSE
-    assert Layout(1 << 20).slots < 1.32 * (1 << 20)
+    assert Layout(1 << 20).slots < 1.5 * (1 << 20)
 
 
 def chi_square(table) -> float:
@@ -115,8 +114,8 @@ def test_stores_of_ordinary_size_peel_with_at_most_a_few_left_over():
         layout = Layout(500)
         keys = keys_for(500, layout, f"trial {trial}")
         order = np.empty(500, np.uint32)
-        left.append(500 - psi.peel(keys.places, layout.slots, order, order.copy()))
-    assert max(left) <= okvs.MOST_LEFT_OVER // 4
+        left.append(500 - psi.peel(keys.places, layout.bin_slots, order, order.copy()))
+    assert max(left) <= 6
 
 
 # ---------------------------------------------------------------- digests
@@ -143,4 +142,4 @@ def test_a_part_of_a_column_is_that_part():
 
 
 def test_no_ids_have_no_digests():
-    assert blake2b_16(np.zeros(0, np.uint8), np.zeros(1, np.int64), b"k").shape == (0, 2)
+    assert digests_16(np.zeros(0, np.uint8), np.zeros(1, np.int64), b"k").shape == (0, 2)

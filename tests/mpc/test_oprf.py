@@ -7,11 +7,11 @@ import hashlib
 import numpy as np
 import pytest
 
-from mpc import hidden_count, oprf
+from mpc import hidden_count, okvs, oprf
 from mpc.errors import PeerError, Reason
 from mpc.hidden_count import Counted
 from mpc.link import PartyId
-from mpc.oprf import GROUPS, Codes, Offsets, multiples
+from mpc.oprf import GROUPS, Codes, Offsets, Streams, multiples
 from mpc.ot import LEAVES
 from mpc.rng import Rng
 from mpc.testing.adversary import Adversary
@@ -28,16 +28,25 @@ async def evaluated(mine, theirs, session=b"session", seed=1, network=None):
     """Outputs at the receiver for `mine` and at the sender for `theirs`."""
     network = network or Network()
 
-    async def receive(me, link):
-        keys, table = oprf.store_codes(Codes(session), mine, me.rng.child("store"))
-        return await oprf.run_receiver(me, link, keys, table)
+    codes = Codes(session)
+    a, b = codes.binned(mine), codes.binned(theirs)
 
-    async def send(me, link):
-        return (await oprf.run_sender(me, link, Codes(session), len(mine))).evaluate(theirs)
+    async def receive(me, link):
+        return await oprf.run_receiver(me, [link], codes, a, me.rng.child("store"))
 
     ends = await run_roles({A: receive(party(A, seed), network.link(A, B)),
-                            B: send(party(B, seed), network.link(B, A))})
-    return ends[A], ends[B], network
+                            B: oprf.run_sender(party(B, seed), network.link(B, A), codes, len(mine), b)})
+    return InTheirOrder(ends[A][0], a), InTheirOrder(ends[B], b), network
+
+
+class InTheirOrder:
+    """Outputs in the order in which the digests were given."""
+
+    def __init__(self, outputs, mine):
+        self.outputs, self.place = outputs, np.argsort(mine.order)
+
+    def words(self, purpose, rows=slice(None)):
+        return self.outputs.words(purpose, self.place[rows])
 
 
 async def test_both_sides_get_the_same_where_the_receiver_has_the_digest_and_nowhere_else():
@@ -56,15 +65,29 @@ async def test_a_purpose_gives_other_outputs_and_rows_select():
     assert np.array_equal(a.words(1, np.array([3, 5])), a.words(1)[[3, 5]])
 
 
-async def test_sets_longer_than_a_message_or_a_chunk(monkeypatch):
-    monkeypatch.setattr(oprf, "CHUNK_SLOTS", 128)
+async def test_sets_of_many_bins(monkeypatch):
+    monkeypatch.setattr(okvs, "BIN_KEYS", 32)
     monkeypatch.setattr(oprf, "CHUNK_KEYS", 50)
-    mine = digests(333, "mine")
-    a, b, network = await evaluated(mine, mine)
-    assert np.array_equal(a.words(1), b.words(1))
+    mine, theirs = digests(333, "mine"), digests(700, "theirs")
+    theirs[100:200] = mine[:100]
+    a, b, network = await evaluated(mine, theirs)
+    assert np.array_equal(a.words(1)[:100], b.words(1)[100:200])
+    assert not np.isin(b.words(1)[200:, 0], a.words(1)[:, 0]).any()
     sizes = [len(s.message.rows) for s in network.transcript if isinstance(s.message, Offsets)]
-    assert max(sizes) == 128 * 32
-    assert len(sizes) > 3
+    assert sizes == [32 * okvs.Layout(333).bin_slots] * 16
+
+
+async def test_one_store_of_codes_serves_several_senders():
+    mine, codes, network = digests(80, "mine"), Codes(b"session"), Network()
+    own = codes.binned(mine)
+    senders = [PartyId("bank-b"), PartyId("bank-c")]
+    me = party(A)
+    roles = {A: oprf.run_receiver(me, [network.link(A, p) for p in senders], codes, own, me.rng.child("store"))}
+    roles |= {p: oprf.run_sender(party(p), network.link(p, A), codes, 80, own) for p in senders}
+    ends = await run_roles(roles)
+    for known, sender in zip(ends[A], senders, strict=True):
+        assert np.array_equal(known.words(1), ends[sender].words(1))
+    assert not np.isin(ends[A][0].words(1), ends[A][1].words(1)).any()
 
 
 @pytest.mark.parametrize(("a", "b"), [(0, 5), (1, 1), (5, 0)])
@@ -92,10 +115,10 @@ async def offsets_of(mine) -> bytes:
 
 def code_hits(mine, rows: bytes) -> int:
     """How many codes of the receiver's digests are recognised in what it sent as it stands."""
-    layout = oprf.Layout(len(mine))
     table = np.frombuffer(rows, np.uint64).reshape(-1, oprf.WORDS)
     codes = Codes(b"session")
-    return int((codes.decode(mine, layout, table) == codes.code(mine)).all(axis=1).sum())
+    own = codes.binned(mine)
+    return int((codes.read(own, oprf.Layout(len(mine)), [table]) == codes.code(own.digests)).all(axis=1).sum())
 
 
 async def test_the_sender_cannot_look_up_digests_in_what_it_receives():
@@ -104,31 +127,33 @@ async def test_the_sender_cannot_look_up_digests_in_what_it_receives():
 
 
 async def test_fault_offsets_without_the_streams_are_found(monkeypatch):
-    monkeypatch.setattr(oprf, "_hide", lambda streams, table, rows: table.tobytes())
+    monkeypatch.setattr(oprf, "masked", lambda totals, table: table.tobytes())
     mine = digests(200, "mine")
     assert code_hits(mine, await offsets_of(mine)) == 200
 
 
 async def test_fault_a_delta_that_is_mostly_zero_makes_outputs_guessable(monkeypatch):
     """With Delta = 0 the function no longer depends on the code: F(y) is what the receiver's store gives at any y."""
-    other = digests(50, "other")
+    mine, other = digests(50, "mine"), digests(50, "other")
+    captured, honest = [], Streams.rows
+
+    def spy(self, number, slots):
+        found = honest(self, number, slots)
+        captured.append(found[0].copy())
+        return found
+
+    monkeypatch.setattr(Streams, "rows", spy)
     found = []
     for planted in (False, True):
         if planted:
             monkeypatch.setattr(Rng, "below", lambda self, bound: 0 if bound == LEAVES else int(self.bits(20)) % bound)
-        captured = {}
-        honest = oprf._outputs
-
-        def spy(session, keys, rows, captured=captured, honest=honest):
-            captured.update(session=session, rows=rows)
-            return honest(session, keys, rows)
-
-        monkeypatch.setattr(oprf, "_outputs", spy)
-        _, theirs, _ = await evaluated(digests(50, "mine"), other)
-        monkeypatch.setattr(oprf, "_outputs", honest)
-        values = Codes(b"session").decode(other, oprf.Layout(50), captured["rows"])
-        guessed = oprf.Outputs(captured["session"], oprf._states(captured["session"], values))
-        found.append(int((guessed.words(1) == theirs.words(1)).all(axis=1).sum()))
+        captured.clear()
+        a, theirs, _ = await evaluated(mine, other)
+        codes = Codes(b"session")
+        strangers = codes.binned(other)
+        guessed = a.outputs   # the receiver's hash of what its own rows give at digests that it does not have
+        guessed.put(slice(0, 50), codes.read(strangers, oprf.Layout(50), captured[:1]))
+        found.append(int((InTheirOrder(guessed, strangers).words(1) == theirs.words(1)).all(axis=1).sum()))
     assert found == [0, 50]
 
 
@@ -162,9 +187,7 @@ async def test_offsets_of_another_length_are_blamed_on_the_receiver(change):
 def test_what_is_secret_has_a_blank_repr_and_is_never_pickled():
     import pickle
 
-    outputs = oprf.Outputs(b"s", digests(2, "x"))
-    evaluator = oprf.Evaluator(b"s", Codes(b"s"), oprf.Layout(1), [1] * GROUPS, digests(4, "rows"))
-    for secret in (outputs, evaluator):
+    for secret in (oprf.Outputs(b"s", 2), Streams(b"s", [[bytes(16)] * LEAVES] * GROUPS)):
         assert len(repr(secret)) < 20
         with pytest.raises(TypeError):
             pickle.dumps(secret)
@@ -173,12 +196,16 @@ def test_what_is_secret_has_a_blank_repr_and_is_never_pickled():
 # ---------------------------------------------------------------- the hidden count
 
 
+def stream(name, seed):
+    return party(name, seed).rng.child("count")
+
+
 async def counted(mine, theirs, lengths=None, network=None, seed=1):
     network = network or Network()
     lengths = lengths or (len(mine), len(theirs))
     ends = await run_roles({
-        A: hidden_count.run_counter(party(A, seed), network.link(A, B), mine, b"label", lengths),
-        B: hidden_count.run_helper(party(B, seed), network.link(B, A), theirs, b"label", lengths),
+        A: hidden_count.run_counter(party(A, seed), network.link(A, B), mine, b"label", lengths, stream(A, seed)),
+        B: hidden_count.run_helper(party(B, seed), network.link(B, A), theirs, b"label", lengths, stream(B, seed)),
     })
     return ends[A], network
 
@@ -205,8 +232,8 @@ async def test_the_counters_list_does_not_come_back_in_its_order():
     """With the helper's secret known, each place can be followed: a shuffle leaves about one in its place."""
     _, network = await counted(values(*range(60)), values(*range(60)))
     sent, back = network.transcript[0].message.points, network.transcript[2].message.points
-    helper = Rng(party(B, 1).rng.bytes(32)).child("secret")
-    doubled = hidden_count.group.multiply(sent, hidden_count.Scalar.random(helper))
+    helper = hidden_count.Scalar.random(stream(B, 1).child("secret"))
+    doubled = hidden_count.group.multiply(sent, helper)
     assert set(doubled.values()) == set(back.values())
     assert int((doubled.values() == back.values()).sum()) < 10
 

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mpc import hidden_count, oprf
+from mpc import hidden_count, okvs, oprf
 from mpc.errors import LocalError, Refused
 from mpc.group import hash_to_group
 from mpc.hidden_count import Counted
@@ -21,7 +21,7 @@ from mpc.oprf import Codes, Offsets
 from mpc.protocol import Ledger
 from mpc.protocols import align, align_oprf, align_terms
 from mpc.protocols.align import AlignOptions, Indices, Verdict
-from mpc.protocols.align_oprf import Programmed, Sample, samples
+from mpc.protocols.align_count import Programmed, Sample, samples
 from mpc.testing.conformance import check_blame, check_canaries, check_ideal, check_shape
 from mpc.testing.memory_link import Network, party, run_roles
 from mpc.testing.subjects import ALIGN_OPRF
@@ -199,16 +199,16 @@ async def test_an_id_twice_is_our_error_even_in_a_column():
     assert "xxxxxxxx" not in str(end)
 
 
-async def test_lists_longer_than_a_message_arrive_whole(monkeypatch):
-    monkeypatch.setattr(align_oprf, "MESSAGE_WORDS", 50)
+async def test_lists_longer_than_a_message_or_a_bin_arrive_whole(monkeypatch):
     monkeypatch.setattr(align_terms, "MESSAGE_INDICES", 4)
     monkeypatch.setattr(hidden_count, "MESSAGE_POINTS", 7)
     monkeypatch.setattr(hidden_count, "COMPUTE_POINTS", 3)
-    monkeypatch.setattr(oprf, "CHUNK_SLOTS", 64)
     monkeypatch.setattr(oprf, "CHUNK_KEYS", 16)
+    monkeypatch.setattr(okvs, "BIN_KEYS", 16)
     sets = named(ids(range(90)), ids(range(11, 124)), ids(range(9, 51)))
     rows = await Play(sets).rows()
     assert all(set(r) == align.ideal(sets, 1) for r in rows.values())
+    assert len(set(map(tuple, rows.values()))) == 1
 
 
 async def test_the_order_of_the_result_is_nobodys_row_order_and_differs_between_runs():
@@ -305,14 +305,11 @@ async def test_fault_unblinded_points_are_found_by_the_dictionary(monkeypatch):
 
 async def leader_opens(play) -> list[int]:
     """What the leader's outputs open in the stores of members: the words under F, at all its own ids."""
-    captured = []
-    honest = align_oprf._common
+    captured, honest = [], align_oprf._common
 
-    def spy(run, known, stores):
-        for name, store in stores.items():
-            values = run.codes.decode(run.digests, align_oprf.Layout(run.sizes[name]), store)
-            captured.append((values ^ known[name].words(align_oprf.MEMBERS))[:, 0])
-        return honest(run, known, stores)
+    def spy(run, seen):
+        captured.extend(found[:, 0].copy() for found in seen.values())
+        return honest(run, seen)
 
     align_oprf._common = spy
     try:

@@ -27,7 +27,7 @@ from mpc.products import EncryptedMasks, MaskedProducts
 from mpc.protocol import LedgerLine
 from mpc.protocols import PROTOCOLS
 from mpc.protocols.align import Indices
-from mpc.protocols.align_oprf import Programmed
+from mpc.protocols.align_count import Programmed
 from mpc.protocols.train import Masked
 from mpc.testing.memory_link import Sent
 from mpc.testing.transcript import content
@@ -133,7 +133,9 @@ def _stores_read_without_the_function(recording: Recording) -> Iterator[tuple[st
     for (owner, bits), parts in columns.items():
         ids, (session,) = recording.ids[owner], recording.sessions
         key = hashlib.sha256(Domain.ALIGN_DIGEST.encode() + b"\0" + session).digest()
-        read = Codes(session).decode(IdColumn.of(ids).digests(key), Layout(len(ids)), np.concatenate(parts)[:, None])
+        codes = Codes(session)
+        own = codes.binned(IdColumn.of(ids).digests(key))
+        read = codes.read(own, Layout(len(ids)), [part[:, None] for part in parts])
         yield f"the store of {owner} at its ids", bits, read[:, 0]
 
 
