@@ -166,5 +166,11 @@ def _pairwise(
     return PointVector(results)
 
 
+def warm() -> None:
+    """Compile the lanes, where this processor has them, so that the first long list does not wait for it."""
+    if curve.available():
+        curve.library()
+
+
 def _by_lanes(count: int) -> bool:
     return count >= MANY_POINTS and curve.available()

@@ -12,7 +12,7 @@ from pathlib import Path
 import grpc.aio
 import structlog
 
-from mpc import oprf
+from mpc import group, oprf
 from mpc.correlations import CorrelationSource, TrigPlan
 from mpc.errors import LocalError
 from mpc.link import Link, PartyId
@@ -106,6 +106,7 @@ class Node:
         )
         if any(dataset.rows >= LARGE_ROWS for dataset in datasets.registered(self._store)):
             self._pool.submit(oprf.warm)   # while nobody waits for it
+            self._pool.submit(group.warm)
         self._audit.event("start", party=self.party)
         _log.info("listening", party=self.party, port=self._listeners.port)
         return self._listeners.port, self._listeners.doctor_port

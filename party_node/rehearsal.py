@@ -129,6 +129,7 @@ def _timed(step: Callable[[], object]) -> float:
 
 def _points() -> float:
     """Seconds to blind one identifier."""
+    group.warm()
     rng = Rng.from_system()
     ids, secret = [rng.bytes(16) for _ in range(IDS)], group.Scalar.random(rng)
     return _timed(lambda: group.multiply(group.hash_to_group(ids, Domain.ALIGN_HASH_TO_GROUP.encode()), secret)) / IDS

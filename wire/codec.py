@@ -26,7 +26,7 @@ from mpc.ot import Columns, Corrections, TreeSums
 from mpc.packed_products import EncryptedRows, MaskedRows
 from mpc.paillier import PublicKeyMessage, SealedVector
 from mpc.products import EncryptedMasks, MaskedProducts
-from mpc.protocols.align import Blinded
+from mpc.protocols.align import Blinded, Returned
 from mpc.protocols.align_count import Programmed
 from mpc.protocols.align_terms import Indices, SetSize, Verdict
 from mpc.protocols.coin import CoinShare, Commitment, Seen
@@ -66,6 +66,7 @@ REGISTRY: Mapping[type, Line] = {
     Offsets: Line("align", "align_offsets"),
     Programmed: Line("align", "align_programmed"),
     Counted: Line("align", "align_counted"),
+    Returned: Line("align", "align_returned"),
     Commitment: Line("coin", "coin_commitment"),
     Seen: Line("coin", "coin_seen"),
     CoinShare: Line("coin", "coin_share"),

@@ -5,6 +5,7 @@
    owner i                      every other party j, in turn            leader
  1 SetSize              <------>  all to all
  2 shuffle{ k_i H(x) }  -- Blinded -->  shuffle{ k_j P }  -- Blinded -->  F_i = { k_0 .. k_N-1 H(x) }
+   the leader's own list, at its last stop    -- Returned -->             F_leader, 12 bytes a value
  3                                                                      |F_0 n .. n F_N-1| : a number, no members
  4                              <-- Verdict: the number, or 0 = too few --
  5 own rows  <-- Indices --  un-shuffle  <-- Indices --                 places of the common values in F_i, sorted
@@ -50,16 +51,20 @@ from mpc.protocols.align_terms import (
     send_places,
     too_few,
 )
-from mpc.ring import I64
+from mpc.ring import I64, U64
 from mpc.rng import Rng
 from mpc.zero_sharing import MaskKey
 
-__all__ = ["MAX_IDS", "PROTOCOL", "AlignOptions", "Blinded", "Indices", "SetSize", "Verdict", "ideal", "run"]
+__all__ = [
+    "MAX_IDS", "PROTOCOL", "AlignOptions", "Blinded", "Indices", "Returned", "SetSize", "Verdict", "ideal", "run",
+]
 
 MESSAGE_POINTS = 1 << 15   # 1 MiB
-COMPUTE_POINTS = 1 << 11   # 0.1 s of one core, so that progress moves and all cores are used
+COMPUTE_POINTS = 1 << 12   # 0.03 s or 0.2 s of one core, so that progress moves and all cores are used
+HEAD_BYTES = 12            # two of 2^24 by 2^24 different values agree in them with probability 2^-48
 
 T = TypeVar("T")
+Values = NDArray[np.bytes_]
 
 # ---------------------------------------------------------------- messages
 
@@ -69,6 +74,13 @@ class Blinded:
     """Part of a list: shuffled points under the secrets of all whom it has passed."""
 
     points: PointVector
+
+
+@dataclass(frozen=True)
+class Returned:
+    """Part of the leader's own list as it comes home: of each shuffled point, the first bytes, to be compared only."""
+
+    heads: bytes
 
 
 # ---------------------------------------------------------------- inputs
@@ -154,8 +166,8 @@ async def _announce(me: Party, peers: Mapping[PartyId, Link], count: int) -> dic
     return {me.id: count, **dict(zip(peers, sizes, strict=True))}
 
 
-async def _pass_on(walk: _Walk, owner: PartyId, ids: Sequence[bytes]) -> PointVector:
-    """My stops on the way of `owner`'s list; returns the list as I had it last."""
+async def _pass_on(walk: _Walk, owner: PartyId, ids: Sequence[bytes]) -> Values:
+    """My stops on the way of `owner`'s list; returns the heads of the list as I had it last."""
     route = walk.route(owner)
     here = route.index(walk.me.id)
     if here == 0:
@@ -168,10 +180,8 @@ async def _pass_on(walk: _Walk, owner: PartyId, ids: Sequence[bytes]) -> PointVe
     if here < len(route) - 1:
         points = await _send_shuffled(walk, walk.link(route[here + 1], owner), owner, points)
     if here == 0 and route[-1] == walk.me.id:
-        before = walk.link(route[-2], owner)
-        points = await _receive_list(walk, before, owner)
-        await blaming(before, walk.me.compute(group.check, points))
-    return points
+        return await _receive_home(walk, walk.link(route[-2], owner))
+    return heads_of(points)
 
 
 async def _send_shuffled(walk: _Walk, link: Link, owner: PartyId, points: PointVector) -> PointVector:
@@ -180,7 +190,8 @@ async def _send_shuffled(walk: _Walk, link: Link, owner: PartyId, points: PointV
     shuffled = points.take(order)
     walk.sent.append(shuffled)
     for start in range(0, len(shuffled), MESSAGE_POINTS):
-        await link.send(Blinded(shuffled[start:start + MESSAGE_POINTS]))
+        part = shuffled[start:start + MESSAGE_POINTS]
+        await link.send(Returned(heads_of(part).tobytes()) if link.peer == owner else Blinded(part))
     return shuffled
 
 
@@ -192,14 +203,30 @@ async def _receive_list(walk: _Walk, link: Link, owner: PartyId) -> PointVector:
         link.require(len(part) == min(MESSAGE_POINTS, walk.sizes[owner] - start), Reason.WRONG_LENGTH)
         parts.append(part)
     points = PointVector.join(parts)
-    # What I send carries my secret; what honest peers send me does not, or (my own list) carries theirs as well.
-    reflected = await walk.me.compute(any_in_common, points, tuple(walk.sent))
-    link.require(not reflected, Reason.REFLECTED)
-    link.require(not await walk.me.compute(has_repeats, points), Reason.REPEATED_VALUE)
+    await _refuse_known(walk, link, points.values(), [sent.values() for sent in walk.sent])
     return points
 
 
-async def _decide(walk: _Walk, finals: Mapping[PartyId, PointVector]) -> dict[PartyId, I64]:
+async def _receive_home(walk: _Walk, link: Link) -> Values:
+    """The leader's own list under all secrets: as long as it was, nothing twice, nothing as it went out."""
+    parts = []
+    for start in range(0, walk.sizes[walk.me.id], MESSAGE_POINTS):
+        part = (await link.receive(Returned)).heads
+        expected = min(MESSAGE_POINTS, walk.sizes[walk.me.id] - start)
+        link.require(len(part) == HEAD_BYTES * expected, Reason.WRONG_LENGTH)
+        parts.append(part)
+    heads = np.frombuffer(b"".join(parts), dtype=f"S{HEAD_BYTES}")
+    await _refuse_known(walk, link, heads, [heads_of(sent) for sent in walk.sent])
+    return heads
+
+
+async def _refuse_known(walk: _Walk, link: Link, values: Values, sent: Sequence[Values]) -> None:
+    # What I send carries my secret; what honest peers send me does not, or (my own list) carries theirs as well.
+    link.require(not await walk.me.compute(any_in_common, values, sent), Reason.REFLECTED)
+    link.require(not await walk.me.compute(has_repeats, values), Reason.REPEATED_VALUE)
+
+
+async def _decide(walk: _Walk, finals: Mapping[PartyId, Values]) -> dict[PartyId, I64]:
     """The leader's comparison and verdict; the places of the common values in each final list."""
     me = walk.me
     me.ledger.record("align.overlaps")
@@ -213,7 +240,7 @@ async def _decide(walk: _Walk, finals: Mapping[PartyId, PointVector]) -> dict[Pa
         await me.together(*(link.send(Verdict(0)) for link in walk.peers.values()))
         raise
     await me.together(*(link.send(Verdict(len(common))) for link in walk.peers.values()))
-    return {owner: await me.compute(places_of, common, points) for owner, points in finals.items()}
+    return {owner: await me.compute(places_of, common, final) for owner, final in finals.items()}
 
 
 async def _hear(walk: _Walk) -> dict[PartyId, I64]:
@@ -276,26 +303,50 @@ def blind(ids: Sequence[bytes], label: bytes, secret: Scalar) -> PointVector:
     return group.multiply(group.hash_to_group(ids, label), secret)
 
 
-def has_repeats(points: PointVector) -> bool:
-    """Whether a point occurs twice (encodings are canonical, so bytes tell)."""
-    return len(np.unique(points.values())) != len(points)
+def heads_of(points: PointVector) -> Values:
+    """The first bytes of each point, as strings."""
+    rows = np.frombuffer(points.data, dtype=np.uint8).reshape(len(points), group.POINT_BYTES)
+    return np.frombuffer(rows[:, :HEAD_BYTES].tobytes(), dtype=f"S{HEAD_BYTES}")
 
 
-def any_in_common(points: PointVector, others: Sequence[PointVector]) -> bool:
-    """Whether a point of `points` occurs in one of `others`."""
-    return any(bool(np.isin(points.values(), other.values()).any()) for other in others)
+def has_repeats(values: Values) -> bool:
+    """Whether a value occurs twice (encodings are canonical, so bytes tell)."""
+    words = _first_words(values)
+    ordered = np.sort(words)
+    twice = ordered[1:][ordered[1:] == ordered[:-1]]   # of honest values none: they differ in their first 64 bits
+    suspects = values[np.isin(words, twice)] if len(twice) else values[:0]
+    return len(np.unique(suspects)) != len(suspects)
 
 
-def values_in_all(lists: Sequence[PointVector]) -> NDArray[np.bytes_]:
+def any_in_common(values: Values, others: Sequence[Values]) -> bool:
+    """Whether one of `values` occurs in one of `others`, which have its width."""
+    words = _first_words(values)
+    ordered = np.sort(words)
+    for other in others:
+        theirs = np.sort(_first_words(other))
+        places = np.minimum(np.searchsorted(theirs, ordered), max(len(theirs) - 1, 0))
+        shared = ordered[theirs[places] == ordered] if len(theirs) else ordered[:0]
+        if len(shared) and np.isin(values[np.isin(words, shared)], other).any():
+            return True
+    return False
+
+
+def _first_words(values: Values) -> U64:
+    """The first eight bytes of each value."""
+    rows = np.ascontiguousarray(values).view(np.uint8).reshape(len(values), values.itemsize)
+    return np.frombuffer(rows[:, :8].tobytes(), dtype=np.uint64)
+
+
+def values_in_all(lists: Sequence[Values]) -> Values:
     """The values that occur in every list, sorted: the canonical order."""
-    first, *more = (points.values() for points in lists)
+    first, *more = lists
     return reduce(lambda a, b: np.intersect1d(a, b, assume_unique=True), more, np.sort(first))
 
 
-def places_of(values: NDArray[np.bytes_], points: PointVector) -> I64:
-    """Where each of `values`, all present, stands in `points`."""
-    order = np.argsort(points.values(), kind="stable").astype(np.int64)
-    return order[np.searchsorted(points.values(), values, sorter=order)]
+def places_of(common: Values, values: Values) -> I64:
+    """Where each of `common`, all present, stands in `values`."""
+    order = np.argsort(values, kind="stable").astype(np.int64)
+    return order[np.searchsorted(values, common, sorter=order)]
 
 
 # ---------------------------------------------------------------- ideal
@@ -313,7 +364,7 @@ PROTOCOL = ProtocolSpec(
     name="align",
     version=1,
     messages=(
-        SetSize, Blinded, Verdict, Indices,
+        SetSize, Blinded, Returned, Verdict, Indices,
         MaskKey, BaseOffer, BaseAnswer, TreeSums, Offsets, Programmed, Counted,
     ),
     roles={"label_holder": run, "feature_holder": run},

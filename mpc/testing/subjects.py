@@ -20,6 +20,7 @@ from mpc.ring import RingVector, from_signed
 from mpc.rng import Rng
 from mpc.testing.adversary import Change, Corruption, field_set, reflected
 from mpc.testing.conformance import Role, Subject, Trial
+from mpc.testing.memory_link import Sent
 
 NAMES = ("bank-a", "platform-b", "telecom-c", "utility-d")
 SESSION = b"conformance session label"
@@ -64,6 +65,13 @@ def _points(change: Callable[[bytes], bytes]) -> Change:
     return field_set(points=lambda points: PointVector(change(points.data)))
 
 
+def _returned_as_sent(sent: Sent, before: Sequence[Sent]) -> align.Returned:
+    """The heads of the points that the receiver had sent out."""
+    (out,) = (m for m in before if m.sender == sent.receiver and m.channel == sent.channel
+              and isinstance(m.message, align.Blinded))
+    return align.Returned(align.heads_of(out.message.points).tobytes())
+
+
 def _places(change: Callable[[np.ndarray[Any, Any]], None]) -> Change:
     def changed(places: RingVector) -> RingVector:
         values = places.values.copy()
@@ -90,6 +98,9 @@ _ALIGN = (
                (Reason.BAD_POINT,)),
     Corruption("a point twice", align.Blinded, _points(lambda d: d[32:64] + d[32:]), (Reason.REPEATED_VALUE,)),
     Corruption("our own list", align.Blinded, reflected, (Reason.REFLECTED,)),
+    Corruption("a value twice", align.Returned, field_set(heads=lambda heads: heads[12:24] + heads[12:]),
+               (Reason.REPEATED_VALUE,)),
+    Corruption("our own list, not multiplied", align.Returned, _returned_as_sent, (Reason.REFLECTED,)),
     Corruption("more in common than anybody has", align.Verdict,
                field_set(common=ALIGN_COMMON + ALIGN_OWN + 1), (Reason.OUT_OF_RANGE,)),
     Corruption("fewer in common than the minimum", align.Verdict, field_set(common=4), (Reason.OUT_OF_RANGE,)),

@@ -223,6 +223,15 @@ def test_few_points_and_other_processors_are_served_by_libsodium_with_equal_resu
         assert group.multiply(hashed, Scalar(7)) == expected
 
 
+def test_warming_compiles_where_the_processor_has_lanes_and_nowhere_else(monkeypatch):
+    compiled = []
+    monkeypatch.setattr(curve, "library", lambda: compiled.append(1))
+    for available in (False, True):
+        monkeypatch.setattr(curve, "available", lambda available=available: available)
+        group.warm()
+        assert compiled == [1] * available
+
+
 def test_vectors_of_different_lengths_are_not_added():
     with pytest.raises(ValueError, match="different lengths"):
         group.add(some_points(2), some_points(3))

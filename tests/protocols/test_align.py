@@ -19,7 +19,7 @@ from mpc.errors import LocalError, PeerError, Reason, Refused
 from mpc.link import PartyId
 from mpc.protocol import Ledger
 from mpc.protocols import align, align_terms
-from mpc.protocols.align import AlignOptions, Blinded, Indices, Verdict
+from mpc.protocols.align import AlignOptions, Blinded, Indices, Returned, Verdict
 from mpc.testing.adversary import Adversary
 from mpc.testing.memory_link import Network, party, run_roles
 from mpc.testing.transcript import content
@@ -154,6 +154,30 @@ async def test_lists_longer_than_a_message_arrive_whole(monkeypatch):
     assert max(len(s.message.points) for s in network.transcript if isinstance(s.message, Blinded)) == 8
 
 
+async def test_the_leaders_list_comes_home_as_heads_and_no_other_message_is_shorter_than_a_point():
+    _, network = await aligned(named(ids(range(30)), ids(range(10, 40)), ids(range(20, 33))))
+    home = [sent for sent in network.transcript if isinstance(sent.message, Returned)]
+    assert {(sent.receiver, sent.channel) for sent in home} == {(NAMES[0], f"/list/{NAMES[0]}")}
+    assert sum(len(sent.message.heads) for sent in home) == 30 * align.HEAD_BYTES
+
+
+POOLS = {
+    "of honest values": st.binary(min_size=12, max_size=12),
+    "that agree in their first eight bytes": st.binary(min_size=4, max_size=4).map(lambda tail: b"the same" + tail),
+    "with zeros at the end": st.integers(0, 40).map(lambda n: n.to_bytes(1, "big").ljust(12, b"\0")),
+}
+
+
+@pytest.mark.parametrize("pool", POOLS)
+@given(st.data())
+@settings(max_examples=60, deadline=None)
+def test_repeats_and_values_in_common_are_those_of_plain_sets(pool, data):
+    lists = [data.draw(st.lists(POOLS[pool], max_size=12)) for _ in range(3)]
+    values, *others = (np.frombuffer(b"".join(one), "S12") for one in lists)
+    assert align.has_repeats(values) is (len(set(lists[0])) != len(lists[0]))
+    assert align.any_in_common(values, others) is bool(set(lists[0]) & {*lists[1], *lists[2]})
+
+
 async def test_a_point_repeated_across_two_messages_is_found(monkeypatch):
     monkeypatch.setattr(align, "MESSAGE_POINTS", 8)
     place = (NAMES[1], NAMES[0], f"/list/{NAMES[1]}", 1)
@@ -280,10 +304,13 @@ def lookups(candidates: Sequence[bytes], session: bytes) -> set[bytes]:
 
 
 def points_of(network: Network) -> list[bytes]:
+    """What each point that was sent begins with."""
     found = []
     for sent in network.transcript:
-        if isinstance(sent.message, Blinded):
-            found += [sent.message.points[i:i + 1].data for i in range(len(sent.message.points))]
+        if isinstance(sent.message, Blinded | Returned):
+            whole = isinstance(sent.message, Blinded)
+            data, width = (sent.message.points.data, 32) if whole else (sent.message.heads, align.HEAD_BYTES)
+            found += [data[i:i + align.HEAD_BYTES] for i in range(0, len(data), width)]
     return found
 
 
@@ -291,7 +318,8 @@ async def dictionary_hits(sets) -> int:
     _, network = await aligned(sets)
     everything = content(network.transcript)
     candidates = ids(range(2000))  # all true ones among them
-    return len(lookups(candidates, SESSION) & set(points_of(network))) + sum(c in everything for c in candidates)
+    guesses = {value[:align.HEAD_BYTES] for value in lookups(candidates, SESSION)}
+    return len(guesses & set(points_of(network))) + sum(c in everything for c in candidates)
 
 
 async def shared_values(**differing) -> int:

@@ -61,6 +61,27 @@ class Blinded(_message.Message):
 Global___Blinded: _TypeAlias = Blinded  # noqa: Y015
 
 @_typing.final
+class Returned(_message.Message):
+    """Part of the leader's own list as it comes home under all secrets: the first 12 bytes of each shuffled point."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HEADS_FIELD_NUMBER: _builtins.int
+    heads: _builtins.bytes
+    def __init__(
+        self,
+        *,
+        heads: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["heads", b"heads"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Returned: _TypeAlias = Returned  # noqa: Y015
+
+@_typing.final
 class Verdict(_message.Message):
     """How many customers all have in common; 0 says that they are too few, and not how many."""
 
