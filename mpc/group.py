@@ -26,7 +26,8 @@ POINT_BYTES = 32
 ORDER = 2**252 + 27742317777372353535851937790883648493  # RFC 9496 section 4
 IDENTITY = bytes(POINT_BYTES)  # the all-zero string encodes the neutral element, RFC 9496 appendix A.1
 
-MANY_POINTS = 1 << 10  # from here on the eight lanes repay that they are compiled first (a second, once)
+MANY_POINTS = 1 << 10  # from here on a call by lanes repays that they are compiled first (a second, once)
+FEW_POINTS = 8         # and from here on, once they are compiled
 
 
 class InvalidPoint(MpcError):
@@ -173,4 +174,4 @@ def warm() -> None:
 
 
 def _by_lanes(count: int) -> bool:
-    return count >= MANY_POINTS and curve.available()
+    return curve.available() and count >= (FEW_POINTS if curve.compiled() else MANY_POINTS)

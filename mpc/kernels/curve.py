@@ -36,6 +36,11 @@ def available() -> bool:
     return processor_has(Ifma.features)
 
 
+def compiled() -> bool:
+    """Whether a call costs no more than its work."""
+    return _library is not None
+
+
 def source() -> str:
     """The module as LLVM text; the same on every machine."""
     module = ir.Module("curve")

@@ -16,5 +16,6 @@ def points_engine(request: pytest.FixtureRequest) -> Iterator[str]:
     if request.param == "lanes" and not curve.available():
         pytest.skip("this processor has no AVX512-IFMA")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(group, "MANY_POINTS", 1 if request.param == "lanes" else 1 << 60)
+        for name in ("MANY_POINTS", "FEW_POINTS"):
+            patch.setattr(group, name, 1 if request.param == "lanes" else 1 << 60)
         yield request.param

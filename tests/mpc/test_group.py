@@ -210,17 +210,17 @@ def test_a_vector_counts_cuts_takes_and_joins():
         points[::2]
 
 
-def test_few_points_and_other_processors_are_served_by_libsodium_with_equal_results(monkeypatch):
-    ids = [b"%d" % i for i in range(20)]
-    expected = group.multiply(group.hash_to_group(ids, b"x"), Scalar(7))
-    for name in ("multiply", "are_elements", "from_uniform", "expand"):
-        monkeypatch.delattr(curve, name)
-    for many, available in ((21, True), (1, False)):
-        monkeypatch.setattr(group, "MANY_POINTS", many)
-        monkeypatch.setattr(curve, "available", lambda available=available: available)
-        hashed = group.hash_to_group(ids, b"x")
-        group.check(hashed)
-        assert group.multiply(hashed, Scalar(7)) == expected
+@pytest.mark.parametrize(("available", "compiled", "lanes_from"), [(1, 1, 8), (1, 0, 20), (0, 1, 0)])
+def test_few_points_and_other_processors_are_served_by_libsodium(monkeypatch, available, compiled, lanes_from):
+    monkeypatch.setattr(group, "FEW_POINTS", 8)
+    monkeypatch.setattr(group, "MANY_POINTS", 20)
+    monkeypatch.setattr(curve, "available", lambda: available)
+    monkeypatch.setattr(curve, "compiled", lambda: compiled)
+    one, taken = some_points(1), []
+    monkeypatch.setattr(curve, "are_elements", lambda points: taken.append(len(points) // 32) or True)
+    for count in (1, 7, 8, 19, 20, 21):
+        group.check(PointVector.join([one] * count))
+    assert taken == [count for count in (1, 7, 8, 19, 20, 21) if lanes_from and count >= lanes_from]
 
 
 def test_warming_compiles_where_the_processor_has_lanes_and_nowhere_else(monkeypatch):
