@@ -24,7 +24,7 @@ from gmpy2 import mpz
 from mpc import key_proof
 from mpc.blinding import Stock
 from mpc.errors import LocalError, Reason
-from mpc.kernels import Exponents, Residues, engine_name, modulus
+from mpc.kernels import Exponents, Groups, Residues, engine_name, modulus
 from mpc.rng import Rng
 
 SMALLEST_FACTOR = 1 << 16
@@ -216,6 +216,10 @@ class CipherVector:
     def columns(self, weights: Exponents, bits: int) -> CipherVector:
         """E(W^T a) for W (c x d) of non-negative weights below 2^bits, c = len(self) large."""
         return CipherVector(self.key, self.key.ring.multiexp_columns(self.residues, weights, bits))
+
+    def grouped(self, groups: Groups, count: int) -> CipherVector:
+        """E(sum of the a_i with groups[i, j] = g) at place j count + g; groups (len(self) x d) below `count`."""
+        return CipherVector(self.key, self.key.ring.group_products(self.residues, groups, count))
 
 
 class Blinder(Protocol):

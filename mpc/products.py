@@ -171,12 +171,19 @@ async def exchange_keys(
     keys: dict[PartyId, PublicKey] = {}
     for (party, link), theirs in zip(links.items(), received, strict=True):
         known = [key.public.n, *(other.n for other in keys.values())]
-        try:
-            keys[party] = await me.compute(PublicKey.received, theirs, key_bits, known, key.public.engine)
-        except BadKey as refusal:
-            link.require(False, refusal.reason)
-            raise
+        keys[party] = await checked_key(me, link, theirs, key_bits, known, key.public.engine)
     return keys
+
+
+async def checked_key(
+    me: Party, link: Link, message: PublicKeyMessage, key_bits: int, known: Sequence[int], engine: str
+) -> PublicKey:
+    """The gate for a received key; blames the peer of `link`. `known`: moduli with which it may share no factor."""
+    try:
+        return await me.compute(PublicKey.received, message, key_bits, known, engine)
+    except BadKey as refusal:
+        link.require(False, refusal.reason)
+        raise
 
 
 async def offer(

@@ -29,6 +29,7 @@ from mpc.products import EncryptedMasks, MaskedProducts
 from mpc.protocols.align import Blinded, Returned
 from mpc.protocols.align_count import Programmed
 from mpc.protocols.align_terms import Indices, SetSize, Verdict
+from mpc.protocols.bin import AnonymousCounts, EncryptedLabels, JoinedBins, MaskedCounts, Unmasked
 from mpc.protocols.coin import CoinShare, Commitment, Seen
 from mpc.protocols.finish import Accepted, AuditHead, Countersigned
 from mpc.protocols.train import Masked, Widths
@@ -67,6 +68,11 @@ REGISTRY: Mapping[type, Line] = {
     Programmed: Line("align", "align_programmed"),
     Counted: Line("align", "align_counted"),
     Returned: Line("align", "align_returned"),
+    EncryptedLabels: Line("bin", "bin_encrypted_labels"),
+    AnonymousCounts: Line("bin", "bin_anonymous_counts"),
+    JoinedBins: Line("bin", "bin_joined_bins"),
+    MaskedCounts: Line("bin", "bin_masked_counts"),
+    Unmasked: Line("bin", "bin_unmasked"),
     Commitment: Line("coin", "coin_commitment"),
     Seen: Line("coin", "coin_seen"),
     CoinShare: Line("coin", "coin_share"),
@@ -89,7 +95,7 @@ REGISTRY: Mapping[type, Line] = {
     Countersigned: Line("finish", "finish_countersigned"),
 }
 VERSIONS: Mapping[str, int] = {
-    "align": 1, "coin": 1, "train": 1, "finish": 1, "shares": 1, "correlations": 1, "keys": 1, "products": 1,
+    "align": 1, "bin": 1, "coin": 1, "train": 1, "finish": 1, "shares": 1, "correlations": 1, "keys": 1, "products": 1,
 }
 def _field_types(kind: type) -> dict[str, type]:
     hints = typing.get_type_hints(kind)

@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 from mpc.errors import LocalError
 
 Exponents = NDArray[np.uint64]
+Groups = NDArray[np.uint8]
+MOST_GROUPS = 255
 NEEDS = {"ifma": "AVX512-IFMA", "avx2": "AVX2"}      # of a processor, by engine
 ENGINES = ("auto", "gmp", *NEEDS, "phe")
 
@@ -106,8 +108,23 @@ class Modulus(ABC):
         """
 
     @abstractmethod
+    def group_products(self, bases: Residues, groups: Groups, count: int) -> Residues:
+        """out[j count + g] = product of the bases[i] with groups[i, j] = g; groups (c, d) below `count` <= 255.
+
+        One product per base and column; an empty group gives 1. ValueError for a group beyond `count`.
+        """
+
+    @abstractmethod
     def product(self, residues: Residues) -> int:
         """The product of all elements; of none, 1."""
+
+
+def check_groups(bases: Residues, groups: Groups, count: int) -> None:
+    """ValueError unless `groups` has a row per base and numbers below `count`."""
+    if groups.shape[0] != len(bases):
+        raise ValueError("one row of groups per base")
+    if not 1 <= count <= MOST_GROUPS or (groups.size and int(groups.max()) >= count):
+        raise ValueError("a group lies beyond the number of groups, or there are more than 255")
 
 
 def _native() -> list[str]:

@@ -9,7 +9,7 @@ import gmpy2
 import numpy as np
 from gmpy2 import mpz
 
-from mpc.kernels import Exponents, Modulus, Residues
+from mpc.kernels import Exponents, Groups, Modulus, Residues, check_groups
 from mpc.kernels.windows import bucket_window, long_digits, short_digits, table_window
 
 Mpz = Any  # gmpy2 ships no type stubs
@@ -174,6 +174,16 @@ class GmpModulus(Modulus):
                     result = result * result % n
                 result = result * _bucket_product(values, digits.tolist(), window, n) % n
             results.append(result)
+        return GmpResidues(results)
+
+    def group_products(self, bases: Residues, groups: Groups, count: int) -> GmpResidues:
+        values, n = _list(bases), self._n
+        check_groups(bases, groups, count)
+        results = [mpz(1)] * (groups.shape[1] * count)
+        for j, column in enumerate(groups.T.tolist()):
+            for value, group in zip(values, column, strict=True):
+                place = j * count + group
+                results[place] = results[place] * value % n
         return GmpResidues(results)
 
     def product(self, residues: Residues) -> int:

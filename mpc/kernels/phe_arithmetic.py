@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from phe.util import mulmod, powmod
 
-from mpc.kernels import Exponents, Modulus, Residues
+from mpc.kernels import Exponents, Groups, Modulus, Residues, check_groups
 
 
 class PheResidues:
@@ -109,6 +109,14 @@ class PheModulus(Modulus):
         if exponents.shape[0] != len(bases):
             raise ValueError("one row of exponents per base")
         return self.multiexp_rows(bases, exponents.T, exponent_bits)
+
+    def group_products(self, bases: Residues, groups: Groups, count: int) -> PheResidues:
+        check_groups(bases, groups, count)
+        results = [1] * (groups.shape[1] * count)
+        for value, row in zip(_list(bases), groups.tolist(), strict=True):
+            for j, group in enumerate(row):
+                results[j * count + group] = int(mulmod(results[j * count + group], value, self.value))
+        return PheResidues(results)
 
     def product(self, residues: Residues) -> int:
         values = _list(residues)

@@ -13,13 +13,13 @@ from collections.abc import Sequence
 import numpy as np
 
 from mpc.errors import LocalError
-from mpc.kernels import Exponents, Modulus, Residues, cores
+from mpc.kernels import Exponents, Groups, Modulus, Residues, check_groups, cores
 from mpc.kernels.simd_emitter import LANES
 from mpc.kernels.simd_forms import HALF, MAX_LIMBS, Avx2, Ifma, LimbEmitter
 from mpc.kernels.simd_ir import BLOCK, HEADER, K0, LIMBS, PARTS, SIZE, SLACK_BITS
 from mpc.kernels.simd_jit import Library, processor_has, source
 from mpc.kernels.simd_memory import Bytes, SimdResidues, Words, aligned, batches, own
-from mpc.kernels.simd_multiexp import SimdFixedBase, columns_product, rows_product
+from mpc.kernels.simd_multiexp import SimdFixedBase, columns_product, groups_product, rows_product
 
 PADDING_BYTES = 8          # words are read and written whole at the end of a packed integer
 FEW_BATCHES = 64           # of single products: fewer are not worth a thread
@@ -235,6 +235,10 @@ class SimdModulus(Modulus):
 
     def multiexp_columns(self, bases: Residues, exponents: Exponents, exponent_bits: int) -> SimdResidues:
         return columns_product(self, own(bases), exponents, exponent_bits)
+
+    def group_products(self, bases: Residues, groups: Groups, count: int) -> SimdResidues:
+        check_groups(bases, groups, count)
+        return groups_product(self, own(bases), groups, count)
 
     def product(self, residues: Residues) -> int:
         vector = own(residues)

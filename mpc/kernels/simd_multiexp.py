@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import gmpy2
 import numpy as np
 
-from mpc.kernels import Exponents, cores
+from mpc.kernels import Exponents, Groups, cores
 from mpc.kernels.simd_emitter import LANES
 from mpc.kernels.simd_memory import Bytes, SimdResidues, Words, aligned, batches
 from mpc.kernels.windows import table_window
@@ -138,9 +138,9 @@ class BucketPlan(NamedTuple):
 
 
 class Job(NamedTuple):
-    """The work of one lane: one digit of the exponents of one column in one slice of the rows."""
+    """The work of one lane: the digit at bit `shift` of the exponents of one column in one slice of the rows."""
 
-    digit: int
+    shift: int
     slice: int
     column: int
 
@@ -156,7 +156,7 @@ def columns_product(modulus: SimdModulus, bases: SimdResidues, exponents: Expone
     plan = BucketPlan.cheapest(rows, columns, bits, cores.in_use())
     exponents = np.ascontiguousarray(exponents, dtype=np.uint64)
     jobs = [
-        Job(k, s, j) for k in range(plan.windows) for s in range(plan.slices) for j in range(columns)
+        Job(k * plan.window, s, j) for k in range(plan.windows) for s in range(plan.slices) for j in range(columns)
     ]
     passes = _passes(batches(len(jobs)), plan.length, cores.in_use())
     parts = modulus.empty(len(passes) * LANES)
@@ -174,6 +174,43 @@ def columns_product(modulus: SimdModulus, bases: SimdResidues, exponents: Expone
     for at, (batch, _, _) in enumerate(passes):
         modulus.call("multiply_many", results.words[batch], results.words[batch], parts.words[at], 1, 1)
     return _joined(modulus, results, plan, columns)
+
+
+GROUP_BITS, GROUPS_PER_WORD = 8, 8
+
+
+def groups_product(modulus: SimdModulus, bases: SimdResidues, groups: Groups, count: int) -> SimdResidues:
+    """Modulus.group_products: the buckets themselves, one for each group; eight columns' groups lie in one word."""
+    rows, columns = groups.shape
+    if not rows or not columns:
+        return modulus.ones(columns * count)
+    slices = max(1, LANES * cores.in_use() // columns)
+    plan = BucketPlan(count.bit_length(), 1, slices, batches(-(-rows // slices)) * LANES)
+    words = batches(columns)
+    packed = np.zeros((rows, words * GROUPS_PER_WORD), dtype=np.uint8)
+    packed[:, :columns] = groups + 1                     # bucket 0 takes what lanes without a base multiply
+    digits = packed.view("<u8").astype(np.uint64, copy=False)
+    jobs = [Job(j % GROUPS_PER_WORD * GROUP_BITS, s, j // GROUPS_PER_WORD) for s in range(slices) for j in range(columns)]
+    passes = _passes(batches(len(jobs)), plan.length, cores.in_use())
+    parts = aligned(len(passes), count, modulus.size, LANES)
+
+    def work(first: int, last: int) -> None:
+        buckets = aligned(LANES, 1 << plan.window, modulus.size)
+        for at, (batch, start, stop) in enumerate(passes[first:last], first):
+            buckets[:] = modulus.one[:, 0]
+            mine = jobs[batch * LANES : (batch + 1) * LANES]
+            _fill_buckets(modulus, buckets, bases, digits, plan, mine, range(start, stop))
+            parts[at] = buckets[:, 1 : count + 1].reshape(count, LANES, -1).transpose(0, 2, 1)
+
+    cores.share_out(len(passes), 1, work)
+    results = modulus.ones(batches(len(jobs)) * LANES * count)    # job by job, group by group
+    for at, (batch, _, _) in enumerate(passes):
+        mine = results.words[batch * count : (batch + 1) * count]
+        modulus.call("multiply_many", mine, mine, parts[at], 1, count)
+    total = modulus.slice(results, 0, columns * count)
+    for s in range(1, slices):
+        total = modulus.mul(total, modulus.slice(results, s * columns * count, (s + 1) * columns * count))
+    return total
 
 
 class Pass(NamedTuple):
@@ -212,7 +249,7 @@ def _fill_buckets(
         first = job.slice * plan.length
         length = max(0, min(plan.length, len(bases) - first))
         exponent = first * columns + job.column if length else 0
-        lanes[:, lane] = slices.index(job.slice) * chunk, exponent, length, job.digit * plan.window
+        lanes[:, lane] = slices.index(job.slice) * chunk, exponent, length, job.shift
     rows = aligned(len(slices) * chunk, modulus.size)
     rows[:] = 0
     for start in range(rows_of_slice.start, rows_of_slice.stop, chunk):

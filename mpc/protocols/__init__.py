@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from mpc.protocol import ProtocolSpec
-from mpc.protocols import align, coin, finish, score, train
+from mpc.protocols import align, bin, coin, finish, score, train
 
 PROTOCOLS: Mapping[str, ProtocolSpec] = MappingProxyType({
     "align": align.PROTOCOL,
+    "bin": bin.PROTOCOL,
     "coin": coin.PROTOCOL,
     "finish": finish.PROTOCOL,
     "score": score.PROTOCOL,

@@ -36,7 +36,8 @@ class Subject:
     """A protocol under test. `trial(parties, secrets)`: other `secrets`, same public sizes (results' too).
 
     `first_of_kind_only` keeps a slow protocol quick: one message of each kind is struck, instead of one of each
-    kind on each link. `undetectable` names corruptions ("Kind: sentence") that no receiver could notice.
+    kind on each link. `undetectable` names corruptions ("Kind: sentence") that no receiver could notice. One of
+    `corruptions` with the sentence of a general one takes its place: it knows a finer reason.
     """
 
     spec: ProtocolSpec
@@ -145,7 +146,9 @@ async def check_blame(subject: Subject, parties: int) -> int:
     for target in _targets(subject, transcript):
         other = next((s.message for s in transcript if type(s.message) is not type(target.message)), None)
         named = [c for c in subject.corruptions if c.kind is type(target.message)]
-        for corruption in [*generic(target.message, other), *named]:
+        finer = {c.sentence for c in named}
+        general = [c for c in generic(target.message, other) if c.sentence not in finer]
+        for corruption in [*general, *named]:
             label = f"{corruption.kind.__name__}: {corruption.sentence}"
             if label in subject.undetectable:
                 continue

@@ -19,6 +19,7 @@ from mpc.protocols.align_count import Programmed
 from mpc.ring import RingVector, from_signed
 from mpc.rng import Rng
 from mpc.testing.adversary import Change, Corruption, field_set, reflected
+from mpc.testing.bin_subject import BIN
 from mpc.testing.conformance import Role, Subject, Trial
 from mpc.testing.memory_link import Sent
 
@@ -210,6 +211,7 @@ _FINISH = (
 
 SUBJECTS: Mapping[str, Subject] = {
     "align": Subject(align.PROTOCOL, _align_trial, (2, 3, 4), _ALIGN),
+    "bin": BIN,
     "coin": Subject(coin.PROTOCOL, _coin_trial, (2, 3, 4), _COIN),
     "finish": Subject(finish.PROTOCOL, _finish_trial, (2, 3, 4), _FINISH),
     "score": Subject(score.PROTOCOL, _score_trial, (2, 3, 4)),

@@ -23,6 +23,7 @@ _sym_db = _symbol_database.Default()
 
 
 from wire.v1 import align_pb2 as wire_dot_v1_dot_align__pb2
+from wire.v1 import bin_pb2 as wire_dot_v1_dot_bin__pb2
 from wire.v1 import coin_pb2 as wire_dot_v1_dot_coin__pb2
 from wire.v1 import common_pb2 as wire_dot_v1_dot_common__pb2
 from wire.v1 import correlations_pb2 as wire_dot_v1_dot_correlations__pb2
@@ -33,27 +34,27 @@ from wire.v1 import shares_pb2 as wire_dot_v1_dot_shares__pb2
 from wire.v1 import train_pb2 as wire_dot_v1_dot_train__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x12wire/v1/peer.proto\x12\x07wire.v1\x1a\x13wire/v1/align.proto\x1a\x12wire/v1/coin.proto\x1a\x14wire/v1/common.proto\x1a\x1awire/v1/correlations.proto\x1a\x14wire/v1/finish.proto\x1a\x12wire/v1/keys.proto\x1a\x16wire/v1/products.proto\x1a\x14wire/v1/shares.proto\x1a\x13wire/v1/train.proto\"\xc9\r\n\x08\x45nvelope\x12\x0b\n\x03seq\x18\x01 \x01(\x04\x12\x0b\n\x03job\x18\x02 \x01(\t\x12\x0f\n\x07\x63hannel\x18\x03 \x01(\t\x12\x0e\n\x06sender\x18\x04 \x01(\t\x12\x10\n\x08receiver\x18\x05 \x01(\t\x12\x10\n\x08protocol\x18\x06 \x01(\t\x12\x0f\n\x07version\x18\x07 \x01(\r\x12\x11\n\tapprovals\x18\x08 \x01(\x0c\x12\x10\n\x08previous\x18\t \x01(\x0c\x12\x1f\n\x05hello\x18\n \x01(\x0b\x32\x0e.wire.v1.HelloH\x00\x12\x1d\n\x04open\x18\x0b \x01(\x0b\x32\r.wire.v1.OpenH\x00\x12!\n\x06\x63redit\x18\x0c \x01(\x0b\x32\x0f.wire.v1.CreditH\x00\x12%\n\x08\x66ragment\x18\r \x01(\x0b\x32\x11.wire.v1.FragmentH\x00\x12\x1f\n\x05\x63lose\x18\x0e \x01(\x0b\x32\x0e.wire.v1.CloseH\x00\x12\x1d\n\x04ping\x18\x0f \x01(\x0b\x32\r.wire.v1.PingH\x00\x12*\n\x0e\x61lign_set_size\x18\x14 \x01(\x0b\x32\x10.wire.v1.SetSizeH\x00\x12)\n\ralign_blinded\x18\x15 \x01(\x0b\x32\x10.wire.v1.BlindedH\x00\x12)\n\ralign_verdict\x18\x16 \x01(\x0b\x32\x10.wire.v1.VerdictH\x00\x12)\n\ralign_indices\x18\x17 \x01(\x0b\x32\x10.wire.v1.IndicesH\x00\x12)\n\ralign_offsets\x18\x18 \x01(\x0b\x32\x10.wire.v1.OffsetsH\x00\x12/\n\x10\x61lign_programmed\x18\x19 \x01(\x0b\x32\x13.wire.v1.ProgrammedH\x00\x12)\n\ralign_counted\x18\x1a \x01(\x0b\x32\x10.wire.v1.CountedH\x00\x12+\n\x0e\x61lign_returned\x18\x1b \x01(\x0b\x32\x11.wire.v1.ReturnedH\x00\x12.\n\x0f\x63oin_commitment\x18\x1e \x01(\x0b\x32\x13.wire.v1.CommitmentH\x00\x12\"\n\tcoin_seen\x18\x1f \x01(\x0b\x32\r.wire.v1.SeenH\x00\x12(\n\ncoin_share\x18  \x01(\x0b\x32\x12.wire.v1.CoinShareH\x00\x12\'\n\x0ctrain_widths\x18( \x01(\x0b\x32\x0f.wire.v1.WidthsH\x00\x12\'\n\x0ctrain_masked\x18) \x01(\x0b\x32\x0f.wire.v1.MaskedH\x00\x12*\n\x0eshares_opening\x18\x32 \x01(\x0b\x32\x10.wire.v1.OpeningH\x00\x12+\n\x0fshares_mask_key\x18\x34 \x01(\x0b\x32\x10.wire.v1.MaskKeyH\x00\x12\x35\n\x17\x63orrelations_base_offer\x18< \x01(\x0b\x32\x12.wire.v1.BaseOfferH\x00\x12\x37\n\x18\x63orrelations_base_answer\x18= \x01(\x0b\x32\x13.wire.v1.BaseAnswerH\x00\x12\x33\n\x16\x63orrelations_tree_sums\x18> \x01(\x0b\x32\x11.wire.v1.TreeSumsH\x00\x12\x30\n\x14\x63orrelations_columns\x18? \x01(\x0b\x32\x10.wire.v1.ColumnsH\x00\x12\x38\n\x18\x63orrelations_corrections\x18@ \x01(\x0b\x32\x14.wire.v1.CorrectionsH\x00\x12\x34\n\x0fkeys_public_key\x18\x46 \x01(\x0b\x32\x19.wire.v1.PublicKeyMessageH\x00\x12;\n\x18products_encrypted_masks\x18P \x01(\x0b\x32\x17.wire.v1.EncryptedMasksH\x00\x12;\n\x18products_masked_products\x18Q \x01(\x0b\x32\x17.wire.v1.MaskedProductsH\x00\x12\x39\n\x17products_encrypted_rows\x18R \x01(\x0b\x32\x16.wire.v1.EncryptedRowsH\x00\x12\x33\n\x14products_masked_rows\x18S \x01(\x0b\x32\x13.wire.v1.MaskedRowsH\x00\x12,\n\x0f\x66inish_accepted\x18Z \x01(\x0b\x32\x11.wire.v1.AcceptedH\x00\x12/\n\x11\x66inish_audit_head\x18[ \x01(\x0b\x32\x12.wire.v1.AuditHeadH\x00\x12\x36\n\x14\x66inish_countersigned\x18\\ \x01(\x0b\x32\x16.wire.v1.CountersignedH\x00\x42\x06\n\x04\x62odyJ\x04\x08\x33\x10\x34\"*\n\x05Hello\x12\x10\n\x08instance\x18\x01 \x01(\x0c\x12\x0f\n\x07version\x18\x02 \x01(\r\"\x06\n\x04Open\"\x16\n\x06\x43redit\x12\x0c\n\x04size\x18\x01 \x01(\x04\";\n\x08\x46ragment\x12\r\n\x05index\x18\x01 \x01(\r\x12\x12\n\ntotal_size\x18\x02 \x01(\x04\x12\x0c\n\x04\x64\x61ta\x18\x03 \x01(\x0c\"&\n\x05\x43lose\x12\x1d\n\x05\x65rror\x18\x01 \x01(\x0b\x32\x0e.wire.v1.Error\"\x06\n\x04Ping2<\n\x04Peer\x12\x34\n\x08\x43onverse\x12\x11.wire.v1.Envelope\x1a\x11.wire.v1.Envelope(\x01\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x12wire/v1/peer.proto\x12\x07wire.v1\x1a\x13wire/v1/align.proto\x1a\x11wire/v1/bin.proto\x1a\x12wire/v1/coin.proto\x1a\x14wire/v1/common.proto\x1a\x1awire/v1/correlations.proto\x1a\x14wire/v1/finish.proto\x1a\x12wire/v1/keys.proto\x1a\x16wire/v1/products.proto\x1a\x14wire/v1/shares.proto\x1a\x13wire/v1/train.proto\"\xcc\x0f\n\x08\x45nvelope\x12\x0b\n\x03seq\x18\x01 \x01(\x04\x12\x0b\n\x03job\x18\x02 \x01(\t\x12\x0f\n\x07\x63hannel\x18\x03 \x01(\t\x12\x0e\n\x06sender\x18\x04 \x01(\t\x12\x10\n\x08receiver\x18\x05 \x01(\t\x12\x10\n\x08protocol\x18\x06 \x01(\t\x12\x0f\n\x07version\x18\x07 \x01(\r\x12\x11\n\tapprovals\x18\x08 \x01(\x0c\x12\x10\n\x08previous\x18\t \x01(\x0c\x12\x1f\n\x05hello\x18\n \x01(\x0b\x32\x0e.wire.v1.HelloH\x00\x12\x1d\n\x04open\x18\x0b \x01(\x0b\x32\r.wire.v1.OpenH\x00\x12!\n\x06\x63redit\x18\x0c \x01(\x0b\x32\x0f.wire.v1.CreditH\x00\x12%\n\x08\x66ragment\x18\r \x01(\x0b\x32\x11.wire.v1.FragmentH\x00\x12\x1f\n\x05\x63lose\x18\x0e \x01(\x0b\x32\x0e.wire.v1.CloseH\x00\x12\x1d\n\x04ping\x18\x0f \x01(\x0b\x32\r.wire.v1.PingH\x00\x12*\n\x0e\x61lign_set_size\x18\x14 \x01(\x0b\x32\x10.wire.v1.SetSizeH\x00\x12)\n\ralign_blinded\x18\x15 \x01(\x0b\x32\x10.wire.v1.BlindedH\x00\x12)\n\ralign_verdict\x18\x16 \x01(\x0b\x32\x10.wire.v1.VerdictH\x00\x12)\n\ralign_indices\x18\x17 \x01(\x0b\x32\x10.wire.v1.IndicesH\x00\x12)\n\ralign_offsets\x18\x18 \x01(\x0b\x32\x10.wire.v1.OffsetsH\x00\x12/\n\x10\x61lign_programmed\x18\x19 \x01(\x0b\x32\x13.wire.v1.ProgrammedH\x00\x12)\n\ralign_counted\x18\x1a \x01(\x0b\x32\x10.wire.v1.CountedH\x00\x12+\n\x0e\x61lign_returned\x18\x1b \x01(\x0b\x32\x11.wire.v1.ReturnedH\x00\x12.\n\x0f\x63oin_commitment\x18\x1e \x01(\x0b\x32\x13.wire.v1.CommitmentH\x00\x12\"\n\tcoin_seen\x18\x1f \x01(\x0b\x32\r.wire.v1.SeenH\x00\x12(\n\ncoin_share\x18  \x01(\x0b\x32\x12.wire.v1.CoinShareH\x00\x12\'\n\x0ctrain_widths\x18( \x01(\x0b\x32\x0f.wire.v1.WidthsH\x00\x12\'\n\x0ctrain_masked\x18) \x01(\x0b\x32\x0f.wire.v1.MaskedH\x00\x12*\n\x0eshares_opening\x18\x32 \x01(\x0b\x32\x10.wire.v1.OpeningH\x00\x12+\n\x0fshares_mask_key\x18\x34 \x01(\x0b\x32\x10.wire.v1.MaskKeyH\x00\x12\x35\n\x17\x63orrelations_base_offer\x18< \x01(\x0b\x32\x12.wire.v1.BaseOfferH\x00\x12\x37\n\x18\x63orrelations_base_answer\x18= \x01(\x0b\x32\x13.wire.v1.BaseAnswerH\x00\x12\x33\n\x16\x63orrelations_tree_sums\x18> \x01(\x0b\x32\x11.wire.v1.TreeSumsH\x00\x12\x30\n\x14\x63orrelations_columns\x18? \x01(\x0b\x32\x10.wire.v1.ColumnsH\x00\x12\x38\n\x18\x63orrelations_corrections\x18@ \x01(\x0b\x32\x14.wire.v1.CorrectionsH\x00\x12\x34\n\x0fkeys_public_key\x18\x46 \x01(\x0b\x32\x19.wire.v1.PublicKeyMessageH\x00\x12;\n\x18products_encrypted_masks\x18P \x01(\x0b\x32\x17.wire.v1.EncryptedMasksH\x00\x12;\n\x18products_masked_products\x18Q \x01(\x0b\x32\x17.wire.v1.MaskedProductsH\x00\x12\x39\n\x17products_encrypted_rows\x18R \x01(\x0b\x32\x16.wire.v1.EncryptedRowsH\x00\x12\x33\n\x14products_masked_rows\x18S \x01(\x0b\x32\x13.wire.v1.MaskedRowsH\x00\x12,\n\x0f\x66inish_accepted\x18Z \x01(\x0b\x32\x11.wire.v1.AcceptedH\x00\x12/\n\x11\x66inish_audit_head\x18[ \x01(\x0b\x32\x12.wire.v1.AuditHeadH\x00\x12\x36\n\x14\x66inish_countersigned\x18\\ \x01(\x0b\x32\x16.wire.v1.CountersignedH\x00\x12\x38\n\x14\x62in_encrypted_labels\x18\x64 \x01(\x0b\x32\x18.wire.v1.EncryptedLabelsH\x00\x12\x38\n\x14\x62in_anonymous_counts\x18\x65 \x01(\x0b\x32\x18.wire.v1.AnonymousCountsH\x00\x12.\n\x0f\x62in_joined_bins\x18\x66 \x01(\x0b\x32\x13.wire.v1.JoinedBinsH\x00\x12\x32\n\x11\x62in_masked_counts\x18g \x01(\x0b\x32\x15.wire.v1.MaskedCountsH\x00\x12)\n\x0c\x62in_unmasked\x18h \x01(\x0b\x32\x11.wire.v1.UnmaskedH\x00\x42\x06\n\x04\x62odyJ\x04\x08\x33\x10\x34\"*\n\x05Hello\x12\x10\n\x08instance\x18\x01 \x01(\x0c\x12\x0f\n\x07version\x18\x02 \x01(\r\"\x06\n\x04Open\"\x16\n\x06\x43redit\x12\x0c\n\x04size\x18\x01 \x01(\x04\";\n\x08\x46ragment\x12\r\n\x05index\x18\x01 \x01(\r\x12\x12\n\ntotal_size\x18\x02 \x01(\x04\x12\x0c\n\x04\x64\x61ta\x18\x03 \x01(\x0c\"&\n\x05\x43lose\x12\x1d\n\x05\x65rror\x18\x01 \x01(\x0b\x32\x0e.wire.v1.Error\"\x06\n\x04Ping2<\n\x04Peer\x12\x34\n\x08\x43onverse\x12\x11.wire.v1.Envelope\x1a\x11.wire.v1.Envelope(\x01\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'wire.v1.peer_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_ENVELOPE']._serialized_start=232
-  _globals['_ENVELOPE']._serialized_end=1969
-  _globals['_HELLO']._serialized_start=1971
-  _globals['_HELLO']._serialized_end=2013
-  _globals['_OPEN']._serialized_start=2015
-  _globals['_OPEN']._serialized_end=2021
-  _globals['_CREDIT']._serialized_start=2023
-  _globals['_CREDIT']._serialized_end=2045
-  _globals['_FRAGMENT']._serialized_start=2047
-  _globals['_FRAGMENT']._serialized_end=2106
-  _globals['_CLOSE']._serialized_start=2108
-  _globals['_CLOSE']._serialized_end=2146
-  _globals['_PING']._serialized_start=2148
-  _globals['_PING']._serialized_end=2154
-  _globals['_PEER']._serialized_start=2156
-  _globals['_PEER']._serialized_end=2216
+  _globals['_ENVELOPE']._serialized_start=251
+  _globals['_ENVELOPE']._serialized_end=2247
+  _globals['_HELLO']._serialized_start=2249
+  _globals['_HELLO']._serialized_end=2291
+  _globals['_OPEN']._serialized_start=2293
+  _globals['_OPEN']._serialized_end=2299
+  _globals['_CREDIT']._serialized_start=2301
+  _globals['_CREDIT']._serialized_end=2323
+  _globals['_FRAGMENT']._serialized_start=2325
+  _globals['_FRAGMENT']._serialized_end=2384
+  _globals['_CLOSE']._serialized_start=2386
+  _globals['_CLOSE']._serialized_end=2424
+  _globals['_PING']._serialized_start=2426
+  _globals['_PING']._serialized_end=2432
+  _globals['_PEER']._serialized_start=2434
+  _globals['_PEER']._serialized_end=2494
 # @@protoc_insertion_point(module_scope)

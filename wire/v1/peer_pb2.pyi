@@ -6,6 +6,7 @@ Node <-> node: ONE long-lived stream per pair, dialled by the lower party id, fo
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from wire.v1 import align_pb2 as _align_pb2
+from wire.v1 import bin_pb2 as _bin_pb2
 from wire.v1 import coin_pb2 as _coin_pb2
 from wire.v1 import common_pb2 as _common_pb2
 from wire.v1 import correlations_pb2 as _correlations_pb2
@@ -76,6 +77,11 @@ class Envelope(_message.Message):
     FINISH_ACCEPTED_FIELD_NUMBER: _builtins.int
     FINISH_AUDIT_HEAD_FIELD_NUMBER: _builtins.int
     FINISH_COUNTERSIGNED_FIELD_NUMBER: _builtins.int
+    BIN_ENCRYPTED_LABELS_FIELD_NUMBER: _builtins.int
+    BIN_ANONYMOUS_COUNTS_FIELD_NUMBER: _builtins.int
+    BIN_JOINED_BINS_FIELD_NUMBER: _builtins.int
+    BIN_MASKED_COUNTS_FIELD_NUMBER: _builtins.int
+    BIN_UNMASKED_FIELD_NUMBER: _builtins.int
     seq: _builtins.int
     job: _builtins.str
     channel: _builtins.str
@@ -157,6 +163,16 @@ class Envelope(_message.Message):
     def finish_audit_head(self) -> _finish_pb2.AuditHead: ...
     @_builtins.property
     def finish_countersigned(self) -> _finish_pb2.Countersigned: ...
+    @_builtins.property
+    def bin_encrypted_labels(self) -> _bin_pb2.EncryptedLabels: ...
+    @_builtins.property
+    def bin_anonymous_counts(self) -> _bin_pb2.AnonymousCounts: ...
+    @_builtins.property
+    def bin_joined_bins(self) -> _bin_pb2.JoinedBins: ...
+    @_builtins.property
+    def bin_masked_counts(self) -> _bin_pb2.MaskedCounts: ...
+    @_builtins.property
+    def bin_unmasked(self) -> _bin_pb2.Unmasked: ...
     def __init__(
         self,
         *,
@@ -203,12 +219,17 @@ class Envelope(_message.Message):
         finish_accepted: _finish_pb2.Accepted | None = ...,
         finish_audit_head: _finish_pb2.AuditHead | None = ...,
         finish_countersigned: _finish_pb2.Countersigned | None = ...,
+        bin_encrypted_labels: _bin_pb2.EncryptedLabels | None = ...,
+        bin_anonymous_counts: _bin_pb2.AnonymousCounts | None = ...,
+        bin_joined_bins: _bin_pb2.JoinedBins | None = ...,
+        bin_masked_counts: _bin_pb2.MaskedCounts | None = ...,
+        bin_unmasked: _bin_pb2.Unmasked | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["align_blinded", b"align_blinded", "align_counted", b"align_counted", "align_indices", b"align_indices", "align_offsets", b"align_offsets", "align_programmed", b"align_programmed", "align_returned", b"align_returned", "align_set_size", b"align_set_size", "align_verdict", b"align_verdict", "body", b"body", "close", b"close", "coin_commitment", b"coin_commitment", "coin_seen", b"coin_seen", "coin_share", b"coin_share", "correlations_base_answer", b"correlations_base_answer", "correlations_base_offer", b"correlations_base_offer", "correlations_columns", b"correlations_columns", "correlations_corrections", b"correlations_corrections", "correlations_tree_sums", b"correlations_tree_sums", "credit", b"credit", "finish_accepted", b"finish_accepted", "finish_audit_head", b"finish_audit_head", "finish_countersigned", b"finish_countersigned", "fragment", b"fragment", "hello", b"hello", "keys_public_key", b"keys_public_key", "open", b"open", "ping", b"ping", "products_encrypted_masks", b"products_encrypted_masks", "products_encrypted_rows", b"products_encrypted_rows", "products_masked_products", b"products_masked_products", "products_masked_rows", b"products_masked_rows", "shares_mask_key", b"shares_mask_key", "shares_opening", b"shares_opening", "train_masked", b"train_masked", "train_widths", b"train_widths"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["align_blinded", b"align_blinded", "align_counted", b"align_counted", "align_indices", b"align_indices", "align_offsets", b"align_offsets", "align_programmed", b"align_programmed", "align_returned", b"align_returned", "align_set_size", b"align_set_size", "align_verdict", b"align_verdict", "bin_anonymous_counts", b"bin_anonymous_counts", "bin_encrypted_labels", b"bin_encrypted_labels", "bin_joined_bins", b"bin_joined_bins", "bin_masked_counts", b"bin_masked_counts", "bin_unmasked", b"bin_unmasked", "body", b"body", "close", b"close", "coin_commitment", b"coin_commitment", "coin_seen", b"coin_seen", "coin_share", b"coin_share", "correlations_base_answer", b"correlations_base_answer", "correlations_base_offer", b"correlations_base_offer", "correlations_columns", b"correlations_columns", "correlations_corrections", b"correlations_corrections", "correlations_tree_sums", b"correlations_tree_sums", "credit", b"credit", "finish_accepted", b"finish_accepted", "finish_audit_head", b"finish_audit_head", "finish_countersigned", b"finish_countersigned", "fragment", b"fragment", "hello", b"hello", "keys_public_key", b"keys_public_key", "open", b"open", "ping", b"ping", "products_encrypted_masks", b"products_encrypted_masks", "products_encrypted_rows", b"products_encrypted_rows", "products_masked_products", b"products_masked_products", "products_masked_rows", b"products_masked_rows", "shares_mask_key", b"shares_mask_key", "shares_opening", b"shares_opening", "train_masked", b"train_masked", "train_widths", b"train_widths"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["align_blinded", b"align_blinded", "align_counted", b"align_counted", "align_indices", b"align_indices", "align_offsets", b"align_offsets", "align_programmed", b"align_programmed", "align_returned", b"align_returned", "align_set_size", b"align_set_size", "align_verdict", b"align_verdict", "approvals", b"approvals", "body", b"body", "channel", b"channel", "close", b"close", "coin_commitment", b"coin_commitment", "coin_seen", b"coin_seen", "coin_share", b"coin_share", "correlations_base_answer", b"correlations_base_answer", "correlations_base_offer", b"correlations_base_offer", "correlations_columns", b"correlations_columns", "correlations_corrections", b"correlations_corrections", "correlations_tree_sums", b"correlations_tree_sums", "credit", b"credit", "finish_accepted", b"finish_accepted", "finish_audit_head", b"finish_audit_head", "finish_countersigned", b"finish_countersigned", "fragment", b"fragment", "hello", b"hello", "job", b"job", "keys_public_key", b"keys_public_key", "open", b"open", "ping", b"ping", "previous", b"previous", "products_encrypted_masks", b"products_encrypted_masks", "products_encrypted_rows", b"products_encrypted_rows", "products_masked_products", b"products_masked_products", "products_masked_rows", b"products_masked_rows", "protocol", b"protocol", "receiver", b"receiver", "sender", b"sender", "seq", b"seq", "shares_mask_key", b"shares_mask_key", "shares_opening", b"shares_opening", "train_masked", b"train_masked", "train_widths", b"train_widths", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["align_blinded", b"align_blinded", "align_counted", b"align_counted", "align_indices", b"align_indices", "align_offsets", b"align_offsets", "align_programmed", b"align_programmed", "align_returned", b"align_returned", "align_set_size", b"align_set_size", "align_verdict", b"align_verdict", "approvals", b"approvals", "bin_anonymous_counts", b"bin_anonymous_counts", "bin_encrypted_labels", b"bin_encrypted_labels", "bin_joined_bins", b"bin_joined_bins", "bin_masked_counts", b"bin_masked_counts", "bin_unmasked", b"bin_unmasked", "body", b"body", "channel", b"channel", "close", b"close", "coin_commitment", b"coin_commitment", "coin_seen", b"coin_seen", "coin_share", b"coin_share", "correlations_base_answer", b"correlations_base_answer", "correlations_base_offer", b"correlations_base_offer", "correlations_columns", b"correlations_columns", "correlations_corrections", b"correlations_corrections", "correlations_tree_sums", b"correlations_tree_sums", "credit", b"credit", "finish_accepted", b"finish_accepted", "finish_audit_head", b"finish_audit_head", "finish_countersigned", b"finish_countersigned", "fragment", b"fragment", "hello", b"hello", "job", b"job", "keys_public_key", b"keys_public_key", "open", b"open", "ping", b"ping", "previous", b"previous", "products_encrypted_masks", b"products_encrypted_masks", "products_encrypted_rows", b"products_encrypted_rows", "products_masked_products", b"products_masked_products", "products_masked_rows", b"products_masked_rows", "protocol", b"protocol", "receiver", b"receiver", "sender", b"sender", "seq", b"seq", "shares_mask_key", b"shares_mask_key", "shares_opening", b"shares_opening", "train_masked", b"train_masked", "train_widths", b"train_widths", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["hello", "open", "credit", "fragment", "close", "ping", "align_set_size", "align_blinded", "align_verdict", "align_indices", "align_offsets", "align_programmed", "align_counted", "align_returned", "coin_commitment", "coin_seen", "coin_share", "train_widths", "train_masked", "shares_opening", "shares_mask_key", "correlations_base_offer", "correlations_base_answer", "correlations_tree_sums", "correlations_columns", "correlations_corrections", "keys_public_key", "products_encrypted_masks", "products_masked_products", "products_encrypted_rows", "products_masked_rows", "finish_accepted", "finish_audit_head", "finish_countersigned"]  # noqa: Y015
+    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["hello", "open", "credit", "fragment", "close", "ping", "align_set_size", "align_blinded", "align_verdict", "align_indices", "align_offsets", "align_programmed", "align_counted", "align_returned", "coin_commitment", "coin_seen", "coin_share", "train_widths", "train_masked", "shares_opening", "shares_mask_key", "correlations_base_offer", "correlations_base_answer", "correlations_tree_sums", "correlations_columns", "correlations_corrections", "keys_public_key", "products_encrypted_masks", "products_masked_products", "products_encrypted_rows", "products_masked_rows", "finish_accepted", "finish_audit_head", "finish_countersigned", "bin_encrypted_labels", "bin_anonymous_counts", "bin_joined_bins", "bin_masked_counts", "bin_unmasked"]  # noqa: Y015
     _WhichOneofArgType_body: _TypeAlias = _typing.Literal["body", b"body"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_body) -> _WhichOneofReturnType_body | None: ...
 
