@@ -55,6 +55,7 @@ def forecast(spec: JobSpec, rows: dict[str, int]) -> dict[str, Any]:
     steps = pairs // 2 * triples * OTS_PER_TRIPLE * BYTES_PER_OT
     stages = {
         "align": parties * sum(rows.values()) * BYTES_PER_ID,
+        **({"bin": (parties - 1) * training * forward.ciphertext_bytes} if spec.binning else {}),
         "train": products + angles + steps + pairs * training * rounds * 5,
         "evaluate": pairs * common * 8,
     }

@@ -14,11 +14,13 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from mpc.errors import LocalError
 from mpc.protocols import PROTOCOLS
+from mpc.protocols.bin import CODES
 from wire.description import DatasetDescription, ids_mismatch
 from wire.spec import (
     MIN_INTERSECTION,
     AlignSpec,
     AlignTerms,
+    BinningSpec,
     CryptoSpec,
     Duplicates,
     HoldOutSpec,
@@ -62,6 +64,7 @@ class JobPlan(_Part):
     label: PlannedLabel
     minimum_intersection: Annotated[int, Field(ge=MIN_INTERSECTION)] = MIN_INTERSECTION
     align: AlignTerms = AlignTerms()
+    binning: BinningSpec | None = None
     preparation: PreparationSpec = PreparationSpec()
     training: TrainingSpec = TrainingSpec()
     crypto: CryptoSpec = CryptoSpec()
@@ -132,12 +135,19 @@ def build_spec(
         label=LabelSpec(**plan.label.model_dump(exclude={"party"})),
         minimum_intersection=plan.minimum_intersection,
         align=_align(plan, found),
+        binning=plan.binning,
         preparation=plan.preparation,
         training=plan.training,
         crypto=plan.crypto,
         hold_out=plan.hold_out,
-        reveal=sorted({line.code for spec in PROTOCOLS.values() for line in spec.ledger}),
+        reveal=_reveal(plan),
     )
+
+
+def _reveal(plan: JobPlan) -> list[str]:
+    """The ledger lines of all protocols that the job runs."""
+    lines = {line.code for name, spec in PROTOCOLS.items() if name != "bin" for line in spec.ledger}
+    return sorted(lines | set(CODES[plan.binning.counts_at] if plan.binning else ()))
 
 
 def _did_you_mean(name: str, names: Sequence[str]) -> str:

@@ -52,6 +52,14 @@ PARAMETER_WORDS = {
     "minimum_intersection": "fewest customers in common",
     "expected_default_rate": "expected default rate (public)",
     "sigmoid": "harmonics of the sigmoid",
+    "bins_counts_at": "counts of fine bins are seen by",
+    "bins_trend": "trend of the bad rate over a column's bins",
+    "fine_bins": "fine bins of a column, at most",
+    "maximum_bins": "joined bins of a column, at most",
+    "minimum_cell": "fewest customers in a fine bin",
+    "minimum_outcome": "fewest good, and fewest bad, customers in a joined bin",
+    "minimum_share": "smallest share of customers in a joined bin",
+    "minimum_information": "least information value of a column",
 }
 
 

@@ -129,9 +129,25 @@ def report_of(context: JobContext, part: PartyPart) -> dict[str, Any]:
             for name, weight, per_unit in zip(context.preparation.names, context.weights[first:], original, strict=True)
         ],
         "intercept": float(context.weights[0]) if first else None,
+        "bins": _bins(context),
         "ledger": [line.model_dump() for line in part.ledger],
         "digests": {"weights": hashlib.sha256(context.weights.tobytes()).hexdigest()},
     }
+
+
+def _bins(context: JobContext) -> list[dict[str, Any]]:
+    """The party's own bins, for its own site only."""
+    return [
+        {
+            "column": column.name,
+            "information": column.information,
+            "bins": [
+                {"holds": words, "good": good, "bad": bad, "weight": float(weight)}
+                for words, good, bad, weight in zip(column.labels(), column.good, column.bad, column.weights, strict=True)
+            ],
+        }
+        for column in (context.binning.columns if context.binning else ())
+    ]
 
 
 def _manifest(context: JobContext) -> Mapping[str, Any]:

@@ -16,7 +16,7 @@ from mpc.protocol import ProtocolSpec
 from mpc.protocols.train import padded
 from party_node.datasets import DatasetPolicy, RegisteredDataset
 from party_node.store import Budget, Debit
-from wire.spec import JobSpec, PartySpec
+from wire.spec import BinningSpec, JobSpec, PartySpec
 
 LONGEST_VALIDITY_S = 31 * 86_400  # a signature that nobody remembers should not start a job
 
@@ -83,8 +83,21 @@ class Rule:
 
 
 def feature_equations(spec: JobSpec, me: str) -> int:
-    """Weights that others receive from the job: each is one equation on our rows and labels. protocol.md 2.4"""
-    return sum(len(party.columns) for party in spec.parties if party.id != me)
+    """Numbers that others receive from the job, at most: each is one equation on our rows and labels. protocol.md 2.4
+
+    One weight for each column; and, of our labels, one count for each bin of a column but the last, whose count follows:
+    together as many as there are bins.
+    """
+    others = sum(len(party.columns) for party in spec.parties if party.id != me)
+    if spec.binning is None or spec.label_holder.id != me:
+        return others
+    return others * bins_told(spec.binning)
+
+
+def bins_told(rules: BinningSpec) -> int:
+    """Bins of one column of which its owner hears at most: joined ones, or fine ones where it counts itself."""
+    apart = rules.slots - rules.fine_bins
+    return rules.slots if rules.counts_at == "feature_holder" else rules.maximum_bins + apart
 
 
 def further_equations(spec: JobSpec, widths: Mapping[PartyId, int]) -> int:
@@ -206,6 +219,20 @@ def _minimum_support(q: Question) -> str | None:
     return None
 
 
+def _minimum_cell(q: Question) -> str | None:
+    rules = q.spec.binning
+    if rules is not None and rules.minimum_cell < q.policy.minimum_cell:
+        return f"the job's minimum cell is below the {q.policy.minimum_cell} that {q.me} demands"
+    return None
+
+
+def _minimum_outcome(q: Question) -> str | None:
+    rules = q.spec.binning
+    if rules is not None and rules.minimum_outcome < q.policy.minimum_outcome:
+        return f"the job's minimum outcome is below the {q.policy.minimum_outcome} that {q.me} demands"
+    return None
+
+
 def _leverage(q: Question) -> str | None:
     if q.spec.preparation.leverage_bound > q.policy.maximum_leverage:
         return f"the job's leverage bound is above the {q.policy.maximum_leverage:g} that {q.me} allows"
@@ -256,6 +283,8 @@ RULES: tuple[Rule, ...] = (
     Rule("policy.minimum_rows", "TOO_FEW_ROWS", _minimum_rows, "use a larger table"),
     Rule("policy.minimum_intersection", "INTERSECTION", _minimum_intersection, "raise minimum_intersection"),
     Rule("policy.minimum_support", "SUPPORT", _minimum_support, "raise preparation.minimum_support"),
+    Rule("policy.minimum_cell", "CELL", _minimum_cell, "raise binning.minimum_cell"),
+    Rule("policy.minimum_outcome", "OUTCOME", _minimum_outcome, "raise binning.minimum_outcome"),
     Rule("policy.maximum_leverage", "LEVERAGE", _leverage, "lower preparation.leverage_bound"),
     Rule("policy.key_bits", "KEY_BITS", _key_bits, "raise crypto.key_bits"),
     Rule("policy.reveal", "REVEAL", _reveal, "its bank may add the code to policy.reveal"),

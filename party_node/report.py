@@ -28,8 +28,9 @@ def render_fragment(part: Mapping[str, Any]) -> str:  # plain dicts of the party
     """The `<section>` of this party.
 
     `part`: party, role, job_id; optional rows {read, matched, ...}, common, train_rows, test_rows, preparation
-    (PreparationReport.to_json), coefficients [{column, weight, per_unit?}], intercept (label holder), ledger
-    [{kind, what, count}] of what this party learned, digests {name: hex}.
+    (PreparationReport.to_json), coefficients [{column, weight, per_unit?}], intercept (label holder), bins [{column,
+    information, bins [{holds, good, bad, weight}]}], ledger [{kind, what, count}] of what this party learned, digests
+    {name: hex}.
     """
     preparation = part.get("preparation") or {}
     rows = part.get("rows") or {}
@@ -54,6 +55,7 @@ def render_fragment(part: Mapping[str, Any]) -> str:  # plain dicts of the party
             key=lambda line: -abs(line["weight"]),
         ),
         intercept=_number(part.get("intercept")),
+        bins=[_binned(column) for column in part.get("bins") or []],
         ledger=part.get("ledger") or [],
         digests=sorted((part.get("digests") or {}).items()),
     )
@@ -77,6 +79,15 @@ def _coefficient(line: Mapping[str, Any]) -> dict[str, Any]:
         "shown": _number(weight),
         "per_unit": _number(line.get("per_unit")),
     }
+
+
+def _binned(column: Mapping[str, Any]) -> dict[str, Any]:
+    lines = [
+        {"holds": line["holds"], "rows": f"{line['good'] + line['bad']:,}", "bad": f"{line['bad']:,}",
+         "rate": f"{100 * line['bad'] / max(1, line['good'] + line['bad']):.2f} %", "weight": _number(line["weight"])}
+        for line in column["bins"]
+    ]
+    return {"column": column["column"], "information": f"{column['information']:.4f}", "lines": lines}
 
 
 def _number(value: Any) -> str:  # a float of the party's own model, or nothing

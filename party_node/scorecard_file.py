@@ -14,9 +14,8 @@ from mpc.errors import LocalError
 from mpc.models.fine_bins import FineBins, LevelBins, NumericBins
 from mpc.models.logistic import F64
 from mpc.models.scorecard import Characteristic, Scale, ScorecardPart
-from mpc.models.woe import I64
-from party_node.data.encode import other_kind
-from party_node.data.table import Column, Kind, NumericColumn, Table, TextColumn
+from party_node.data.binned import bin_codes
+from party_node.data.table import Kind, Table
 from wire.spec import PartyName
 
 Finite = Annotated[float, Field(allow_inf_nan=False)]
@@ -118,17 +117,6 @@ class ScorecardFile(_Strict):
         return {
             one.name: Kind.NUMERIC if isinstance(one, NumericJson) else Kind.TEXT for one in self.characteristics
         }
-
-
-def bin_codes(bins: FineBins, column: Column) -> I64:
-    """The bin of every row of a table's column. DataError column_kind: the column is of another kind now."""
-    if isinstance(bins, NumericBins):
-        if not isinstance(column, NumericColumn):
-            raise other_kind(column.name, "numbers")
-        return bins.codes(column.values)
-    if not isinstance(column, TextColumn):
-        raise other_kind(column.name, "categories")
-    return bins.codes(column.codes, column.levels)
 
 
 def points_of(part: ScorecardPart, table: Table) -> F64:

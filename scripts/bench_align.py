@@ -79,7 +79,7 @@ async def align_once(cluster: LocalCluster, job: dict[str, Any]) -> float:
     names = {party["id"] for party in job["party"]}
 
     def on_event(event: JobEvent) -> None:
-        if event.stage == "prepare":
+        if event.stage == "split":
             aligned.add(event.party)
         if aligned == names:
             everybody.set()

@@ -45,6 +45,9 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     add("--test-fraction", type=float, default=0.3, help="0: train and judge on the same rows")
     add("--seed", default="1", help="fixes the split in the signed spec")
     add("--key-bits", type=int, choices=[2048, 3072, 4096], default=3072)
+    add("--bins", action="store_true", help="columns enter as weights of evidence of bins, counted jointly")
+    add("--counts-at", choices=["label_holder", "feature_holder"], default="label_holder",
+        help="with --bins: who sees the counts of fine bins")
     add("--sigmoid", choices=["six", "eight"], default="eight")
     add("--engine", choices=["own", "phe"], default="own")
     add("--out", type=Path, required=True)
@@ -126,6 +129,7 @@ def job_of(options: argparse.Namespace, parties: list[LocalParty]) -> dict[str, 
                      "expected_default_rate": rate},
         "crypto": {"key_bits": options.key_bits, "engine": options.engine},
         "hold_out": {"fraction": options.test_fraction, "seed": options.seed},
+        **({"binning": {"counts_at": options.counts_at}} if options.bins else {}),
     }
 
 

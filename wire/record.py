@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from wire.spec import JobSpec
+from wire.spec import BinningSpec, JobSpec
 
 
 class LedgerEntry(BaseModel):
@@ -90,6 +90,7 @@ def merge(
             "minimum_support": spec.preparation.minimum_support,
             "hold_out": spec.hold_out.fraction,
             "minimum_intersection": spec.minimum_intersection,
+            **(_bins(spec.binning) if spec.binning else {}),
         },
         "seconds": {
             stage: max(part.seconds.get(stage, 0.0) for part in parts.values()) for stage in sorted(stages)
@@ -98,4 +99,17 @@ def merge(
         "approvals": {name: approvals[name].hex() for name in sorted(approvals)},
         "audit_heads": {name: part.audit_head for name, part in parts.items()},
         "engines": {name: part.engine for name, part in parts.items()},
+    }
+
+
+def _bins(rules: BinningSpec) -> dict[str, Any]:
+    return {
+        "bins_counts_at": rules.counts_at,
+        "bins_trend": rules.trend,
+        "fine_bins": rules.fine_bins,
+        "maximum_bins": rules.maximum_bins,
+        "minimum_cell": rules.minimum_cell,
+        "minimum_outcome": rules.minimum_outcome,
+        "minimum_share": rules.minimum_share,
+        "minimum_information": rules.minimum_information,
     }

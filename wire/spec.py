@@ -25,6 +25,7 @@ Duplicates = Literal["refuse", "first"]
 MAX_ID_PARTS = 8
 IdColumns = Annotated[list[ColumnName], Field(min_length=1, max_length=MAX_ID_PARTS)]
 IdProfiles = Annotated[list[IdProfileName], Field(min_length=1, max_length=MAX_ID_PARTS)]
+Trends = Literal["auto", "ascending", "descending", "peak", "valley", "free"]
 
 
 class SpecError(ValueError):
@@ -83,6 +84,35 @@ class PreparationSpec(_Part):
     leverage_bound: Annotated[float, Field(gt=0.0, le=1.0)] = 0.1
 
 
+class BinningSpec(_Part):
+    """Columns enter the model as the weight of evidence of their bins. What each side learns of the counts is
+    `counts_at`: the label holder sees those of nameless fine bins and joins them, or the feature holder sees those of
+    its own fine bins (docs/protocols/bin.md)."""
+
+    counts_at: Literal["label_holder", "feature_holder"] = "label_holder"
+    fine_bins: Annotated[int, Field(ge=2, le=64)] = 20             # of one column at most, before joining
+    special_values: Annotated[list[Annotated[float, Field(ge=-1e100, le=1e100)]], Field(max_length=16)] = []
+    minimum_cell: Annotated[int, Field(ge=1)] = 20                 # fewest customers in a fine bin
+    minimum_outcome: Annotated[int, Field(ge=1)] = 5               # fewest good, and fewest bad, in a joined bin
+    minimum_share: Annotated[float, Field(ge=0.0, le=0.5)] = 0.05  # of the training rows, in a joined bin
+    maximum_bins: Annotated[int, Field(ge=2, le=20)] = 6           # of one column after joining, missing ones aside
+    trend: Trends = "auto"                                         # of the bad rate over a column of numbers
+    minimum_information: Annotated[float, Field(ge=0.0, le=10.0)] = 0.02
+    maximum_correlation: Annotated[float, Field(gt=0.0, le=1.0)] = 1.0         # between columns of one party; 1: any
+    maximum_inflation: Annotated[float, Field(ge=1.0, le=1e6)] | None = None   # of variance, within one party
+
+    @property
+    def slots(self) -> int:
+        """Room for the fine bins of one column: those in order, missing values, special values."""
+        return self.fine_bins + 1 + len(self.special_values)
+
+    @model_validator(mode="after")
+    def _each_once(self) -> BinningSpec:
+        if len(set(self.special_values)) != len(self.special_values):
+            raise ValueError("a special value is given twice")
+        return self
+
+
 class TrainingSpec(_Part):
     """The objective is mean log-loss + penalty/2 |w|^2, intercept free (sklearn's C = 1/(n penalty))."""
 
@@ -122,6 +152,7 @@ class JobSpec(_Part):
     label: LabelSpec
     minimum_intersection: Annotated[int, Field(ge=MIN_INTERSECTION)] = MIN_INTERSECTION
     align: AlignSpec = AlignSpec()
+    binning: BinningSpec | None = None     # none: columns enter as they are
     preparation: PreparationSpec = PreparationSpec()
     training: TrainingSpec = TrainingSpec()
     crypto: CryptoSpec = CryptoSpec()

@@ -190,7 +190,8 @@ def groups_product(modulus: SimdModulus, bases: SimdResidues, groups: Groups, co
     packed = np.zeros((rows, words * GROUPS_PER_WORD), dtype=np.uint8)
     packed[:, :columns] = groups + 1                     # bucket 0 takes what lanes without a base multiply
     digits = packed.view("<u8").astype(np.uint64, copy=False)
-    jobs = [Job(j % GROUPS_PER_WORD * GROUP_BITS, s, j // GROUPS_PER_WORD) for s in range(slices) for j in range(columns)]
+    places = [divmod(j, GROUPS_PER_WORD) for j in range(columns)]
+    jobs = [Job(place * GROUP_BITS, s, word) for s in range(slices) for word, place in places]
     passes = _passes(batches(len(jobs)), plan.length, cores.in_use())
     parts = aligned(len(passes), count, modulus.size, LANES)
 

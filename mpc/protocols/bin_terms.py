@@ -192,8 +192,8 @@ class Disguise:
 
     def apply(self, columns: Sequence[Column], c: int) -> Column:
         """Shown column c."""
-        column, trend = columns[self.order[c]], columns[self.order[c]].trend
-        trend = MIRRORED.get(trend, trend) if self.turned[c] else trend
+        column: Column = columns[int(self.order[c])]
+        trend = MIRRORED.get(column.trend, column.trend) if self.turned[c] else column.trend
         return replace(column, codes=self.places[c].astype(np.uint8)[column.codes], trend=trend)
 
     def lifted(self, columns: Sequence[Column], groups: I64, bad: I64) -> list[Told] | None:

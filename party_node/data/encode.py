@@ -1,4 +1,5 @@
-"""From table columns to raw numeric columns: missing values filled, categories one-hot. Fitted on training rows.
+"""From table columns to raw numeric columns: missing values filled, categories one-hot, or weights of evidence. Fitted
+on training rows.
 
 A `ColumnEncoding` says how one column is read, `raw_columns` turns it into numbers. Levels are private: they stand in
 the local model file and in the names of output columns, which stay with this party.
@@ -13,7 +14,8 @@ from enum import StrEnum
 import numpy as np
 from numpy.typing import NDArray
 
-from party_node.data.errors import DataError
+from party_node.data.binned import BinnedColumn
+from party_node.data.errors import other_kind
 from party_node.data.table import F64, Column, Kind, NumericColumn, TextColumn
 
 Rows = NDArray[np.int64]
@@ -34,6 +36,7 @@ class What(StrEnum):
     MISSING = "missing"
     LEVEL = "level"
     OTHER = "other"
+    WEIGHT = "weight"
 
 
 @dataclass(frozen=True, repr=False)
@@ -51,6 +54,9 @@ class ColumnEncoding:
     has_missing: bool
     has_other: bool
     merged: int
+
+
+Encoding = ColumnEncoding | BinnedColumn
 
 
 @dataclass(frozen=True, repr=False)
@@ -96,9 +102,12 @@ def fit_encoding(
     )
 
 
-def raw_columns(encoding: ColumnEncoding, column: Column, rows: Rows) -> Iterator[RawColumn]:
+def raw_columns(encoding: Encoding, column: Column, rows: Rows) -> Iterator[RawColumn]:
     """The raw columns of `column` at `rows`, in a fixed order. Raises DataError column_kind."""
     name = encoding.name
+    if isinstance(encoding, BinnedColumn):
+        yield RawColumn(name, name, What.WEIGHT, None, encoding.values(column, rows))
+        return
     if encoding.kind is Kind.NUMERIC:
         if not isinstance(column, NumericColumn):
             raise other_kind(name, "numbers")
@@ -121,12 +130,3 @@ def raw_columns(encoding: ColumnEncoding, column: Column, rows: Rows) -> Iterato
     if encoding.has_other:
         other = found == -1 if encoding.has_missing else found < 0
         yield RawColumn(f"{name}={OTHER}", name, What.OTHER, None, other.astype(np.float64))
-
-
-def other_kind(name: str, what: str) -> DataError:
-    """The error of a column that is not what it was when the model was fitted."""
-    return DataError(
-        "column_kind",
-        f"column `{name}` held {what} when the model was fitted and does not now",
-        "Read the table with the kinds that the preparation keeps.",
-    )

@@ -49,3 +49,12 @@ def column_missing(column: str, names: Iterable[str]) -> DataError:
         shown = ", ".join(f"`{name}`" for name in known[:12]) + (", ..." if len(known) > 12 else "")
         advice = f"The table has {shown}."
     return DataError("column_missing", f"the table has no column `{column}`", advice)
+
+
+def other_kind(column: str, what: str) -> DataError:
+    """The error for a column that is not what it was when the model was fitted."""
+    return DataError(
+        "column_kind",
+        f"column `{column}` held {what} when the model was fitted and does not now",
+        "Read the table with the kinds that the preparation keeps.",
+    )

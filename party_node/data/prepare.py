@@ -1,8 +1,9 @@
 """A party's preparation of its own columns: fitted on training rows, applied to any rows, kept with the model.
 
-Order: fill missing values and one-hot (`encode`), drop what is constant or a twin (`twins`), standardise by mean
-and standard deviation of the training rows, clip to +-`clip` (no second standardising), bound the leverage of
-rows (`leverage`). It knows nothing of other parties, labels or the intercept. docs/protocols/preparation.md.
+Order: fill missing values and one-hot, or put weights of evidence in the place of cells (`encode`), drop what is
+constant or a twin (`twins`), standardise by mean and standard deviation of the training rows, clip to +-`clip` (no
+second standardising), bound the leverage of rows (`leverage`). It knows nothing of other parties, labels or the
+intercept. docs/protocols/preparation.md.
 """
 
 from __future__ import annotations
@@ -13,7 +14,18 @@ from typing import Any, cast
 
 import numpy as np
 
-from party_node.data.encode import ColumnEncoding, Missing, RawColumn, Rows, What, fit_encoding, raw_columns
+from mpc.errors import LocalError
+from party_node.data.binned import BinnedColumn
+from party_node.data.encode import (
+    ColumnEncoding,
+    Encoding,
+    Missing,
+    RawColumn,
+    Rows,
+    What,
+    fit_encoding,
+    raw_columns,
+)
 from party_node.data.errors import DataError
 from party_node.data.leverage import LeverageBound, LeverageReport, bound_leverage
 from party_node.data.table import F64, Kind, Table
@@ -95,7 +107,7 @@ class Preparation:
     """Fitted parameters: all that is needed to prepare another table the same way."""
 
     spec: PreparationSpec
-    encodings: tuple[ColumnEncoding, ...]
+    encodings: tuple[Encoding, ...]
     outputs: tuple[Output, ...]
     leverage: LeverageBound | None
     report: PreparationReport = field(compare=False)
@@ -157,7 +169,7 @@ class Preparation:
         return {
             "version": VERSION,
             "spec": asdict(self.spec),
-            "encodings": [asdict(encoding) for encoding in self.encodings],
+            "encodings": [e.to_json() if isinstance(e, BinnedColumn) else asdict(e) for e in self.encodings],
             "outputs": [asdict(output) for output in self.outputs],
             "leverage": bound and {"factor": bound.factor.tolist(), "target": bound.target, "common": bound.common},
             "report": self.report.to_json(),
@@ -170,7 +182,7 @@ class Preparation:
             if value["version"] != VERSION:
                 raise ValueError
             return _parsed(value)
-        except (KeyError, TypeError, ValueError):
+        except (KeyError, TypeError, ValueError, LocalError):
             raise DataError(
                 "damaged_preparation", "the kept preparation cannot be read", "Restore the model from a copy."
             ) from None
@@ -183,11 +195,14 @@ def fit(
     features: Sequence[str] | None = None,
     *,
     may_be_empty: bool = False,
+    binned: Sequence[BinnedColumn] | None = None,
+    left_out: Sequence[tuple[str, str]] = (),
 ) -> Preparation:
     """Fit on the training rows `rows` (row numbers of `table`).
 
     `features` picks table columns (None: all). `may_be_empty`: the label holder may go on without a column of its
-    own, it still has the intercept. Raises DataError column_missing, too_few_rows, no_columns.
+    own, it still has the intercept. `binned`: columns enter as weights of evidence, these and no others; `left_out`
+    (column, reason) names the others. Raises DataError column_missing, too_few_rows, no_columns.
     """
     inputs = tuple(table.names if features is None else features)
     if len(rows) < max(2, spec.minimum_support):
@@ -196,11 +211,12 @@ def fit(
             f"{len(rows)} training rows, but at least {max(2, spec.minimum_support)} are needed",
             "Align larger tables, or keep fewer rows for the hold-out.",
         )
-    encodings = tuple(
+    encodings: tuple[Encoding, ...] = tuple(
         fit_encoding(table.column(name), rows, spec.missing, spec.constant, spec.minimum_support, spec.most_levels)
         for name in inputs
-    )
+    ) if binned is None else tuple(binned)
     kept, dropped = _kept_columns(table, encodings, rows, spec.minimum_support)
+    dropped = [*(_Dropped(name, name, reason) for name, reason in left_out), *dropped]
     if not kept and not may_be_empty:
         # Table columns only: the names of one-hot columns hold private levels.
         reasons = {entry.source: entry.reason for entry in dropped}
@@ -220,7 +236,7 @@ def fit(
         columns_in=inputs,
         columns_out=tuple(output.name for output in outputs),
         dropped=tuple((entry.name, entry.reason) for entry in dropped),
-        merged={encoding.name: encoding.merged for encoding in encodings if encoding.merged},
+        merged={e.name: e.merged for e in encodings if isinstance(e, ColumnEncoding) and e.merged},
         clipped_cells=0,
         leverage=None,
     )
@@ -247,7 +263,7 @@ class _Dropped:
 
 
 def _kept_columns(
-    table: Table, encodings: Sequence[ColumnEncoding], rows: Rows, support: int
+    table: Table, encodings: Sequence[Encoding], rows: Rows, support: int
 ) -> tuple[list[RawColumn], list[_Dropped]]:
     """Raw columns of the training rows that carry something, and the others with the reason."""
     found: list[RawColumn] = []
@@ -304,7 +320,8 @@ def _unique(names: Sequence[str]) -> list[str]:
 
 def _parsed(value: Mapping[str, Any]) -> Preparation:
     spec = PreparationSpec(**(value["spec"] | {"missing": Missing(value["spec"]["missing"])}))
-    encodings = tuple(
+    encodings: tuple[Encoding, ...] = tuple(
+        BinnedColumn.from_json(entry) if "bins" in entry else
         ColumnEncoding(**(entry | {"kind": Kind(entry["kind"]), "levels": tuple(entry["levels"])}))
         for entry in value["encodings"]
     )

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
-from party_node.tasks import align, evaluate, prepare, train
+from party_node.tasks import align, bin, evaluate, prepare, split, train
 from party_node.tasks.context import JobContext
 
 STAGES: tuple[tuple[str, Callable[[JobContext], Awaitable[None]]], ...] = (
     ("align", align.run),
+    ("split", split.run),
+    ("bin", bin.run),
     ("prepare", prepare.run),
     ("train", train.run),
     ("evaluate", evaluate.run),

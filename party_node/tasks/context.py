@@ -13,10 +13,19 @@ from numpy.typing import NDArray
 from mpc.link import Link, PartyId
 from mpc.protocol import Party
 from mpc.protocols.train import Tools
+from party_node.data.binned import BinnedColumn
 from party_node.data.ids import IdCounts
 from party_node.data.prepare import Preparation
 from party_node.data.table import Kind, Table
 from wire.spec import JobSpec, PartySpec
+
+
+@dataclass(frozen=True, repr=False)
+class Binning:
+    """A party's own columns as weights of evidence, and those that were left out, each with the reason."""
+
+    columns: tuple[BinnedColumn, ...]
+    left_out: tuple[tuple[str, str], ...]
 
 
 @dataclass
@@ -40,8 +49,11 @@ class JobContext:
     outcome: NDArray[np.bool_] | None = None         # per table row, label holder only
     rows: NDArray[np.int64] | None = None            # table rows in canonical order
     counts: IdCounts | None = None
-    # prepare
+    # split
     test: NDArray[np.bool_] | None = None            # per common customer
+    # bin
+    binning: Binning | None = None                   # only where the job has bins
+    # prepare
     preparation: Preparation | None = None
     features: NDArray[np.float64] | None = None      # common customers x d
     # train

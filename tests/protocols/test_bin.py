@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from mpc.testing.conformance import check_blame, check_canaries, check_ideal, check_shape
 from mpc.testing.bin_subject import BIN_MASKED
+from mpc.testing.conformance import check_blame, check_canaries, check_ideal, check_shape
 
 MASKED_CHECKS = {"ideal": check_ideal, "shape": check_shape, "canaries": check_canaries, "blame": check_blame}
 
