@@ -69,7 +69,7 @@ class DatasetPolicy(_Part):
     minimum_rows: Annotated[int, Field(ge=1)] = 1000
     minimum_intersection: Annotated[int, Field(ge=MIN_INTERSECTION)] = MIN_INTERSECTION
     minimum_support: Annotated[int, Field(ge=1)] = 20
-    minimum_cell: Annotated[int, Field(ge=1)] = 20        # customers in a bin of a column whose good and bad are counted
+    minimum_cell: Annotated[int, Field(ge=1)] = 20        # customers in a bin whose good and bad ones are counted
     minimum_outcome: Annotated[int, Field(ge=1)] = 5      # good, and bad, customers in a bin that its owner hears of
     minimum_difference: Annotated[int, Field(ge=0)] = 20  # two sets in common differ by none or at least so many
     maximum_leverage: Annotated[float, Field(gt=0.0, le=1.0)] = 0.1

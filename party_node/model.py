@@ -142,8 +142,8 @@ def _bins(context: JobContext) -> list[dict[str, Any]]:
             "column": column.name,
             "information": column.information,
             "bins": [
-                {"holds": words, "good": good, "bad": bad, "weight": float(weight)}
-                for words, good, bad, weight in zip(column.labels(), column.good, column.bad, column.weights, strict=True)
+                {"holds": words, "good": column.good[k], "bad": column.bad[k], "weight": float(column.weights[k])}
+                for k, words in enumerate(column.labels())
             ],
         }
         for column in (context.binning.columns if context.binning else ())

@@ -85,8 +85,8 @@ class Rule:
 def feature_equations(spec: JobSpec, me: str) -> int:
     """Numbers that others receive from the job, at most: each is one equation on our rows and labels. protocol.md 2.4
 
-    One weight for each column; and, of our labels, one count for each bin of a column but the last, whose count follows:
-    together as many as there are bins.
+    One weight for each column; and, of our labels, one count for each bin of a column but the last, which follows from
+    the others: together as many as there are bins.
     """
     others = sum(len(party.columns) for party in spec.parties if party.id != me)
     if spec.binning is None or spec.label_holder.id != me:

@@ -15,6 +15,7 @@ import json
 import time
 from collections import Counter
 
+import numpy as np
 from phe import PaillierPrivateKey, PaillierPublicKey
 
 from mpc.errors import LocalError
@@ -71,6 +72,9 @@ class Sweep:
         fixed = [pow(few[-1], e, value) for e in exponents]
         by_row = [_product(few[:3], row, value) for row in weights.tolist()]
         by_column = [_product(few, column, value) for column in weights.T.tolist()]
+        groups = (weights % np.uint64(5)).astype(np.uint8)
+        grouped = [_product(few, [int(g == group) for g in column], value)
+                   for column in groups.T.tolist() for group in range(5)]
         combined = [(a % n * (value - 1) + b % n * n) % value for a, b in zip(few, few[::-1], strict=True)]
         multiplied = [a * b % value for a, b in zip(left, right, strict=True)]
         for engine in engines():
@@ -83,6 +87,7 @@ class Sweep:
                 "fixed base": (ring.fixed_base(few[-1], 200, 1000).pow(exponents), fixed),
                 "rows": (ring.multiexp_rows(ring.slice(loaded, 0, 3), weights, 21), by_row),
                 "columns": (ring.multiexp_columns(loaded, weights, 21), by_column),
+                "groups": (ring.group_products(loaded, groups, 5), grouped),
                 "combination": (ring.combine(halves[0], halves[1], width, (value - 1, n)), combined),
                 "bytes": (ring.from_bytes(packed, len(few), ring.width + 3), few),
             }

@@ -24,18 +24,18 @@ NAMES = ("bank-a", "platform-b", "telecom-c")
 ROWS, SLOTS, CELL, COLUMNS, KEY_BITS = 150, 5, 10, 3, 256
 
 
-def _columns(draw: np.random.Generator) -> list[bin.Column]:
+def _columns(draw: Rng) -> list[bin.Column]:
     """A column of numbers with missing ones and one of levels; a third that was agreed is left out."""
     numbers = np.repeat(np.arange(5, dtype=np.uint8), ROWS // 5)
     levels = np.repeat(np.arange(3, dtype=np.uint8), ROWS // 3)
-    return [bin.Column(draw.permutation(numbers), 4, 5, trend=Trend.DESCENDING),
-            bin.Column(draw.permutation(levels), 3, 3, ordered=False)]
+    return [bin.Column(numbers[draw.permutation(ROWS)], 4, 5, trend=Trend.DESCENDING),
+            bin.Column(levels[draw.permutation(ROWS)], 3, 3, ordered=False)]
 
 
 def _trial(parties: int, secrets: int, counts_at: Literal["label_holder", "feature_holder"]) -> Trial:
     holder, *others = [PartyId(name) for name in NAMES[:parties]]
-    draw = np.random.default_rng(secrets)
-    labels = draw.permutation(np.arange(ROWS) < ROWS // 3)
+    draw = Rng(secrets.to_bytes(32, "big"))
+    labels = draw.permutation(ROWS) < ROWS // 3
     columns = {name: _columns(draw) for name in others}
     limits = Constraints(minimum_rows=CELL, minimum_share=0.0, minimum_good=3, minimum_bad=3)
     options = bin.BinOptions(holder, ROWS, dict.fromkeys(others, COLUMNS), SLOTS, limits, 0.0, counts_at,

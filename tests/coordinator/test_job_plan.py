@@ -12,7 +12,7 @@ import pytest
 from coordinator.driver import prepare
 from coordinator.job_plan import JobPlan, PlanError, build_spec, load_plan
 from mpc.protocols import PROTOCOLS
-from wire.spec import JobSpec, decode_spec, encode_spec
+from wire.spec import BinningSpec, JobSpec, decode_spec, encode_spec
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
 
@@ -31,8 +31,21 @@ def test_a_plan_becomes_a_canonical_spec(plan: JobPlan, nodes: Any) -> None:
     assert spec.party("bank").categorical == ["region"]
     assert spec.party("shop").dataset_digest == "d" * 64
     assert spec.protocols == {name: protocol.version for name, protocol in PROTOCOLS.items()}
-    assert set(spec.reveal) == {line.code for protocol in PROTOCOLS.values() for line in protocol.ledger}
+    assert set(spec.reveal) == {line.code for name, protocol in PROTOCOLS.items() for line in protocol.ledger
+                                if name != "bin"}
+    assert spec.binning is None
     assert spec.valid_from <= NOW.timestamp() < spec.valid_until
+
+
+@pytest.mark.parametrize(("counts_at", "codes"), [
+    ("label_holder", {"bin.counts", "bin.joined"}), ("feature_holder", {"bin.fine", "bin.masked"}),
+])
+def test_a_job_with_bins_reveals_what_its_way_of_counting_does(
+    plan: JobPlan, nodes: Any, counts_at: str, codes: set[str]
+) -> None:
+    spec = build(plan, nodes, binning=BinningSpec.model_validate({"counts_at": counts_at}))
+    assert decode_spec(encode_spec(spec)) == spec
+    assert set(spec.reveal) - set(build(plan, nodes).reveal) == codes
 
 
 def test_two_specs_of_one_plan_are_two_jobs(plan: JobPlan, nodes: Any) -> None:

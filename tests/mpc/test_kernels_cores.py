@@ -40,6 +40,7 @@ def everything(ring: Modulus, count: int) -> list[list[int]]:
         ring.fixed_base(7, 90, count).pow([i**8 for i in range(count)]),
         ring.multiexp_rows(ring.slice(values, 0, 3), weights, 13),
         ring.multiexp_columns(values, weights, 13),
+        ring.group_products(values, (weights % np.uint64(21)).astype(np.uint8), 21),
         ring.load([ring.product(values)]),
     )]
 

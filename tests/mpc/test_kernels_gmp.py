@@ -105,6 +105,30 @@ def test_long_inputs_use_wide_windows_and_stay_exact() -> None:
     assert field.store(rows) == [pow(bases[0], int(e), N) for e in exponents]
 
 
+@settings(max_examples=25, deadline=None)
+@given(rows=st.integers(0, 30), columns=st.integers(0, 10), count=st.sampled_from([1, 2, 7, 255]),
+       seed=st.integers(0, 99))
+def test_products_of_groups_equal_python_integers(
+    field: Modulus, rows: int, columns: int, count: int, seed: int
+) -> None:
+    groups = np.random.default_rng(seed).integers(0, count, (rows, columns)).astype(np.uint8)
+    bases = [pow(3, 100 + i, N) for i in range(rows)]
+    due = [1] * (columns * count)
+    for base, row in zip(bases, groups.tolist(), strict=True):
+        for j, group in enumerate(row):
+            due[j * count + group] = due[j * count + group] * base % N
+    assert field.store(field.group_products(field.load(bases), groups, count)) == due
+
+
+@pytest.mark.parametrize(("groups", "count"), [
+    (np.zeros((2, 1), np.uint8), 3), (np.full((1, 1), 3, np.uint8), 3), (np.zeros((1, 1), np.uint8), 0),
+    (np.zeros((1, 1), np.uint8), 256),
+], ids=["a row too many", "a group beyond the number", "no groups", "more groups than a byte tells apart"])
+def test_groups_that_do_not_fit_are_refused(field: Modulus, groups: np.ndarray, count: int) -> None:
+    with pytest.raises(ValueError, match="group"):
+        field.group_products(field.load([3]), groups, count)
+
+
 def test_empty_vectors_give_empty_results_and_the_product_one(field: Modulus) -> None:
     empty = field.load([])
     assert len(field.concat([])) == 0

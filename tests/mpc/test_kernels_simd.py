@@ -202,6 +202,19 @@ def test_buckets_over_several_chunks_and_slices_equal_gmp(
     assert fast.store(mine) == slow.store(slow.multiexp_columns(slow.load(bases), exponents, 20))
 
 
+@pytest.mark.parametrize(("rows", "columns"), [(1, 1), (3, 9), (100, 3), (1000, 1), (777, 17)])
+def test_groups_over_several_chunks_and_slices_equal_gmp(
+    form: type[LimbEmitter], rows: int, columns: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(simd_multiexp, "CHUNK_BATCHES", 3)
+    draw, value = random.Random(rows), 1009**2
+    fast, slow = SimdModulus(value, form), GmpModulus(value)
+    bases = [draw.randrange(value) for _ in range(rows)]
+    groups = np.random.default_rng(rows).integers(0, 20, (rows, columns)).astype(np.uint8)
+    mine = fast.group_products(fast.load(bases), groups, 20)
+    assert fast.store(mine) == slow.store(slow.group_products(slow.load(bases), groups, 20))
+
+
 def test_plans_of_buckets_cover_all_rows_and_digits_and_use_few_lanes_in_vain() -> None:
     for rows, columns, bits in [(1, 1, 1), (30_000, 10, 20), (10**6, 20, 16), (5, 300, 64)]:
         plan = simd_multiexp.BucketPlan.cheapest(rows, columns, bits)

@@ -54,6 +54,11 @@ SPECS = {  # what the job asks for -> (change to the spec, line of the policy)
     "keys of 2048 bits": (put("crypto", value={"key_bits": 2048}), "policy.key_bits"),
     "a support of one row": (put("preparation", value={"minimum_support": 1}), "policy.minimum_support"),
     "rows with any leverage": (put("preparation", value={"leverage_bound": 1.0}), "policy.maximum_leverage"),
+    "to count in bins of two": (put("binning", value={"minimum_cell": 2}), "policy.minimum_cell"),
+    "to tell of bins with one bad customer": (put("binning", value={"minimum_outcome": 1}), "policy.minimum_outcome"),
+    "more counts of bins than a tenth of the rows": (
+        lambda raw: (put("parties", 1, "columns", value=[f"c{n}" for n in range(12)])(raw),
+                     put("binning", value={"maximum_bins": 8})(raw)), "policy.budgets"),
     "a reveal beyond the policy":
         (put("reveal", value=["score.sum", "train.delta", "train.step", "train.weights"]), "policy.reveal"),
     "a reveal that nobody knows": (put("reveal", value=["train.everything"]), "policy.reveal"),
@@ -170,6 +175,16 @@ def test_a_job_costs_what_its_spec_says(bank: Any) -> None:
         Budget.FEATURE_EQUATIONS: (2, 100),
     }
     assert feature_equations(bank.spec(), "shop") == 2
+
+
+@pytest.mark.parametrize(("rules", "label_holder"), [
+    ({"maximum_bins": 6, "special_values": [-1.0, -2.0]}, 2 * (6 + 3)), ({"fine_bins": 12}, 2 * (6 + 1)),
+    ({"counts_at": "feature_holder", "fine_bins": 12}, 2 * (12 + 1)),
+])
+def test_counts_of_bins_cost_equations_on_the_labels(bank: Any, rules: dict[str, Any], label_holder: int) -> None:
+    spec = bank.spec(put("binning", value=rules))
+    assert feature_equations(spec, "bank-a") == label_holder
+    assert feature_equations(spec, "shop") == 2
 
 
 @given(count=st.integers(0, 400), earlier=st.lists(st.integers(0, 400), max_size=4))

@@ -15,7 +15,7 @@ from mpc.testing.memory_link import Network, TestParty, party, run_roles
 from party_node.data.table import read_table
 from party_node.model import report_of
 from party_node.report import render_fragment
-from party_node.tasks import evaluate, prepare
+from party_node.tasks import evaluate, prepare, split
 from party_node.tasks.context import JobContext
 from wire.record import PartyPart
 from wire.spec import JobSpec
@@ -104,6 +104,7 @@ async def test_too_few_rows_for_the_columns_are_told_without_figures(
     me.progress = lambda what, done, total: told.append(what)  # type: ignore[method-assign]
     made = context(me, Network(), spec())
     made.table, made.rows = read_table(tmp_path / "t.csv", leave_out=["id"]), np.arange(rows)
+    await split.run(made)
     await prepare.run(made)
     made.weights = np.zeros(8)
     assert made.preparation is not None
