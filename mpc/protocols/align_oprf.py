@@ -6,12 +6,13 @@
  3 a lower bound, on a public sample:   mpc/hidden_count.py, until all are content
                                  <-- Programmed --        (three parties or more: s_i + F_i over the sample)
                                   -- Verdict -->   <-- Verdict --   -- Verdict -->
- 4                               <-- Programmed --        store of  y -> (s_i(y), handle of y) + F_i(y)
- 5 common: XOR of all s = 0       -- Verdict, Indices -->  own rows
+ 4                               <-- Programmed --        store of  y -> s_i(y) + (0, handle of y) + F_i(y)
+ 5 XOR of all: (0, handles)       -- Verdict, Indices -->  own rows
 
 A sample can only miss common customers, so a number that it shows is a lower bound, whatever the rest holds. If it
 does not reach the minimum, or a party's own rules need to know more, a sample eight times as large follows and at
-last everything, which gives the exact number. Only then (4) do the followers send what shows members.
+last everything, which gives the exact number. Only then (4) do the followers send what shows members. s_i masks the
+handles as well, each follower's at a place of its own: a handle that opened by itself would show a pair's members.
 
 Source: Kolesnikov, Matania, Pinkas, Rosulek and Trieu, CCS 2017 (ePrint 2017/799), section 5, augmented semi-honest;
 the sampled bound is ours. Departures and what coalitions learn: docs/protocols/align.md.
@@ -37,12 +38,12 @@ from mpc.protocol import Party
 from mpc.protocols import align_count
 from mpc.protocols.align_count import CHECK_BITS, THOUSANDTHS, Programmed, Run, Stage, receive_column, tell
 from mpc.protocols.align_terms import AlignOptions, Verdict, all_differ, receive_places, send_places, too_few
-from mpc.ring import I64, U64, RingVector
+from mpc.ring import I64, U64, RingVector, reduce
 from mpc.rng import Rng
 
 HANDLE_BITS = 32
 HANDLE = np.uint64((1 << HANDLE_BITS) - 1)
-MEMBERS = 1            # the purpose of F
+MEMBERS = 1            # the purpose of F; with more than two followers also MEMBERS + 2^32, + 2^33, ...
 
 # ---------------------------------------------------------------- roles
 
@@ -142,32 +143,65 @@ def _binned(codes: Codes, ids: Sequence[bytes], session: bytes) -> Binned:
     return mine
 
 
+def _words(run: Run) -> int:
+    """Words of a store's value: the check, and the handles of two followers in each of the others."""
+    return 1 + (len(run.followers) + 1) // 2
+
+
+def _place(run: Run, follower: PartyId) -> tuple[int, np.uint64]:
+    """In which word, and how far up, the handle of `follower` stands."""
+    index = run.followers.index(follower)
+    return 1 + index // 2, np.uint64(HANDLE_BITS * (index % 2))
+
+
+def _columns(run: Run) -> list[int]:
+    """Bits of the columns on the wire; the upper half of the last word may stand for nobody."""
+    return [CHECK_BITS] * (_words(run) - 1) + [HANDLE_BITS * (2 - len(run.followers) % 2)]
+
+
+def _function(run: Run, outputs: Outputs, part: slice) -> U64:
+    """F for a store's values: (n, words)."""
+    pairs = [outputs.words(MEMBERS + (k << 32), part) for k in range((_words(run) + 1) // 2)]
+    return np.hstack(pairs)[:, :_words(run)]
+
+
+def _zero(run: Run, digests: U64) -> U64:
+    """Our function s of the zero sharing for a store's values: (n, words)."""
+    return np.column_stack([run.zero.function(f"members {word}", digests) for word in range(_words(run))])
+
+
 def _table(run: Run, layout: Layout, number: int, outputs: Outputs, handles: I64) -> U64:
-    """Step 4 for one bin: from every own id its value of the zero sharing and its handle, under F."""
+    """Step 4 for one bin: from every own id its values of the zero sharing and its handle, under F."""
     part = run.mine.part(layout, number)
-    digests, values = run.mine.digests[part], outputs.words(MEMBERS, part)
-    values[:, 0] ^= run.zero.function("members", digests)
-    values[:, 1] ^= handles[part].view(np.uint64)
+    digests = run.mine.digests[part]
+    values = _function(run, outputs, part) ^ _zero(run, digests)
+    word, up = _place(run, run.me.id)
+    values[:, word] ^= handles[part].view(np.uint64) << up
     return Plan(run.codes.keys(digests, layout), layout).encode(values, run.rng.child(f"members {number}"))
 
 
 def _opened(run: Run, layout: Layout, number: int, outputs: Outputs, table: U64, seen: U64) -> None:
-    """What our own ids of one bin find in a follower's store: (check, handle)."""
+    """What our own ids of one bin find in a follower's store: (n, words)."""
     part = run.mine.part(layout, number)
-    seen[part] = decode(run.codes.keys(run.mine.digests[part], layout), table) ^ outputs.words(MEMBERS, part)
+    seen[part] = decode(run.codes.keys(run.mine.digests[part], layout), table) ^ _function(run, outputs, part)
 
 
 def _common(run: Run, seen: Mapping[PartyId, U64]) -> tuple[I64, dict[PartyId, I64]]:
     """Step 5: our rows that all have, and their handles at each follower."""
-    rows = []
+    rows, sums = [], []
     for start in range(0, len(run.mine), oprf.CHUNK_KEYS):
         part = slice(start, start + oprf.CHUNK_KEYS)
-        checks = run.zero.function("members", run.mine.digests[part])
+        total = _zero(run, run.mine.digests[part])
         for found in seen.values():
-            checks ^= found[part, 0]
-        rows.append(start + np.flatnonzero(checks == 0))
-    common = np.concatenate(rows)
-    return common, {party: (found[common, 1] & HANDLE).astype(np.int64) for party, found in seen.items()}
+            total ^= found[part]
+        common = np.flatnonzero(total[:, 0] == 0)
+        rows.append(start + common)
+        sums.append(total[common])
+    total, handles = np.concatenate(sums), {}
+    for party in run.followers:
+        word, up = _place(run, party)
+        handles[party] = (total[:, word] >> up & HANDLE).astype(np.int64)
+    return np.concatenate(rows), handles
 
 
 # ---------------------------------------------------------------- stores on the wire
@@ -181,20 +215,19 @@ async def _send_store(run: Run, link: Link, outputs: Outputs, handles: I64) -> N
 
     async def send(numbers: range, tables: list[U64]) -> None:
         for table in tables:
-            await link.send(Programmed(RingVector(table[:, 0].copy(), CHECK_BITS)))
-            await link.send(Programmed(RingVector(table[:, 1] & HANDLE, HANDLE_BITS)))
+            for column, bits in zip(table.T, _columns(run), strict=True):
+                await link.send(Programmed(RingVector(reduce(column.copy(), bits), bits)))
 
     await in_step(me, layout.bins, make, send, run.through(Stage.MEMBERS))
 
 
 async def _open_store(run: Run, link: Link, layout: Layout, outputs: Outputs) -> U64:
-    """What all our own ids find in the store that comes over `link`: (n, 2), check and handle."""
-    me, seen = run.me, np.empty((len(run.mine), 2), np.uint64)
+    """What all our own ids find in the store that comes over `link`: (n, words)."""
+    me, seen = run.me, np.empty((len(run.mine), _words(run)), np.uint64)
 
     async def receive(numbers: range) -> list[U64]:
         return [
-            np.column_stack([await receive_column(link, layout, bits) for bits in (CHECK_BITS, HANDLE_BITS)])
-            for _ in numbers
+            np.column_stack([await receive_column(link, layout, bits) for bits in _columns(run)]) for _ in numbers
         ]
 
     async def look(numbers: range, tables: list[U64]) -> None:

@@ -28,7 +28,7 @@ from mpc.testing.subjects import ALIGN_OPRF
 from mpc.testing.transcript import content, shape
 from mpc.zero_sharing import ZeroSharing
 
-NAMES = [PartyId(name) for name in ("bank-a", "platform-b", "telecom-c", "utility-d")]
+NAMES = [PartyId(name) for name in ("bank-a", "platform-b", "telecom-c", "utility-d", "broker-e")]
 SESSION = b"job 0123456789abcdef"
 
 
@@ -89,6 +89,7 @@ COMMON = {
     "ten against a thousand": named(ids(range(10)), ids(range(1000))),
     "three parties": named(ids(range(20)), ids(range(10, 40)), ids(range(5, 15))),
     "four parties": named(ids(range(20)), ids(range(8, 40)), ids(range(5, 15)), ids(range(13, 9, -1), range(3))),
+    "five parties": named(ids(range(40)), *[ids(range(p, 40 - p), range(50 * p, 50 * p + 9)) for p in range(1, 5)]),
     "ids with any bytes in them": named([b"\0", b"", b"\xff" * 40], [b"\xff" * 40, b"", b"x"]),
 }
 TOO_FEW = {
@@ -303,12 +304,12 @@ async def test_fault_unblinded_points_are_found_by_the_dictionary(monkeypatch):
     assert len(lookups(ids(range(100))) & words_of(play)) >= 60
 
 
-async def leader_opens(play) -> list[int]:
-    """What the leader's outputs open in the stores of members: the words under F, at all its own ids."""
+async def leader_opens(play) -> list[np.ndarray]:
+    """What the leader's outputs open in each store of members: the words under F, at all its own ids."""
     captured, honest = [], align_oprf._common
 
     def spy(run, seen):
-        captured.extend(found[:, 0].copy() for found in seen.values())
+        captured.extend(found.copy() for found in seen.values())
         return honest(run, seen)
 
     align_oprf._common = spy
@@ -319,25 +320,48 @@ async def leader_opens(play) -> list[int]:
     return captured
 
 
-def overlap_visible(columns) -> int:
-    """How many words a leader could tell from noise by themselves: zero, or equal to another one."""
-    return sum(int(np.sum(c == 0)) + len(c) - len(np.unique(c)) for c in columns)
+def overlap_visible(stores) -> int:
+    """How many words a leader could tell from noise by themselves: zero, equal to another one, or half of them small,
+    as a handle is."""
+    small, found = np.uint64(1 << 16), 0
+    for column in np.hstack(stores).T:
+        low, high = column & align_oprf.HANDLE, column >> np.uint64(align_oprf.HANDLE_BITS)
+        found += int(np.sum(column == 0)) + len(column) - len(np.unique(column))
+        found += int(np.sum(low < small) + np.sum(high < small))
+    return found
 
 
-async def test_with_three_parties_the_leader_cannot_tell_who_else_has_its_customers():
-    """Pairs overlap a lot, all three little: what it opens at pairs looks like what it opens at strangers."""
-    sets = named(ids(range(200)), ids(range(150), range(500, 550)), ids(range(140, 200), range(600, 700)))
-    columns = await leader_opens(Play(sets))
-    assert len(columns) == 2
-    assert overlap_visible(columns) == 0
-    both = columns[0] ^ columns[1]
-    assert len(np.unique(both)) == 200
+PAIRS = {
+    # Pairs overlap a lot, all together little.
+    3: named(ids(range(200)), ids(range(150), range(500, 550)), ids(range(140, 200), range(600, 700))),
+    4: named(ids(range(200)), ids(range(150), range(500, 550)), ids(range(140, 200), range(600, 700)),
+             ids(range(130, 200))),
+    5: named(ids(range(200)), ids(range(150)), ids(range(140, 200)), ids(range(130, 200)), ids(range(145, 200))),
+}
 
 
-async def test_fault_stores_without_zero_sharing_show_pairs_to_the_leader(monkeypatch):
+@pytest.mark.parametrize("parties", PAIRS)
+async def test_with_three_parties_or_more_the_leader_cannot_tell_who_else_has_its_customers(parties):
+    """What it opens at pairs looks like what it opens at strangers, in every word: checks and handles."""
+    stores = await leader_opens(Play(PAIRS[parties]))
+    assert len(stores) == parties - 1
+    assert overlap_visible(stores) <= 2   # of some thousand halves, each small with probability 2^-16
+    both = np.bitwise_xor.reduce(stores)
+    assert len(np.unique(both[:, 0])) == 200
+
+
+@pytest.mark.parametrize("parties", PAIRS)
+async def test_fault_stores_without_zero_sharing_show_pairs_to_the_leader(monkeypatch, parties):
     monkeypatch.setattr(ZeroSharing, "function", lambda self, label, points: np.zeros(len(points), np.uint64))
-    sets = named(ids(range(200)), ids(range(150), range(500, 550)), ids(range(140, 200), range(600, 700)))
-    assert overlap_visible(await leader_opens(Play(sets))) > 200
+    assert overlap_visible(await leader_opens(Play(PAIRS[parties]))) > 200
+
+
+@pytest.mark.parametrize("parties", PAIRS)
+async def test_fault_handles_that_open_by_themselves_show_pairs_to_the_leader(monkeypatch, parties):
+    honest = ZeroSharing.function
+    monkeypatch.setattr(ZeroSharing, "function", lambda self, label, points: honest(self, label, points) * np.uint64(
+        label == "members 0" or not label.startswith("members")))
+    assert overlap_visible(await leader_opens(Play(PAIRS[parties]))) > 200
 
 
 async def shared_words(**differing) -> int:

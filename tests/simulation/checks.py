@@ -29,6 +29,7 @@ from mpc.protocols import PROTOCOLS
 from mpc.protocols.align import Indices
 from mpc.protocols.align_count import Programmed
 from mpc.protocols.train import Masked
+from mpc.ring import RingVector
 from mpc.testing.memory_link import Sent
 from mpc.testing.transcript import content
 from tests.simulation.hiding_places import haystack_for
@@ -126,17 +127,18 @@ def _auditor_only(recording: Recording) -> Iterator[tuple[str, int, NDArray[np.u
 
 def _stores_read_without_the_function(recording: Recording) -> Iterator[tuple[str, int, NDArray[np.uint64]]]:
     """What a store of the oprf engine says of its owner's ids to somebody who lacks F, column by column."""
-    columns: dict[tuple[str, int], list[NDArray[np.uint64]]] = defaultdict(list)
+    stores: dict[str, list[RingVector]] = defaultdict(list)
     for sent in recording.messages:
         if isinstance(sent.message, Programmed) and sent.channel.endswith("/members"):
-            columns[sent.sender, sent.message.words.bits].append(sent.message.words.values)
-    for (owner, bits), parts in columns.items():
+            stores[sent.sender].append(sent.message.words)
+    for owner, columns in stores.items():
         ids, (session,) = recording.ids[owner], recording.sessions
         key = hashlib.sha256(Domain.ALIGN_DIGEST.encode() + b"\0" + session).digest()
-        codes = Codes(session)
-        own = codes.binned(IdColumn.of(ids).digests(key))
-        read = codes.read(own, Layout(len(ids)), [part[:, None] for part in parts])
-        yield f"the store of {owner} at its ids", bits, read[:, 0]
+        codes, layout = Codes(session), Layout(len(ids))
+        own, width = codes.binned(IdColumn.of(ids).digests(key)), len(columns) // layout.bins
+        for number, first in enumerate(columns[:width]):   # bin by bin, column by column
+            read = codes.read(own, layout, [column.values[:, None] for column in columns[number::width]])
+            yield f"column {number} of the store of {owner} at its ids", first.bits, read[:, 0]
 
 
 def _mask(share: NDArray[np.uint64], sent: NDArray[np.uint64], bits: int) -> NDArray[np.uint64]:
