@@ -64,5 +64,5 @@ class Stock:
 
 async def fill(me: Party, stock: Stock | None) -> None:
     """Draw all that the stream will need while `me` has nothing else to compute."""
-    while stock is not None and stock.missing():
-        await me.when_idle(stock.add)
+    if stock is not None:
+        await me.when_idle(stock.add, stock.missing)

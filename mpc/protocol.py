@@ -60,8 +60,9 @@ class Party(Protocol):
         """Run a pure step off the event loop (thread pool over kernels that release the GIL, or a cluster)."""
         ...
 
-    async def when_idle(self, step: Callable[..., T], /, *args: Any) -> T:
-        """`compute`, but not before every other step is done: for short work that may as well be done later."""
+    async def when_idle(self, step: Callable[[], None], wanted: Callable[[], object], /) -> None:
+        """`compute` the step as long as it is `wanted`, but never before every other step is done: for short work that
+        may as well be done later, or not at all. Returns as soon as it is not wanted."""
         ...
 
     async def together(self, *conversations: Awaitable[Any]) -> list[Any]:

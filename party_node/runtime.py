@@ -42,10 +42,12 @@ class NodeParty:
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._pool, partial(step, *args, **kwargs))
 
-    async def when_idle(self, step: Callable[..., T], /, *args: Any) -> T:
-        while self._pool.busy:
-            await asyncio.sleep(IDLE_LOOK_S)
-        return await self.compute(step, *args)
+    async def when_idle(self, step: Callable[[], None], wanted: Callable[[], object], /) -> None:
+        while wanted():                     # asked while waiting, too: another job may keep the pool busy for long
+            if self._pool.busy:
+                await asyncio.sleep(IDLE_LOOK_S)
+            else:
+                await self.compute(step)
 
     async def together(self, *conversations: Awaitable[Any]) -> list[Any]:
         tasks = [asyncio.ensure_future(conversation) for conversation in conversations]

@@ -110,9 +110,10 @@ class TestParty:
             return await asyncio.to_thread(step, *args, **kwargs)
         return step(*args, **kwargs)
 
-    async def when_idle(self, step: Callable[..., T], /, *args: Any) -> T:
-        await asyncio.sleep(0)
-        return await self.compute(step, *args)
+    async def when_idle(self, step: Callable[[], None], wanted: Callable[[], object], /) -> None:
+        while wanted():
+            await asyncio.sleep(0)
+            await self.compute(step)
 
     async def together(self, *conversations: Awaitable[Any]) -> list[Any]:
         return await together(*conversations)

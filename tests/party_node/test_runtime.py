@@ -2,10 +2,12 @@
 
 import asyncio
 import threading
+from functools import partial
 
 import pytest
 
-from mpc.kernels import cores
+from mpc.blinding import Stock, fill
+from mpc.kernels import Residues, cores, modulus
 from mpc.protocol import Ledger
 from mpc.rng import Rng
 from party_node.runtime import NodeParty
@@ -27,7 +29,7 @@ async def test_idle_work_waits_for_all_that_runs_or_waits() -> None:
 
     due = [asyncio.create_task(me.compute(step, name)) for name in ("first", "second")]
     await asyncio.sleep(0)
-    idle = asyncio.create_task(other.when_idle(step, "idle"))
+    idle = asyncio.create_task(other.when_idle(partial(step, "idle"), lambda: "idle" not in order))
     await asyncio.sleep(0.05)
     assert order == []
     due.append(asyncio.create_task(me.compute(step, "third")))
@@ -39,6 +41,27 @@ async def test_idle_work_waits_for_all_that_runs_or_waits() -> None:
     pool.shutdown()
 
 
+async def test_a_stream_that_is_over_does_not_wait_for_another_job_to_pause() -> None:
+    pool, gate, drawn, ring = Workers(1), threading.Event(), list[int](), modulus(15, "gmp")
+
+    def draw(count: int) -> Residues:
+        drawn.append(count)
+        return ring.load([1] * count)
+
+    stock = Stock(ring, draw, 3)
+    other = asyncio.create_task(node(pool).compute(gate.wait, 10))
+    filled = asyncio.create_task(fill(node(pool), stock))
+    try:
+        await asyncio.sleep(0.05)
+        assert len(stock.take(3)) == 3      # all that the stream will ever need
+        await asyncio.wait_for(filled, 2)
+    finally:
+        gate.set()
+        await other
+        pool.shutdown()
+    assert drawn == [3]
+
+
 async def test_a_step_that_fails_leaves_the_pool_idle_and_so_does_a_closed_pool() -> None:
     pool = Workers(1)
 
@@ -47,7 +70,9 @@ async def test_a_step_that_fails_leaves_the_pool_idle_and_so_does_a_closed_pool(
 
     with pytest.raises(ValueError, match="no"):
         await node(pool).compute(fails)
-    assert await node(pool).when_idle(cores.in_use) == 1
+    found = list[int]()
+    await node(pool).when_idle(lambda: found.append(cores.in_use()), lambda: not found)
+    assert found == [1]
     pool.shutdown()
     with pytest.raises(RuntimeError):
         await node(pool).compute(fails)
