@@ -34,7 +34,7 @@ class Pooled:
 def compare(home: Path, parties: list[LocalParty], job: str, penalty: float, positive: str) -> Pooled:
     """Read every party's kept part and table, fit the pooled model with scikit-learn, and compare."""
     parts = {p.id: load_part(home / p.id / "models", job) for p in parties}
-    tables = {p.id: _table(p, parts[p.id]) for p in parties}
+    tables = {p.id: table_of(p, parts[p.id]) for p in parties}
     holder = next(p for p in parties if p.label is not None)
     assert holder.label is not None
     rows = parts[holder.id].rows
@@ -97,7 +97,8 @@ def plain_block(table: Table, party: LocalParty, rows: NDArray[np.int64], train:
     return np.asarray((block[:, usable] - block[train][:, usable].mean(axis=0)) / sd[usable])
 
 
-def _table(party: LocalParty, part: ModelPart) -> Table:
+def table_of(party: LocalParty, part: ModelPart) -> Table:
+    """The party's table, read as its part was fitted."""
     kinds: dict[str, Kind] = dict(part.preparation.kinds) | dict.fromkeys(party.categorical, Kind.TEXT)
     wanted = list(party.columns)
     if party.label is not None:

@@ -22,8 +22,10 @@ from mpc.errors import LocalError
 from party_node.data.label import read_label
 from party_node.data.table import Kind, read_table
 from scripts.local_cluster import PURPOSE, CommandFailed, LocalCluster, LocalParty
+from scripts.pooled_bins import compare_bins
 from scripts.pooled_reference import compare
 from wire.errors import OUR_BUG, exit_code, to_public
+from wire.spec import BinningSpec
 
 
 def arguments(argv: list[str] | None = None) -> argparse.Namespace:
@@ -167,6 +169,9 @@ def run_job(home: Path, parties: list[LocalParty], job: dict[str, Any]) -> tuple
         "evaluation": record["evaluation"],
         "engines": record["engines"],
     }
+    if "binning" in job:
+        rules = BinningSpec.model_validate(job["binning"])
+        result["bins"] = compare_bins(home, parties, record["job_id"], rules, job["label"]["positive"])
     return result, record
 
 

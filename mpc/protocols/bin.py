@@ -154,7 +154,7 @@ async def _join(me: Party, link: Link, options: BinOptions, key: PrivateKey, all
     groups, joined_bad = np.zeros(shape, np.int64), np.zeros(shape, np.int64)
     learned = anonymous_counts(regular, forms, totals, bad)
     for c, (counts, trend) in enumerate(learned):
-        answer = await me.compute(told, counts, trend, options)
+        answer = await me.compute(options.told, counts, trend)
         groups[c, : len(answer.group)], joined_bad[c, : len(answer.bad)] = answer.group, answer.bad
     me.ledger.record("bin.joined", columns)
     await link.send(JoinedBins(_ring(groups, FORM_BITS), _ring(joined_bad, COUNT_BITS)))            # 3
@@ -232,7 +232,7 @@ async def _count(
     bad, rest = digits(plain, options, me.id)
     link.require(rest == 0 and counts_fit(bad, room(columns, options, me.id), None), Reason.OUT_OF_RANGE)
     me.ledger.record("bin.fine", bad.size)
-    return [told(counts_of(column, bad[c, : column.count]), column.trend, options) for c, column in enumerate(columns)]
+    return [options.told(counts_of(column, bad[c, : column.count]), column.trend) for c, column in enumerate(columns)]
 
 
 async def _summed(
@@ -307,7 +307,7 @@ def ideal(
     labels: NDArray[np.bool_], columns: Mapping[PartyId, Sequence[Column]], options: BinOptions
 ) -> dict[PartyId, list[Told]]:
     """The joined bins of each feature holder's columns, by whoever has labels and columns in one place."""
-    return {party: [told(own_counts(column, labels), column.trend, options) for column in own]
+    return {party: [options.told(own_counts(column, labels), column.trend) for column in own]
             for party, own in columns.items()}
 
 

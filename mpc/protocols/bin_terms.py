@@ -56,6 +56,10 @@ class BinOptions:
         """Of one count inside a plaintext: no count exceeds the number of rows."""
         return self.rows.bit_length()
 
+    def told(self, counts: BinCounts, trend: Trend) -> Told:
+        """What the owner of a column with these counts hears."""
+        return told(counts, replace(self.constraints, trend=trend), self.minimum_information)
+
     def replies(self, party: PartyId) -> int:
         """Ciphertexts that hold all counts of `party`'s columns, side by side."""
         return -(-self.columns[party] * self.slots // ((self.key_bits - 1) // self.bits))
@@ -91,13 +95,12 @@ class Told:
     bad: tuple[int, ...]
 
 
-def told(counts: BinCounts, trend: Trend, options: BinOptions) -> Told:
+def told(counts: BinCounts, constraints: Constraints, minimum_information: float) -> Told:
     """The best bins of a column, none with fewer good or bad customers than the minimum, missing and special values
     included; one bin of all where its information value stays below the minimum."""
-    constraints = replace(options.constraints, trend=trend)
     group = np.array(best_bins(counts, constraints).group, dtype=np.int64)
     group = _without_bare_bins(counts, group, constraints)
-    if information_value(*_sums(counts, group)) < options.minimum_information:
+    if information_value(*_sums(counts, group)) < minimum_information:
         group = np.zeros_like(group)
     return in_own_order(group, counts.rows, _sums(counts, group)[1])
 

@@ -53,20 +53,24 @@ async def run(context: JobContext) -> None:
 
 def _options(context: JobContext, rules: BinningSpec) -> bin.BinOptions:
     assert context.test is not None
-    limits = Constraints(
-        minimum_rows=rules.minimum_cell, minimum_share=rules.minimum_share, minimum_good=rules.minimum_outcome,
-        minimum_bad=rules.minimum_outcome, maximum_bins=rules.maximum_bins,
-    )
     return bin.BinOptions(
         label_holder=context.label_holder,
         rows=int((~context.test).sum()),
         columns={PartyId(p.id): len(p.columns) for p in context.spec.parties if p.id != context.label_holder},
         slots=rules.slots,
-        constraints=limits,
+        constraints=limits_of(rules),
         minimum_information=rules.minimum_information,
         counts_at=rules.counts_at,
         key_bits=context.spec.crypto.key_bits,
         engine="phe" if context.spec.crypto.engine == "phe" else "auto",
+    )
+
+
+def limits_of(rules: BinningSpec) -> Constraints:
+    """What joined bins have to keep."""
+    return Constraints(
+        trend=Trend(rules.trend), minimum_rows=rules.minimum_cell, minimum_share=rules.minimum_share,
+        minimum_good=rules.minimum_outcome, minimum_bad=rules.minimum_outcome, maximum_bins=rules.maximum_bins,
     )
 
 
@@ -76,7 +80,7 @@ def _column(cut: _Cut, rules: BinningSpec) -> bin.Column:
 
 
 def _own(column: bin.Column, labels: NDArray[np.bool_], options: bin.BinOptions) -> bin.Told:
-    return bin.told(bin.own_counts(column, labels), column.trend, options)
+    return options.told(bin.own_counts(column, labels), column.trend)
 
 
 def _cuts(context: JobContext, rules: BinningSpec) -> tuple[list[_Cut], list[tuple[str, str]]]:

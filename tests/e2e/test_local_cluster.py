@@ -42,6 +42,24 @@ def test_two_tables_become_one_object_with_everything_that_was_asked_for(tmp_pat
     assert abs(found["auc"]["joint"] - found["auc"]["pooled"]) <= 5e-3
 
 
+@pytest.mark.parametrize(("counts_at", "codes"), [
+    ("label_holder", {"bin.counts", "bin.joined"}), ("feature_holder", {"bin.fine", "bin.masked"}),
+])
+def test_a_job_with_bins_has_those_of_the_pooled_table(counts_at: str, codes: set[str], tmp_path: Path) -> None:
+    code, found, text = run(tmp_path, table("bank"), table("shop"), "--bins", "--counts-at", counts_at)
+    assert code == 0, text
+    assert found["bins"]["columns"] >= 3
+    assert found["bins"]["other_bins"] == 0
+    assert max(found["bins"]["weight_error"], found["bins"]["information_error"]) <= 1e-9
+    assert {line["code"] for line in found["ledger"] if line["code"].startswith("bin.")} == codes
+    assert found["seconds"]["bin"] > 0
+    assert abs(found["auc"]["joint"] - found["auc"]["pooled"]) <= 5e-3
+    (report,) = (tmp_path / "out" / "shop" / "models").glob("*/report.html")
+    assert "Bins of" in report.read_text()
+    (public,) = (tmp_path / "out" / "coordinator" / "jobs").glob("*/record.json")
+    assert json.loads(public.read_text())["parameters"]["bins_counts_at"] == counts_at
+
+
 WRONG = {
     "a file that is not there": (None, table("shop"), [], "does not exist"),
     "a label that is not there": (table("bank"), table("shop"), ["--label", "bank:dpd90"], f"did you mean `{LABEL}`?"),

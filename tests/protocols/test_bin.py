@@ -21,7 +21,7 @@ from mpc.models.woe import information_value
 from mpc.paillier import Rerandomiser, seal
 from mpc.protocol import Ledger
 from mpc.protocols import bin, bin_terms
-from mpc.protocols.bin_terms import Disguise, counts_of, own_counts, told
+from mpc.protocols.bin_terms import Disguise, counts_of, own_counts
 from mpc.rng import Rng
 from mpc.testing.bin_subject import BIN_MASKED
 from mpc.testing.conformance import check_blame, check_canaries, check_ideal, check_shape
@@ -183,7 +183,7 @@ def test_no_joined_bin_has_fewer_good_or_bad_customers_than_the_minimum(case):
     good, bad, regular = BARE[case]
     options = options_for({SHOP: [None]}, 500)
     counts = bin_terms.BinCounts(np.array(good), np.array(bad), regular)
-    answer = told(counts, Trend.AUTO, options)
+    answer = options.told(counts, Trend.AUTO)
     assert sum(answer.good) == sum(good)
     assert sum(answer.bad) == sum(bad)
     assert len(answer.good) == 1 or min(*answer.good, *answer.bad) >= 2
@@ -197,7 +197,7 @@ def test_bins_that_keep_the_minimum_are_those_of_the_programme_alone():
         plain = best_bins(counts, replace(options.constraints, trend=column.trend))
         merged = counts.merged(plain)
         if min(*merged.good, *merged.bad) >= 2:
-            answer = told(counts, column.trend, options)
+            answer = options.told(counts, column.trend)
             assert sorted(zip(answer.good, answer.bad, strict=True)) == \
                 sorted(zip(merged.good.tolist(), merged.bad.tolist(), strict=True))
 
