@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import fields
 from typing import Any
 
@@ -23,11 +23,13 @@ from mpc.opening import Opening
 from mpc.oprf import Codes, Offsets
 from mpc.ot import Columns, Corrections, TreeSums
 from mpc.packed_products import EncryptedRows, MaskedRows
+from mpc.paillier import SealedVector
 from mpc.products import EncryptedMasks, MaskedProducts
 from mpc.protocol import LedgerLine
 from mpc.protocols import PROTOCOLS
 from mpc.protocols.align import Indices
 from mpc.protocols.align_count import Programmed
+from mpc.protocols.bin import AnonymousCounts, EncryptedLabels, MaskedCounts, Unmasked
 from mpc.protocols.train import Masked
 from mpc.ring import RingVector
 from mpc.testing.memory_link import Sent
@@ -109,6 +111,12 @@ def _received(recording: Recording) -> Iterator[tuple[str, int, NDArray[np.uint6
         elif isinstance(message, Columns | TreeSums | Offsets):
             data = message.sums if isinstance(message, TreeSums) else message.rows
             yield kind, 64, np.frombuffer(data, "<u8").astype(np.uint64)
+        elif isinstance(message, Unmasked):
+            n = recording.keys[sent.sender].public.n
+            width = (n.bit_length() + 7) // 8
+            parts = [message.values[i : i + width] for i in range(0, len(message.values), width)]
+            high = [(int.from_bytes(part, "little") << 64) // n for part in parts]
+            yield kind, 64, np.array(high, dtype=np.uint64)
         elif isinstance(message, OFFERS | REPLIES):
             n = recording.keys[key_owner(sent)].public.n
             low = [(c % n) & ((1 << 64) - 1) for c in numbers(message)]
@@ -161,13 +169,13 @@ def masks_serve_once(recording: Recording) -> Findings:
 
 # ---------------------------------------------------------------- ciphertexts
 
-OFFERS = EncryptedMasks | EncryptedRows     # under the sender's key
-REPLIES = MaskedProducts | MaskedRows       # under the receiver's
+OFFERS = EncryptedMasks | EncryptedRows | EncryptedLabels                  # under the sender's key
+REPLIES = MaskedProducts | MaskedRows | AnonymousCounts | MaskedCounts     # under the receiver's
 
 
 def numbers(message: Any) -> list[int]:
     """The ciphertexts of a message as integers."""
-    sealed = getattr(message, fields(message)[0].name)
+    (sealed,) = (value for field in fields(message) if isinstance(value := getattr(message, field.name), SealedVector))
     return [int.from_bytes(sealed.data[i : i + sealed.width], "little")
             for i in range(0, len(sealed.data), sealed.width)]
 
@@ -331,8 +339,3 @@ CHECKS: Mapping[str, Check] = {
         others_never_hold_my_weights, rows_travel_shuffled,
     )
 }
-
-
-def failures(recording: Recording, names: Iterable[str] = tuple(CHECKS)) -> Findings:
-    """All findings of the named checks."""
-    return [f"{name}: {finding}" for name in names for finding in CHECKS[name](recording)]

@@ -28,6 +28,7 @@ def haystack_for(recording: Recording, owner: str) -> Haystack:
     needles |= dict(number_forms("number", canaries.NUMBER))
     needles |= dict(_ids(recording, owner))
     needles |= dict(_block(recording, owner))
+    needles |= dict(_bins(recording, owner))
     if owner in recording.keys:
         needles |= dict(_key(recording.keys[owner]))
     for k, word in enumerate(recording.partials.get(owner, np.empty(0, np.uint64))[:ROWS]):
@@ -79,13 +80,28 @@ def _block(recording: Recording, owner: str) -> Iterator[tuple[str, bytes]]:
     for c in range(block.matrix.shape[1]):
         column = block.matrix[:, c]
         if len(np.unique(column)) < 8:
-            continue   # an intercept, or two values: no canary
+            if len(np.unique(column[:64])) > 1:      # weights of a few bins; an intercept is no canary
+                yield f"column {c}: int16", column[:64].astype("<i2").tobytes()
+            continue
         yield f"column {c}: int16", column[:8].astype("<i2").tobytes()
         yield f"column {c}: int64", column[:2].astype("<i8").tobytes()
         yield f"column {c}: offset binary", (column[:2].astype(np.int64) + (1 << 15)).astype("<i8").tobytes()
         yield f"column {c}: float64", (column[:1] / 6553).astype("<f8").tobytes()
     if block.labels is not None:
         yield from _labels(block.labels)
+
+
+def _bins(recording: Recording, owner: str) -> Iterator[tuple[str, bytes]]:
+    """In which bin rows are, and where bins end."""
+    for c, column in enumerate(recording.columns.get(owner, [])):
+        codes = column.codes[:64]
+        for form in ("u1", "<u2", "<u4", "<u8"):
+            yield f"bins of column {c}: {form}", codes.astype(form).tobytes()
+        yield f"bins of column {c}: text", " ".join(map(str, codes)).encode()
+        for code in range(column.count):
+            yield f"rows of bin {code} of column {c}", np.packbits(column.codes == code).tobytes()
+    for k, edge in enumerate(recording.edges.get(owner, [])):
+        yield from number_forms(f"edge {k}", edge)
 
 
 def _labels(labels: NDArray[np.bool_]) -> Iterator[tuple[str, bytes]]:

@@ -16,10 +16,12 @@ import pytest
 from numpy.typing import NDArray
 
 from mpc import opening, products, training
+from mpc.models.fine_bins import NumericBins
 from mpc.paillier_keys import PrivateKey
-from mpc.protocols import align, score, train
+from mpc.protocols import align, bin, score, train
 from mpc.ring import U64
 from mpc.testing.memory_link import Sent
+from party_node.tasks import bin as bin_task
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,14 @@ class Powers:
         return np.arange(self.plan.inputs) * blocks + block, self.exponents[iteration]
 
 
+@dataclass(frozen=True)
+class Summed:
+    """What one feature holder summed labels over: its columns as they were shown."""
+
+    columns: list[bin.Column] = field(repr=False)
+    options: bin.BinOptions
+
+
 @dataclass
 class Recording:
     """Everything of one run."""
@@ -82,6 +92,9 @@ class Recording:
     weights: dict[str, NDArray[np.float64]] = field(default_factory=dict, repr=False)
     residuals: dict[str, list[U64]] = field(default_factory=dict, repr=False)   # own shares of e, per iteration
     partials: dict[str, U64] = field(default_factory=dict, repr=False)
+    summed: dict[str, Summed] = field(default_factory=dict, repr=False)
+    columns: dict[str, list[bin.Column]] = field(default_factory=dict, repr=False)   # as their owner has cut them
+    edges: dict[str, list[float]] = field(default_factory=dict, repr=False)
     own_rows: dict[str, NDArray[np.int64]] = field(default_factory=dict, repr=False)
     sessions: set[bytes] = field(default_factory=set)
     ids: dict[str, list[bytes]] = field(default_factory=dict, repr=False)
@@ -103,6 +116,7 @@ def observing(recording: Recording) -> Iterator[None]:
         _observe_openings(recording, patch)
         _observe_products(recording, patch)
         _observe_roles(recording, patch)
+        _observe_bins(recording, patch)
         yield
 
 
@@ -179,3 +193,30 @@ def _observe_roles(recording: Recording, patch: pytest.MonkeyPatch) -> None:
     patch.setattr(align, "run", aligning)
     patch.setattr(train, "run", fitting)
     patch.setattr(score, "run", scoring)
+
+
+def _observe_bins(recording: Recording, patch: pytest.MonkeyPatch) -> None:
+    hold_labels, hold_features, sum_up, cut = bin.run_label_holder, bin.run_feature_holder, bin._summed, bin_task._cuts
+
+    async def labelling(me: Any, peers: Any, labels: Any, options: Any, key: PrivateKey) -> Any:
+        recording.keys[me.id] = key
+        return await hold_labels(me, peers, labels, options, key)
+
+    async def counting(me: Any, link: Any, columns: Any, options: Any) -> Any:
+        recording.columns[me.id] = list(columns)
+        return await hold_features(me, link, columns, options)
+
+    async def summing(me: Any, link: Any, key: Any, columns: Any, options: Any) -> Any:
+        recording.summed[me.id] = Summed(list(columns), options)
+        return await sum_up(me, link, key, columns, options)
+
+    def cutting(context: Any, rules: Any) -> Any:
+        found, left_out = cut(context, rules)
+        numeric = [one.bins for one in found if isinstance(one.bins, NumericBins)]
+        recording.edges[context.me.id] = [edge for bins in numeric for edge in bins.edges]
+        return found, left_out
+
+    patch.setattr(bin, "run_label_holder", labelling)
+    patch.setattr(bin, "run_feature_holder", counting)
+    patch.setattr(bin, "_summed", summing)
+    patch.setattr(bin_task, "_cuts", cutting)

@@ -74,4 +74,5 @@ def job(parties: tuple[str, ...]) -> dict[str, object]:
         "crypto": {"key_bits": 2048},
         "align": {"engine": "ecdh" if len(parties) == 2 else "oprf"},   # the recordings cover both
         "hold_out": {"fraction": 0.3, "seed": "privacy tests"},
+        **({"binning": {"fine_bins": 6, "minimum_information": 0.0}} if len(parties) > 2 else {}),   # and bins or none
     }

@@ -18,21 +18,24 @@ from mpc import group, opening, oprf
 from mpc.correlations import Trig
 from mpc.errors import LocalError
 from mpc.link import PartyId
+from mpc.models.binning import Constraints
 from mpc.opening import open_masked
 from mpc.paillier import GroupBlinder, Rerandomiser, seal
 from mpc.paillier_keys import OwnerBlinder
 from mpc.products import HolderProduct
-from mpc.protocols import align, score, train
+from mpc.protocols import align, bin, score, train
 from mpc.ring import RingVector, reduce
 from mpc.rng import Rng
 from mpc.testing.dealer import DealerSource
+from mpc.testing.keys import small_key
 from mpc.testing.memory_link import Network, party, run_roles
 from mpc.truncation import TruncationMasks
 from mpc.zero_sharing import ZeroSharing
 from party_node.tasks import align as align_task
 from tests import canaries
 from tests.simulation.bench import NAMES, Bench, blocks_of
-from tests.simulation.checks import CHECKS, conversation, failures, without
+from tests.simulation.bin_checks import ALL, failures
+from tests.simulation.checks import conversation, without
 from tests.simulation.consortium import record
 from tests.simulation.observer import Recording, observing
 from tests.simulation.tables import World
@@ -73,6 +76,18 @@ def score_three(_: Path) -> Recording:
     return _in_memory(NAMES, _scoring)
 
 
+def bin_two(_: Path) -> Recording:
+    return _in_memory(("bank", "shop"), partial(_binning, "label_holder"))
+
+
+def bin_two_masked(_: Path) -> Recording:
+    return _in_memory(("bank", "shop"), partial(_binning, "feature_holder"))
+
+
+def bin_two_small(_: Path) -> Recording:
+    return _in_memory(("bank", "shop"), partial(_binning, "label_holder", cell=3))
+
+
 def whole_job(folder: Path) -> Recording:
     return record(folder / "all", World(("bank", "shop"), 1))
 
@@ -103,6 +118,24 @@ async def _aligning(engine: Any, me: Any, peers: Any) -> Any:
 async def _scoring(me: Any, peers: Any) -> Any:
     partial = Rng(bytes(32)).child(me.id).ring(40)
     return await score.run(me, peers, partial, score.ScoreOptions(PartyId("bank"), 40))
+
+
+async def _binning(counts_at: Any, me: Any, peers: Any, cell: int = 6) -> Any:
+    """A hundred columns of four bins, the last with no bad customer, under a short key; `cell`: rows of the smallest
+    bin, of which six are agreed."""
+    draw = np.random.default_rng(9)
+    labels = draw.permutation(np.arange(ROWS) < 30)
+    bare = np.flatnonzero(~labels)[:10]
+    columns = []
+    for _ in range(100):
+        codes = np.repeat(np.arange(3), ROWS // 3)[draw.permutation(ROWS)]
+        codes[bare], codes[np.flatnonzero(labels)[:cell]] = 3, 4
+        columns.append(bin.Column(codes.astype(np.uint8), 4, 5))
+    limits = Constraints(minimum_rows=6, minimum_share=0.0, minimum_good=2, minimum_bad=2)
+    options = bin.BinOptions(PartyId("bank"), ROWS, {PartyId("shop"): 100}, 24, limits, 0.0, counts_at, 256)
+    if me.id == "bank":
+        return await bin.run_label_holder(me, peers, labels, options, small_key(256))
+    return await bin.run_feature_holder(me, peers[PartyId("bank")], columns, options)
 
 
 # ---------------------------------------------------------------- leaks
@@ -228,6 +261,33 @@ def weights_to_all(patch: Patch) -> None:
     patch.setattr(train, "_release", generous)
 
 
+def bins_of_any_size(patch: Patch) -> None:
+    patch.setattr(bin, "check_columns", lambda columns, options, party: None)
+
+
+def bare_bins_are_told(patch: Patch) -> None:
+    def as_they_are(self: Any, counts: Any, trend: Any) -> bin.Told:
+        return bin.Told(tuple(range(len(counts.bad))), tuple(counts.good.tolist()), tuple(counts.bad.tolist()))
+
+    patch.setattr(bin.BinOptions, "told", as_they_are)
+
+
+def counts_without_a_mask(patch: Patch) -> None:
+    patch.setattr(bin, "uniform_masks", lambda rng, n, count: [0] * count)
+
+
+def rows_among_the_totals(patch: Patch) -> None:
+    original = bin.room
+
+    def telling(columns: Any, options: Any, party: Any) -> Any:
+        totals = original(columns, options, party)
+        totals.reshape(-1)[-options.rows:] = columns[0].codes
+        return totals
+
+    patch.setattr(bin, "room", telling)
+    patch.setattr(bin.Disguise, "apply", lambda self, columns, c: columns[c])
+
+
 @dataclass(frozen=True)
 class Leak:
     """What is planted, in which run, and which check must see it."""
@@ -262,9 +322,17 @@ LEAKS = {
     "a label in an error text": Leak(label_in_an_error_text, whole_job, "canaries_stay_at_home"),
     "partial scores of three parties without shares of zero":
         Leak(no_zero_sharing, score_three, "canaries_stay_at_home"),
+    "labels are encrypted with r = 1": Leak(randomiser_one, bin_two, "randomness_is_fresh"),
+    "sums of labels are not re-randomised": Leak(no_rerandomisation, bin_two, "bins_cannot_be_confirmed"),
+    "masked sums of labels are not re-randomised":
+        Leak(no_rerandomisation, bin_two_masked, "bins_cannot_be_confirmed"),
+    "sums of labels go out without a mask": Leak(counts_without_a_mask, bin_two_masked, "masked_values_are_uniform"),
+    "a bin of three customers is counted": Leak(bins_of_any_size, bin_two_small, "bins_keep_the_minimum"),
+    "a bin without a bad customer is told as it is": Leak(bare_bins_are_told, bin_two, "bins_keep_the_minimum"),
+    "the bins of rows stand among the totals": Leak(rows_among_the_totals, bin_two, "canaries_stay_at_home"),
     "weights are opened to all": Leak(weights_to_all, train_two_ideal, "others_never_hold_my_weights"),
 }
-RUNS = {leak.run for leak in LEAKS.values()} - {whole_job}   # whole jobs: test_recorded_jobs.py
+RUNS = {leak.run for leak in LEAKS.values()} - {whole_job, bin_two_small}   # whole jobs: test_recorded_jobs.py
 
 
 @pytest.mark.parametrize("sentence", LEAKS)
@@ -274,7 +342,7 @@ def test_a_planted_leak_turns_its_check_red(sentence: str, tmp_path: Path, monke
     leak.plant(monkeypatch)
     recording = leak.run(tmp_path)
     monkeypatch.undo()
-    assert CHECKS[leak.check](recording), f"{leak.check} missed: {sentence}"
+    assert ALL[leak.check](recording), f"{leak.check} missed: {sentence}"
 
 
 @pytest.mark.parametrize("run", sorted(RUNS, key=str))

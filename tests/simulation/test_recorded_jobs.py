@@ -12,7 +12,8 @@ import pytest
 from mpc.protocols import PROTOCOLS
 from tests import canaries
 from tests.simulation.attacks import largest_partial_correlation
-from tests.simulation.checks import CHECKS, LINES, kinds
+from tests.simulation.bin_checks import ALL
+from tests.simulation.checks import LINES, kinds
 from tests.simulation.conftest import Recorded
 from tests.simulation.coordinator_view import coordinator_gets_the_public_record_only
 from tests.simulation.hiding_places import haystack_for
@@ -22,10 +23,10 @@ DOCS = Path(__file__).resolve().parents[2] / "docs"
 PARTIES = (2, 3)
 
 
-@pytest.mark.parametrize("check", CHECKS)
+@pytest.mark.parametrize("check", ALL)
 @pytest.mark.parametrize("parties", PARTIES)
 def test_an_honest_job_passes_the_check(recorded: Recorded, parties: int, check: str) -> None:
-    assert CHECKS[check](recorded(parties)) == []
+    assert ALL[check](recorded(parties)) == []
 
 
 @pytest.mark.parametrize("parties", PARTIES)

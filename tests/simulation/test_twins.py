@@ -16,7 +16,7 @@ from mpc.opening import Opening
 from mpc.testing.transcript import leaves, shape
 from mpc.training import WIDTH_STEP
 from tests.simulation.bench import Bench, Blocks, blocks_of
-from tests.simulation.checks import failures
+from tests.simulation.bin_checks import failures
 from tests.simulation.observer import Recording
 
 SHOP, ROWS = PartyId("shop"), 80
