@@ -38,12 +38,18 @@ def test_the_stages_add_up() -> None:
     assert found["training_rows_at_most"] == 5600   # of the smaller table, without the hold-out
 
 
+def test_counting_bins_costs_one_ciphertext_a_row_and_feature_holder() -> None:
+    found = forecast(spec(parties=3, binning={}), {**ROWS, "telecom": 9_000})
+    assert found["megabytes_by_stage"]["bin"] == pytest.approx(2 * 5600 * 768 / 1e6, abs=0.05)
+
+
 DEARER = {
     "more rows": (spec(), {"bank": 20_000, "shop": 16_000}),
     "more iterations": (spec(training={"iterations": 60}), ROWS),
     "longer keys": (spec(crypto={"key_bits": 4096}), ROWS),
     "more columns": (spec(columns=60), ROWS),
     "a third party": (spec(parties=3), {**ROWS, "telecom": 9_000}),
+    "bins": (spec(binning={}), ROWS),
     "no hold-out": (spec(hold_out={"fraction": 0.0}), ROWS),
 }
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from wire.spec import JobSpec, SpecError, canonical, decode_spec, encode_spec, job_id
+from wire.spec import BinningSpec, JobSpec, SpecError, canonical, decode_spec, encode_spec, job_id
 
 NOW = 1_700_000_000
 
@@ -71,6 +71,11 @@ def spoil(path: str, value: Any) -> Callable[[dict[str, Any]], None]:
     return change
 
 
+def binned(**changes: Any) -> Callable[[dict[str, Any]], None]:
+    """The spec with bins, one of whose rules is another."""
+    return lambda spec: spec.update(binning=BinningSpec().model_dump(mode="json") | changes)
+
+
 REFUSED: dict[str, tuple[Callable[[dict[str, Any]], None], str]] = {
     "a key of 512 bits": (spoil("crypto.key_bits", 512), "key_bits"),
     "a key of 1024 bits": (spoil("crypto.key_bits", 1024), "key_bits"),
@@ -80,6 +85,12 @@ REFUSED: dict[str, tuple[Callable[[dict[str, Any]], None], str]] = {
     "no penalty": (spoil("training.penalty", 0.0), "penalty"),
     "a filling so large that its square is none": (spoil("preparation.constant", 1e200), "constant"),
     "a leverage bound of 0": (spoil("preparation.leverage_bound", 0.0), "leverage_bound"),
+    "bins whose good and bad customers may be one": (binned(minimum_outcome=0), "minimum_outcome"),
+    "bins of any size": (binned(minimum_cell=0), "minimum_cell"),
+    "counts for everybody": (binned(counts_at="all"), "counts_at"),
+    "bins without number": (binned(fine_bins=1000), "fine_bins"),
+    "a special value twice": (binned(special_values=[-1.0, -1.0]), "given twice"),
+    "a special value that is no number": (binned(special_values=[1e200]), "special_values"),
     "another engine": (spoil("crypto.engine", "debug"), "engine"),
     "an unknown field": (spoil("backdoor", True), "backdoor"),
     "an unknown field of a party": (spoil("parties.0.sql", "select"), "sql"),
