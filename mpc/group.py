@@ -23,7 +23,7 @@ from mpc.kernels import curve, sodium
 from mpc.rng import Rng
 
 POINT_BYTES = 32
-ORDER = 2**252 + 27742317777372353535851937790883648493  # RFC 9496 section 4
+ORDER = curve.ORDER
 IDENTITY = bytes(POINT_BYTES)  # the all-zero string encodes the neutral element, RFC 9496 appendix A.1
 
 MANY_POINTS = 1 << 10  # from here on a call by lanes repays that they are compiled first (a second, once)
@@ -120,9 +120,15 @@ def expand_message_xmd(message: bytes, dst: bytes, length: int) -> bytes:
 def hash_to_group(messages: Sequence[bytes], dst: bytes) -> PointVector:
     """One element per message, logarithm unknown to all. RFC 9380 appendix B, RFC 9496 section 4.3.4."""
     if _by_lanes(len(messages)):
-        column = IdColumn.of(messages)
-        return PointVector(curve.from_uniform(curve.expand(column.data, column.offsets, dst)))
+        return _hashed_by_lanes(messages, dst, Scalar(1))
     return PointVector(sodium.from_uniform(b"".join(expand_message_xmd(message, dst, 64) for message in messages)))
+
+
+def hash_and_multiply(messages: Sequence[bytes], dst: bytes, scalar: Scalar) -> PointVector:
+    """`hash_to_group` times `scalar`, cheaper than one after the other."""
+    if _by_lanes(len(messages)):
+        return _hashed_by_lanes(messages, dst, scalar)
+    return multiply(hash_to_group(messages, dst), scalar)
 
 
 def multiply(points: PointVector, scalar: Scalar) -> PointVector:
@@ -171,6 +177,11 @@ def warm() -> None:
     """Compile the lanes, where this processor has them, so that the first long list does not wait for it."""
     if curve.available():
         curve.library()
+
+
+def _hashed_by_lanes(messages: Sequence[bytes], dst: bytes, scalar: Scalar) -> PointVector:
+    column = IdColumn.of(messages)
+    return PointVector(curve.multiply_uniform(curve.expand(column.data, column.offsets, dst), scalar._bytes))
 
 
 def _by_lanes(count: int) -> bool:

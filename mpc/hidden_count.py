@@ -109,7 +109,7 @@ async def _blinded(
     order = rng.child("own order").permutation(length)
 
     def blind(part: slice) -> PointVector:
-        return group.multiply(group.hash_to_group([chosen[i] for i in order[part]], label), secret)
+        return group.hash_and_multiply([chosen[i] for i in order[part]], label, secret)
 
     return await work.through(blind, length)
 

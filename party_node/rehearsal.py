@@ -132,4 +132,4 @@ def _points() -> float:
     group.warm()
     rng = Rng.from_system()
     ids, secret = [rng.bytes(16) for _ in range(IDS)], group.Scalar.random(rng)
-    return _timed(lambda: group.multiply(group.hash_to_group(ids, Domain.ALIGN_HASH_TO_GROUP.encode()), secret)) / IDS
+    return _timed(lambda: group.hash_and_multiply(ids, Domain.ALIGN_HASH_TO_GROUP.encode(), secret)) / IDS

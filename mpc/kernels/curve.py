@@ -14,15 +14,18 @@ from llvmlite import ir
 from numpy.typing import NDArray
 
 from mpc.kernels import cores
+from mpc.kernels.curve_field import LIMBS
 from mpc.kernels.curve_hash import BLOCK_BYTES, LENGTH_BYTES, Hashing
 from mpc.kernels.curve_loops import DIGITS, WINDOW_BITS, Loops
-from mpc.kernels.curve_points import WORDS
+from mpc.kernels.curve_points import ENCODING, WORDS
 from mpc.kernels.simd_emitter import LANES
 from mpc.kernels.simd_forms import Ifma
 from mpc.kernels.simd_jit import Library, processor_has
 from mpc.kernels.simd_memory import Bytes, Words, aligned, batches
 
 POINT_BYTES, UNIFORM_BYTES = 32, 64
+ORDER = 2**252 + 27742317777372353535851937790883648493  # [RFC 9496] section 4
+CHUNK_BATCHES = 64               # they share one inverse, and what is kept of them fits the second cache
 FEW_BATCHES = 16                 # 128 points, under 1 ms: fewer are not worth a thread
 _OFFSET = int("8" * DIGITS, 16)  # 8 in every digit: k + _OFFSET in base 16, less 8 each, has digits from -8 to 7
 
@@ -60,15 +63,14 @@ def library() -> Library:
 
 def multiply(points: bytes, scalar: bytes) -> bytes | None:
     """Each encoded point times a scalar in [1, order), little-endian; None if one is no element or is neutral."""
-    lanes, count = _enter(points, WORDS), len(points) // POINT_BYTES
-    target, valid, digits = aligned(*lanes.shape), aligned(len(lanes), LANES), _digits(scalar)
+    products, valid = _products("multiply", _enter(points, WORDS), scalar)
+    return _leave(products, len(points) // POINT_BYTES) if _all_good(points, valid) else None
 
-    def work(first: int, last: int) -> None:
-        cut = slice(first, last)
-        library().call("multiply", target[cut], valid[cut], lanes[cut], digits, last - first)
 
-    cores.share_out(len(lanes), FEW_BATCHES, work)
-    return _leave(target, count) if _all_good(points, valid) else None
+def multiply_uniform(uniform: bytes, scalar: bytes) -> bytes:
+    """The element of each 64 uniform bytes [RFC 9496 section 4.3.4] times a scalar in [1, order), little-endian."""
+    products, _ = _products("multiply_uniform", _enter(uniform, 2 * WORDS), scalar)
+    return _leave(products, len(uniform) // UNIFORM_BYTES)
 
 
 def are_elements(points: bytes) -> bool:
@@ -83,16 +85,18 @@ def are_elements(points: bytes) -> bool:
     return _all_good(points, valid)
 
 
-def from_uniform(uniform: bytes) -> bytes:
-    """The element of each 64 uniform bytes. [RFC 9496] section 4.3.4."""
-    lanes, count = _enter(uniform, 2 * WORDS), len(uniform) // UNIFORM_BYTES
-    target = aligned(len(lanes), WORDS, LANES)
+def _products(function: str, lanes: Words, scalar: bytes) -> tuple[Words, Words]:
+    """Words of the products, and which points are valid."""
+    target, valid, digits = aligned(len(lanes), WORDS, LANES), aligned(len(lanes), LANES), _digits(_half(scalar))
 
     def work(first: int, last: int) -> None:
-        library().call("make", target[first:last], lanes[first:last], last - first)
+        room = aligned(min(CHUNK_BATCHES, last - first), ENCODING * LIMBS, LANES)
+        for start in range(first, last, CHUNK_BATCHES):
+            cut = slice(start, min(start + CHUNK_BATCHES, last))
+            library().call(function, target[cut], valid[cut], lanes[cut], digits, room, cut.stop - start)
 
     cores.share_out(len(lanes), FEW_BATCHES, work)
-    return _leave(target, count)
+    return target, valid
 
 
 def expand(data: Bytes, offsets: NDArray[np.int64], dst: bytes) -> bytes:
@@ -138,8 +142,15 @@ def _all_good(points: bytes, valid: Words) -> bool:
     return bool(valid.all() and rows.any(axis=1).all())
 
 
-def _digits(scalar: bytes) -> Words:
-    shifted = (int.from_bytes(scalar, "little") + _OFFSET).to_bytes(POINT_BYTES, "big")
+def _half(scalar: bytes) -> int:
+    """What twice gives the scalar modulo the order, which is odd. No branch."""
+    value = int.from_bytes(scalar, "little")
+    return (value + (value & 1) * ORDER) >> 1
+
+
+def _digits(value: int) -> Words:
+    """`value` < 2^253 in base 16 with digits from -8 to 7, the highest first."""
+    shifted = (value + _OFFSET).to_bytes(POINT_BYTES, "big")
     packed = np.frombuffer(shifted, dtype=np.uint8)
     nibbles = np.stack([packed >> WINDOW_BITS, packed & 15], axis=1).reshape(-1)
     return (nibbles.astype(np.int64) - 8).view(np.uint64)

@@ -1,4 +1,4 @@
-"""LLVM IR of the calls: many ristretto255 points multiplied by one scalar, checked, or made from uniform bytes.
+"""LLVM IR of the calls: many ristretto255 points checked, or multiplied by one scalar, as such or from uniform bytes.
 
 Words of points are (batches, words, 8): word w of eight points side by side. A secret scalar steers neither branches
 nor addresses: each step reads its whole table.
@@ -6,12 +6,10 @@ nor addresses: each step reads its whole table.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from llvmlite import ir
 
 from mpc.kernels.curve_field import LIMBS, NONE, ONE, Field
-from mpc.kernels.curve_points import COORDINATES, WORDS, Points, scratch
+from mpc.kernels.curve_points import COORDINATES, ENCODING, WORDS, Points, scratch
 from mpc.kernels.simd_emitter import I64, PTR, VECTOR, ZERO, Emitter, Value, splat_const
 
 WINDOW_BITS = 4
@@ -21,63 +19,45 @@ POINT = COORDINATES * LIMBS                  # vectors
 
 
 class Loops:
-    """The exported functions, one method each."""
+    """The exported functions."""
 
     def __init__(self, module: ir.Module) -> None:
         self.module = module
         self.points = Points(module)
-        for emit in (self.check, self.make, self.multiply):
-            emit()
-
-    def _exported(self, name: str, arguments: list[Value]) -> tuple[Emitter, Field]:
-        e = Emitter(self.module, name, arguments)
-        return e, Field(e)
-
-    @staticmethod
-    def _each_batch(e: Emitter, count: Value, body: Callable[[Value], object]) -> None:
-        e.each(0, count, body)
-        e.done()
+        self.check()
+        self.multiply("multiply", self.points.decode, WORDS)
+        self.multiply("multiply_uniform", self.points.make, 2 * WORDS)
 
     def check(self) -> None:
         """(valid, words, batches)."""
-        e, _ = self._exported("check", [PTR, PTR, I64])
+        e = Emitter(self.module, "check", [PTR, PTR, I64])
         point = scratch(e, COORDINATES)
 
         def one(i: Value) -> None:
             words = e.at(e.args[1], i, ir.ArrayType(VECTOR, WORDS))
             e.b.call(self.points.decode, [point, e.at(e.args[0], i), words])
 
-        self._each_batch(e, e.args[2], one)
+        e.each(0, e.args[2], one)
+        e.done()
 
-    def make(self) -> None:
-        """(words, uniform, batches): the element of 64 uniform bytes, eight words. [RFC 9496] section 4.3.4."""
-        e, _ = self._exported("make", [PTR, PTR, I64])
-        left, right, cached, total = (scratch(e, COORDINATES) for _ in range(4))
-        positive = e.scratch(1)
-        e.put(ZERO, positive, 0)
+    def multiply(self, name: str, enter: ir.Function, words: int) -> None:
+        """(words, valid, source, digits, room, batches): twice each point times the number that `digits` write.
 
-        def one(i: Value) -> None:
-            words = e.at(e.args[1], i, ir.ArrayType(VECTOR, 2 * WORDS))
-            e.b.call(self.points.map, [left, words])
-            e.b.call(self.points.map, [right, e.at(words, WORDS)])
-            e.b.call(self.points.cache, [cached, right])
-            e.b.call(self.points.add, [total, left, cached, positive])
-            e.b.call(self.points.complete, [left, total])
-            e.b.call(self.points.encode, [e.at(e.args[0], i, ir.ArrayType(VECTOR, WORDS)), left])
-
-        self._each_batch(e, e.args[2], one)
-
-    def multiply(self) -> None:
-        """(words, valid, words of points, digits, batches): digits are words from -8 to 7, the highest first."""
-        e, f = self._exported("multiply", [PTR, PTR, PTR, PTR, I64])
-        target, valid, source, digits, count = e.args
+        Digits are words from -8 to 7, the highest first. `room` has ENCODING elements a batch. `enter` makes a point of
+        as many `words` of the source.
+        """
+        e = Emitter(self.module, name, [PTR, PTR, PTR, PTR, PTR, I64])
+        f = Field(e)
+        target, valid, source, digits, room, count = e.args
         point, total, chosen = (scratch(e, COORDINATES) for _ in range(3))
-        table = scratch(e, ENTRIES * COORDINATES)
+        table, running = scratch(e, ENTRIES * COORDINATES), scratch(e, 1)
         sign = e.scratch(1)
+        kept = ir.ArrayType(VECTOR, ENCODING * LIMBS)
+        f.store(ONE, running)
 
         def one(i: Value) -> None:
-            words = e.at(source, i, ir.ArrayType(VECTOR, WORDS))
-            e.b.call(self.points.decode, [point, e.at(valid, i), words])
+            e.put(ZERO, sign, 0)
+            e.b.call(enter, [point, e.at(valid, i), e.at(source, i, ir.ArrayType(VECTOR, words))])
             self._fill(e, table, point, total, sign)
             for k, value in enumerate((NONE, ONE, ONE, ONE)):       # (E, F, G, H) of the neutral element
                 f.store(value, total, k)
@@ -90,9 +70,17 @@ class Loops:
 
             e.each(0, DIGITS, position)
             e.b.call(self.points.complete, [point, total])
-            e.b.call(self.points.encode, [e.at(target, i, ir.ArrayType(VECTOR, WORDS)), point])
+            e.b.call(self.points.begin_encoding, [e.at(room, i, kept), running, point])
 
-        self._each_batch(e, count, one)
+        def back(k: Value) -> None:
+            i = e.b.sub(count, k)
+            encoded = e.at(target, i, ir.ArrayType(VECTOR, WORDS))
+            e.b.call(self.points.end_encoding, [encoded, e.at(room, i, kept), running])
+
+        e.each(0, count, one)
+        e.b.call(self.points.invert, [running])
+        e.each(1, e.add(count, 1), back)
+        e.done()
 
     def _fill(self, e: Emitter, table: Value, point: Value, total: Value, sign: Value) -> None:
         """Entry k is cached (k + 1) times the point."""

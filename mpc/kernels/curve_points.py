@@ -1,9 +1,17 @@
-"""LLVM IR of ristretto255 [RFC 9496]: eight points side by side, decoded, mapped, doubled, added, encoded.
+"""LLVM IR of ristretto255 [RFC 9496]: eight points side by side, decoded, mapped, doubled, added, encoded twofold.
 
 A point is extended, (X, Y, Z, T) with x = X/Z, y = Y/Z, x y = T/Z, on -x^2 + y^2 = 1 + d x^2 y^2. A summand is cached
 as (Y + X, Y - X, 2 Z, 2 d T). A sum comes as (E, F, G, H), and is the point (E F, G H, F G, E H) [Hisil, Wong, Carter,
 Dawson, "Twisted Edwards curves revisited", ASIACRYPT 2008, sections 3.1 and 3.3]. The formulas are complete: no pair of
 points is an exception. No branch and no address depends on a point.
+
+What is encoded is twice a point, for then encoding needs an inverse and no root, and many inverses cost little more
+than one [Montgomery's trick: running products, one inverse, and back]. Twice (X, Y, Z, T) is (e/f, g/h) with e = 2 X Y,
+f = Z^2 + d T^2, g = Y^2 + X^2, h = Z^2 - d T^2. By the equation of the curve f = Y^2 - X^2, so h - g = 2 (Z^2 - Y^2),
+h + g = 2 (Z^2 + X^2), and X Y = Z T gives h^2 - g^2 = (a - d) e^2, a = -1. The root that section 4.3.2 takes is of
+1 - (g/h)^2, which is sqrt(a - d) e/h, so the encoding of (e/f, g/h) is |(h - g) / (e sqrt(a - d))|. If e/f g/h is
+negative, it is that of the neighbour (i g/h, i e/f) in the same coset, for which g, -e, i f and i stand for e, g, h
+and 1 / sqrt(a - d); and if then x is negative, -g stands for g.
 """
 
 from __future__ import annotations
@@ -15,6 +23,7 @@ from mpc.kernels.simd_emitter import PTR, VECTOR, Emitter, Value, splat_const
 
 WORD_BITS, WORDS = 64, 4
 COORDINATES = 4
+ENCODING = 7                # elements that encoding keeps of a batch
 Point = tuple[Element, Element, Element, Element]
 
 
@@ -48,12 +57,15 @@ class Points:
         self.module = module
         self.sqrt_ratio = self._sqrt_ratio()
         self.decode = self._decode()
-        self.encode = self._encode()
+        self.begin_encoding = self._begin_encoding()
+        self.invert = self._invert()
+        self.end_encoding = self._end_encoding()
         self.map = self._map()
         self.double = self._double()
         self.add = self._add()
         self.complete = self._complete()
         self.cache = self._cache()
+        self.make = self._make()
 
     def _function(self, name: str, arguments: int) -> tuple[Emitter, Field]:
         e = Emitter(self.module, name, [PTR] * arguments, exported=False)
@@ -154,21 +166,50 @@ class Points:
         e.put(e.b.sext(e.b.and_(valid, good), VECTOR), e.args[1], 0)
         return e.done()
 
-    def _encode(self) -> ir.Function:
-        """(words, point): [RFC 9496] section 4.3.2."""
-        e, f = self._function("encode", 2)
-        x0, y0, z0, t0 = (f.load(e.args[1], i) for i in range(COORDINATES))
-        u1 = f.mul(f.add(z0, y0), f.sub(z0, y0))
-        u2 = f.mul(x0, y0)
-        inverse, _ = self.root(f, ONE, f.mul(u1, f.square(u2)))
-        den1, den2 = f.mul(inverse, u1), f.mul(inverse, u2)
-        z_inverse = f.mul(f.mul(den1, den2), t0)
-        rotate = f.is_odd(f.canonical(f.mul(t0, z_inverse)))
-        x = f.select(rotate, f.mul(y0, constant(SQRT_M1)), x0)
-        y = f.select(rotate, f.mul(x0, constant(SQRT_M1)), y0)
-        den = f.select(rotate, f.mul(den1, constant(INVSQRT_A_MINUS_D)), den2)
-        y = f.select(f.is_odd(f.canonical(f.mul(x, z_inverse))), f.sub(NONE, y), y)
-        self.words(e, f.absolute(f.mul(den, f.sub(z0, y))), e.args[0])
+    def _begin_encoding(self) -> ir.Function:
+        """(room, running, point): e, f, g, h, e g, f h and `running` into `room`; `running` times e f g h.
+
+        A factor of zero, at the neutral element only, is left out.
+        """
+        e, f = self._function("begin_encoding", 3)
+        room, running, point = e.args
+        x, y, z, t = (f.load(point, i) for i in range(COORDINATES))
+        xx, yy, zz = f.wide_square(x), f.wide_square(y), f.square(z)
+        dtt = f.mul(constant(D), f.square(t))
+        two = (f.mul(f.add(x, x), y), f.add(zz, dtt), f.carry(f.plus(yy, xx)), f.sub(zz, dtt))
+        eg, fh = f.mul(two[0], two[2]), f.mul(two[1], two[3])
+        product = f.canonical(f.mul(eg, fh))
+        before = f.load(running)
+        for i, value in enumerate((*two, eg, fh, before)):
+            f.store(value, room, i)
+        f.store(f.mul(before, f.select(f.same_limbs(product, NONE), ONE, product)), running)
+        return e.done()
+
+    def _invert(self) -> ir.Function:
+        """(x): 1 / x = x^(p - 2), x not zero."""
+        e, f = self._function("invert", 1)
+        x = f.load(e.args[0])
+        power = f.squares(self._to_the_p58(f, x), 3)             # p - 2 = 8 (p - 5)/8 + 3
+        f.store(f.mul(power, f.mul(f.square(x), x)), e.args[0])
+        return e.done()
+
+    def _end_encoding(self) -> ir.Function:
+        """(words, room, inverse): the words; `inverse` of the running product becomes that of the one before."""
+        e, f = self._function("end_encoding", 3)
+        ee, ff, gg, hh, eg, fh, before = (f.load(e.args[1], i) for i in range(ENCODING))
+        inverse = f.load(e.args[2])
+        neutral = f.same_limbs(f.canonical(eg), NONE)
+        product = f.select(neutral, ONE, f.mul(eg, fh))
+        f.store(f.mul(inverse, product), e.args[2])
+        inverse = f.mul(inverse, before)
+        z_inverse, t_inverse = f.mul(eg, inverse), f.mul(fh, inverse)
+        rotate = f.is_odd(f.canonical(f.mul(eg, z_inverse)))
+        h = f.select(rotate, f.mul(ff, constant(SQRT_M1)), hh)
+        factor = f.select(rotate, constant(SQRT_M1), constant(INVSQRT_A_MINUS_D))
+        ee, gg = f.select(rotate, gg, ee), f.select(rotate, f.sub(NONE, ee), gg)
+        gg = f.select(f.is_odd(f.canonical(f.mul(f.mul(h, ee), z_inverse))), f.sub(NONE, gg), gg)
+        s = f.absolute(f.mul(f.mul(f.sub(h, gg), factor), f.mul(gg, t_inverse)))
+        self.words(e, f.select(neutral, NONE, s), e.args[0])
         return e.done()
 
     def _map(self) -> ir.Function:
@@ -190,6 +231,20 @@ class Points:
         w2, w3 = f.sub(ONE, squared), f.add(ONE, squared)
         for i, (left, right) in enumerate(((w0, w3), (w2, w1), (w1, w3), (w0, w2))):
             f.store(f.mul(left, right), e.args[0], i)
+        return e.done()
+
+    def _make(self) -> ir.Function:
+        """(point, valid, words): the element of 64 uniform bytes, [RFC 9496] section 4.3.4; always valid."""
+        e, _ = self._function("make", 3)
+        left, right, cached, total = (scratch(e, COORDINATES) for _ in range(4))
+        positive = e.scratch(1)
+        e.put(splat_const(0), positive, 0)
+        e.b.call(self.map, [left, e.args[2]])
+        e.b.call(self.map, [right, e.at(e.args[2], WORDS)])
+        e.b.call(self.cache, [cached, right])
+        e.b.call(self.add, [total, left, cached, positive])
+        e.b.call(self.complete, [e.args[0], total])
+        e.put(splat_const(-1), e.args[1], 0)
         return e.done()
 
     # ------------------------------------------------------------ sums

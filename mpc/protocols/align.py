@@ -300,7 +300,7 @@ def _check_inputs(
 
 def blind(ids: Sequence[bytes], label: bytes, secret: Scalar) -> PointVector:
     """k H(x) for each id, in order."""
-    return group.multiply(group.hash_to_group(ids, label), secret)
+    return group.hash_and_multiply(ids, label, secret)
 
 
 def heads_of(points: PointVector) -> Values:

@@ -140,6 +140,13 @@ def test_no_element_has_a_second_encoding_with_the_high_bit_set(place, name):
         group.multiply(PointVector(bytes(data)), Scalar(2))
 
 
+@given(scalars, st.lists(labels, min_size=1, max_size=3), labels)
+@settings(max_examples=15, deadline=None)
+def test_hashing_and_multiplying_at_once_is_one_after_the_other(scalar, messages, dst):
+    expected = group.multiply(group.hash_to_group(messages, dst), scalar)
+    assert group.hash_and_multiply(messages, dst, scalar) == expected
+
+
 @given(scalars, scalars, labels)
 @settings(max_examples=30, deadline=None)
 def test_blinding_commutes(one, two, label):
