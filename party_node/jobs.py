@@ -54,6 +54,7 @@ from wire.signing import Identity
 from wire.spec import JobSpec, decode_spec, job_id
 
 KEPT_JOBS = 64       # ended jobs whose events can still be read
+SETTLE_LOOK_S = 0.1
 UNWATCHED_S = 20.0   # a job whose coordinator has not been watching for so long is stopped
 ENDED_BY_OTHERS = frozenset({"peer-gone", "peer-silent", "unreachable", "cancelled"})
 ToolsFor = Callable[[JobSpec], Tools]
@@ -94,6 +95,7 @@ class Jobs:
         self._consent, self._hub, self._pool, self._make_tools = consent, hub, pool, make_tools
         self._running: dict[str, Running] = {}
         self._rehearsing = False
+        self._settling: asyncio.Task[None] | None = None    # kept, or the loop forgets it
 
     # ------------------------------------------------------------------ what a coordinator asks
 
@@ -111,7 +113,13 @@ class Jobs:
             _log.info("rehearsing", coordinator=coordinator)
             return await rehearse(agreed, self.party, self._make_tools(agreed), self._pool)
         finally:
-            self._rehearsing = False
+            self._settling = asyncio.create_task(self._settle())
+
+    async def _settle(self) -> None:
+        """A rehearsal that was given up is over when its last step is: askings must not pile up."""
+        while self._pool.busy:
+            await asyncio.sleep(SETTLE_LOOK_S)
+        self._rehearsing = False
 
     def propose(self, spec: bytes, coordinator: str) -> Answer:
         """Our policy's answer."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -180,7 +181,7 @@ async def test_the_events_of_old_jobs_are_forgotten_and_running_ones_are_not(
 
 async def test_a_node_that_computes_does_not_rehearse(bank: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     bank.register()
-    spec, go = bank.spec_bytes(), asyncio.Event()
+    spec, go, stuck = bank.spec_bytes(), asyncio.Event(), threading.Event()
 
     async def waiting(*arguments: Any) -> Any:
         await go.wait()
@@ -192,8 +193,17 @@ async def test_a_node_that_computes_does_not_rehearse(bank: Any, monkeypatch: py
     await asyncio.sleep(0)
     with pytest.raises(LocalError, match="something else"):
         await jobs.rehearse(spec, WHO)
+    left_over = jobs._pool.submit(stuck.wait, 10)      # a step that outlives the rehearsal
     go.set()
     assert await first == b"record"
+    await asyncio.sleep(0.05)
+    with pytest.raises(LocalError, match="something else"):
+        await jobs.rehearse(spec, WHO)
+    stuck.set()
+    left_over.result()
+    await asyncio.sleep(0.3)
+    assert await jobs.rehearse(spec, WHO) == b"record"
+    await asyncio.sleep(0.05)
     go.clear()
     jobs.propose(spec, WHO)
     jobs.start(spec, bank.approvals(spec), WHO)
