@@ -21,7 +21,7 @@ from rich.table import Table as Grid
 
 from mpc.errors import LocalError
 from mpc.protocols import PROTOCOLS
-from party_node import datasets, doctor
+from party_node import datasets, doctor, mock
 from party_node.audit import AuditLog, verify_log
 from party_node.config import Address, PartyConfig, PartyDirectory, write_private
 from party_node.consent import Consent
@@ -205,6 +205,27 @@ def dataset_register(ctx: typer.Context, file: Annotated[Path, typer.Argument(he
     out.print(f"registered with approval `{found.dataset.approval}`; nothing has left this machine")
     return {"name": found.dataset.name, "digest": found.dataset.digest, "rows": found.counts,
             "columns": found.dataset.allowed_columns, "notes": list(found.notes)}
+
+
+@dataset_app.command("mock")
+def dataset_mock(
+    ctx: typer.Context,
+    name: Annotated[str, typer.Argument(help="A registered dataset.")],
+    out: Annotated[Path, typer.Option(help="The file to write: .csv or .parquet.")],
+    rows: Annotated[int, typer.Option(help="Rows of the made-up table.")] = mock.ROWS,
+    seed: Annotated[int, typer.Option(help="All parties' mock tables of one seed share most of their people.")] = 1,
+) -> Data:
+    """Write a made-up table of a dataset's schema, for partners to prepare with; no cell of the real one is read."""
+    session: Session = ctx.obj
+    with _opened(session) as (_, store, _audit):
+        found = datasets.find(store, name)
+    if found is None:
+        raise LocalError(f"no dataset `{name}` is registered", "run: party-node dataset list")
+    table = mock.mock_table(found, rows, seed)
+    mock.write_mock(table, out)
+    console().print(f"{out}: {rows:,} made-up rows with the columns " + ", ".join(map(plain, table.column_names)))
+    console().print("drawn from names and kinds of columns alone; of the real table nothing was read")
+    return {"path": str(out), "rows": rows, "columns": table.column_names}
 
 
 @dataset_app.command("list")

@@ -31,8 +31,8 @@ PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 EVERY_PAGE = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
 PROGRAMS = {"party-node": party_node.cli, "coordinator": coordinator.cli}
 COMMANDS = {
-    "party-node": ["init", "doctor", "join", "dataset register", "dataset list", "run", "approve", "jobs",
-                   "audit verify", "cert renew"],
+    "party-node": ["init", "doctor", "join", "dataset register", "dataset mock", "dataset list", "run", "approve",
+                   "jobs", "audit verify", "cert renew"],
     "coordinator": ["init", "plan", "launch", "watch", "cancel", "jobs"],
 }
 

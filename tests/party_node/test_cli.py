@@ -174,6 +174,18 @@ def test_the_five_commands_of_an_operator(joined: Desk) -> None:
     assert (code, envelope["data"]["lines"]) == (0, 2)
 
 
+def test_a_mock_table_is_written_for_partners(joined: Desk) -> None:
+    out = joined.root / "mock.csv"
+    code, envelope, text = joined("dataset", "mock", "loans", "--out", str(out), "--rows", "50")
+    assert code == 0
+    assert "nothing was read" in text
+    assert envelope["data"]["rows"] == 50
+    assert out.read_text().startswith('"customer"')
+    assert CANARY not in out.read_text()
+    code, envelope, _ = joined("dataset", "mock", "loan", "--out", str(joined.root / "other.csv"))
+    assert (code, envelope["error"]["what"]) == (4, "no dataset `loan` is registered")
+
+
 def test_a_person_sees_what_leaves_and_signs(joined: Desk) -> None:
     spec = joined.spec()
     assert joined.propose(spec).pending

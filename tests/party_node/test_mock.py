@@ -1,0 +1,117 @@
+"""Mock tables: the schema that outsiders may see, people in common, and not a cell of the real table."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from mpc.errors import LocalError
+from party_node import datasets
+from party_node.config import PartyConfig
+from party_node.data.table import read_table
+from party_node.datasets import DatasetFile, Registration, examine
+from party_node.mock import mock_table, write_mock
+
+CONFIG = PartyConfig(party="bank-a")
+SECRETS = ("8271.25", "canary", "cu-0", "remote")
+
+
+def registered(root: Path, **changes: Any) -> Registration:
+    """A real table full of what must not come back, registered."""
+    rows = [f"cu-{n:05d},b{n},8271.25,{n % 60},canary {'NS'[n % 2]},remote,{n % 2}" for n in range(200)]
+    (root / "real.csv").write_text("\n".join(["customer,branch,income,age,region,secret,bad", *rows]) + "\n")
+    policy = {"columns": ["income", "region"], "use_label": True, **changes.pop("policy", {})}
+    parsed = DatasetFile.model_validate({
+        "name": "loans", "source": "real.csv", "id": "customer", "label": "bad",
+        "offered": ["income", "age", "region"], "policy": policy, **changes,
+    })
+    return examine(parsed, root / "real.csv", "ask")
+
+
+def test_a_mock_table_has_the_columns_that_outsiders_may_see_and_no_cell_of_the_real_one(tmp_path: Path) -> None:
+    table = mock_table(registered(tmp_path).dataset, rows=500)
+    assert table.column_names == ["customer", "bad", "income", "region"]
+    write_mock(table, tmp_path / "mock.csv")
+    text = (tmp_path / "mock.csv").read_text().casefold()
+    assert not [secret for secret in SECRETS if secret in text]
+    described = datasets.describe([registered(tmp_path, policy={"coordinators": ["conductor"]}).dataset], "conductor")[0]
+    assert {column.name for column in described.columns} == {"income", "region"}
+
+
+def test_the_real_table_is_not_even_opened(tmp_path: Path) -> None:
+    found = registered(tmp_path).dataset
+    before = mock_table(found)
+    (tmp_path / "real.csv").unlink()
+    assert mock_table(found).equals(before)
+
+
+def test_a_label_that_outsiders_may_not_use_is_left_out(tmp_path: Path) -> None:
+    assert "bad" not in mock_table(registered(tmp_path, policy={"use_label": False}).dataset).column_names
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+def test_a_mock_registers_as_the_real_table_does(suffix: str, tmp_path: Path) -> None:
+    found = registered(tmp_path).dataset
+    write_mock(mock_table(found), tmp_path / f"mock.{suffix}")
+    parsed = found.file.model_copy(update={"offered": ["income", "region"]})
+    again = examine(parsed, tmp_path / f"mock.{suffix}", "ask")
+    assert again.counts["refused"] == again.counts["blank"] == again.counts["duplicate"] == 0
+    assert again.dataset.kinds == {"income": "numeric", "region": "text"}
+    assert {column.name for column in again.columns if column.missing_rate > 0} == {"income", "region"}
+    assert set(read_table(tmp_path / f"mock.{suffix}", columns=["bad"]).column("bad").values) == {0.0, 1.0}
+
+
+PROFILES = {
+    "phone": {"id_profile": "phone"},
+    "national id": {"id_profile": "national_id"},
+    "e-mail": {"id_profile": "email"},
+    "two columns": {"id": ["customer", "branch"]},
+    "two columns of two profiles": {"id": ["customer", "branch"], "id_profile": ["phone", "plain"]},
+    "digests": {"id_scheme": "sha256"},
+    "digests of phones": {"id_scheme": "sha256", "id_profile": "phone"},
+    "digests of two parts": {"id_scheme": "sha256", "id_profile": ["phone", "email"]},
+}
+
+
+@pytest.mark.parametrize("name", PROFILES)
+def test_made_up_ids_are_ids_of_the_dataset_s_profile(name: str, tmp_path: Path) -> None:
+    found = registered(tmp_path).dataset
+    found = found.model_copy(update={"file": DatasetFile.model_validate(found.file.model_dump() | PROFILES[name])})
+    write_mock(mock_table(found, rows=300), tmp_path / "mock.csv")
+    parsed = found.file.model_copy(update={"offered": ["income", "region"]})
+    assert examine(parsed, tmp_path / "mock.csv", "ask").dataset.usable_ids == 300
+
+
+def people(table: pa.Table) -> set[str]:
+    return set(table.column("customer").to_pylist())
+
+
+def test_mocks_of_one_seed_share_most_people_and_of_digests_too(tmp_path: Path) -> None:
+    one = registered(tmp_path).dataset
+    other = one.model_copy(update={"file": one.file.model_copy(update={"name": "orders"})})
+    hashed = one.model_copy(update={"file": one.file.model_copy(update={"name": "bills", "id_scheme": "sha256"})})
+    ours, theirs = people(mock_table(one, 1000)), people(mock_table(other, 1000))
+    assert 700 <= len(ours & theirs) <= 900
+    assert ours != theirs
+    digests = people(mock_table(hashed, 1000))
+    assert 700 <= len({hashlib.sha256(one.lower().encode()).hexdigest() for one in ours} & digests) <= 900
+
+
+def test_the_same_seed_gives_the_same_table_and_another_another(tmp_path: Path) -> None:
+    found = registered(tmp_path).dataset
+    assert mock_table(found, seed=3).equals(mock_table(found, seed=3))
+    assert not mock_table(found, seed=3).equals(mock_table(found, seed=4))
+
+
+def test_a_file_that_is_there_is_not_overwritten(tmp_path: Path) -> None:
+    found = registered(tmp_path).dataset
+    with pytest.raises(LocalError, match="is there already"):
+        write_mock(mock_table(found), tmp_path / "real.csv")
+    with pytest.raises(LocalError, match="cannot be written"):
+        write_mock(mock_table(found), tmp_path / "nowhere" / "mock.csv")
+    with pytest.raises(LocalError, match="rows"):
+        mock_table(found, rows=0)
