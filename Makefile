@@ -1,6 +1,6 @@
 PY := .venv/bin/python
 
-.PHONY: setup demo test check proto bench oracle sweep-binning clean
+.PHONY: setup demo test check proto bench oracle sweep-binning sweep-verdict clean
 .venv/.done: pyproject.toml constraints.txt
 	python3 -m venv .venv && $(PY) -m pip install -q -c constraints.txt -e '.[dev]' && touch $@
 setup: .venv/.done
@@ -19,5 +19,7 @@ build/oracle/.done:
 oracle: build/oracle/.done
 sweep-binning: setup oracle
 	$(PY) scripts/sweep_binning.py
+sweep-verdict: setup
+	$(PY) scripts/sweep_verdict.py
 clean:
 	rm -rf .venv build demo

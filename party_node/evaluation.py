@@ -27,6 +27,7 @@ from mpc.rng import Rng
 
 MINIMUM_CELL = 20          # rows in a released bin, group or quadrant; bad and good customers behind a curve
 MINIMUM_BAD = 20           # below this a verdict would be luck
+VERDICT_LEVEL = 0.01       # a gain that chance alone would show more often than this is not called one
 UNCLEAR_HALF_WIDTH = 0.05  # an AUC difference known no better than this, and not significant, is unknown
 APPROVAL_RATES = (0.5, 0.6, 0.7, 0.8, 0.9)
 HEADLINE_APPROVAL = 0.8
@@ -171,20 +172,20 @@ def evaluate(
 
 
 def verdict(auc: AucComparison, bad: int, good: int) -> VerdictJson:
-    """The plain sentence: does the joint model rank better than the label holder alone?"""
+    """The plain sentence: does the joint model rank better than the label holder alone? Tested at `VERDICT_LEVEL`."""
     gap = auc.difference
-    figures = f"AUC {gap.value:+.3f} ({gap.low:+.3f}..{gap.high:+.3f})"
+    figures = f"AUC {gap.value:+.3f} ({gap.low:+.3f}..{gap.high:+.3f}), p = {auc.p_value:.3f}"
     for count, name in ((bad, "bad"), (good, "good")):
         if count < MINIMUM_BAD:
             text = f"too few {name} customers to tell: fewer than {MINIMUM_BAD} in the hold-out rows"
             return {"kind": "unclear", "text": text}
-    if gap.low > 0.0:
-        return {"kind": "better", "text": f"joint ranks better: {figures}"}
-    if gap.high < 0.0:
-        return {"kind": "worse", "text": f"joint is worse: {figures}"}
+    if auc.p_value < VERDICT_LEVEL:
+        if gap.value > 0.0:
+            return {"kind": "better", "text": f"joint ranks better: {figures}"}
+        return {"kind": "worse", "text": f"no measurable gain, joint ranks worse: {figures}"}
     if (gap.high - gap.low) / 2 > UNCLEAR_HALF_WIDTH:
         return {"kind": "unclear", "text": f"too few bad customers to tell: {figures}"}
-    return {"kind": "none", "text": f"no measurable gain: {figures}"}
+    return {"kind": "none", "text": f"no measurable gain: {figures}, tested at {100 * VERDICT_LEVEL:g} %"}
 
 
 def _redrawn(

@@ -98,11 +98,21 @@ def test_the_verdict_says_plainly_what_was_found():
     assert text.startswith("joint ranks better: AUC +0.")
     kind, text = verdict_of(outcome, solo, joint)
     assert kind == "worse"
-    assert text.startswith("joint is worse: AUC -0.")
+    assert text.startswith("no measurable gain, joint ranks worse: AUC -0.")
     noise = np.random.default_rng(0).normal(size=len(solo)) * 0.05
     kind, text = verdict_of(outcome, solo + noise, solo)
     assert kind == "none"
     assert text.startswith("no measurable gain")
+
+
+def test_a_gain_that_chance_shows_once_in_fifty_is_no_measurable_gain():
+    found = [evaluate(*hold_out(1200, gain=0.16, seed=seed), replicates=5) for seed in range(40)]
+    between = [one for one in found if 0.01 < one["difference"]["auc"]["p_value"] < 0.05]
+    assert len(between) >= 5
+    for one in between:
+        assert one["difference"]["auc"]["low"] > 0 or one["difference"]["auc"]["high"] < 0
+        assert one["verdict"]["kind"] == "none"
+        assert "tested at 1 %" in one["verdict"]["text"]
 
 
 def test_few_bad_customers_give_no_verdict_and_no_curve_or_count():
