@@ -190,7 +190,9 @@ def dataset_register(ctx: typer.Context, file: Annotated[Path, typer.Argument(he
     with _opened(session) as (config, store, audit):
         out = console()
         with out.status("reading the table"):
-            found = datasets.prepare(file, config)
+            found = datasets.prepare(file, config, session.directory.snapshots)
+        before = datasets.find(store, found.dataset.name)
+        notes = [*found.notes, *(datasets.changes(before, found.dataset) if before else ())]
         audit.event("dataset", name=found.dataset.name, digest=found.dataset.digest)
         datasets.keep(found.dataset, store)
     grid = Grid("column", "kind", "missing", "from", "to", "levels")
@@ -200,11 +202,11 @@ def dataset_register(ctx: typer.Context, file: Annotated[Path, typer.Argument(he
         grid.add_row(plain(column.name), column.kind.value, f"{column.missing_rate:.1%}", *ends, levels)
     out.print(grid)
     out.print(f"{found.dataset.name}: " + ", ".join(f"{name} {count}" for name, count in found.counts.items()))
-    for note in found.notes:
+    for note in notes:
         out.print(f"  note: {plain(note)}")
     out.print(f"registered with approval `{found.dataset.approval}`; nothing has left this machine")
     return {"name": found.dataset.name, "digest": found.dataset.digest, "rows": found.counts,
-            "columns": found.dataset.allowed_columns, "notes": list(found.notes)}
+            "columns": found.dataset.allowed_columns, "notes": notes}
 
 
 @dataset_app.command("mock")

@@ -79,6 +79,11 @@ class PartyDirectory:
         return self.root / "models"
 
     @property
+    def snapshots(self) -> Path:
+        """Tables of databases and object stores, as files."""
+        return self.root / "snapshots"
+
+    @property
     def entry_file(self) -> Path:
         """Our entry for the consortium file: public, to be handed to whoever writes that file."""
         return self.root / "entry.toml"
@@ -107,7 +112,7 @@ class PartyDirectory:
 
     def create(self) -> None:
         """Make the directories, 0700."""
-        for path in (self.root, self.keys, self.tls, self.models, self.audit):
+        for path in (self.root, self.keys, self.tls, self.models, self.snapshots, self.audit):
             path.mkdir(parents=path == self.root, exist_ok=True, mode=0o700)
             path.chmod(0o700)
 
@@ -136,9 +141,9 @@ class PartyDirectory:
         return load_toml(PartyConfig, self.config_file, f"run: party-node --dir {self.root} init --party NAME")
 
     def guarded(self) -> Iterator[Path]:
-        """Every path whose permissions are checked: the directory, keys, certificates, models, log, state."""
+        """Every path whose permissions are checked: the directory and all that is private in it."""
         yield self.root
-        for folder in (self.keys, self.tls, self.models, self.audit):
+        for folder in (self.keys, self.tls, self.models, self.snapshots, self.audit):
             if folder.exists():
                 yield folder
                 yield from sorted(folder.rglob("*"))

@@ -8,16 +8,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError, model_validator
 
 from mpc.errors import LocalError
 from party_node.config import PartyConfig, load_toml
+from party_node.data import snapshot
+from party_node.data.duck import DuckSource
 from party_node.data.errors import DataError
 from party_node.data.id_profiles import IdProfile
 from party_node.data.id_shape import ShapeCounter
 from party_node.data.ids import DuplicatePolicy, IdCollector, IdRules, IdScheme, IdSet, id_batches
+from party_node.data.objects import ObjectSource
+from party_node.data.postgres import PostgresSource
 from party_node.data.source import file_digest, require_digest
 from party_node.data.table import ColumnProfile, Kind, Table, TextColumn, read_table
 from party_node.store import Budget, Store
@@ -80,11 +84,27 @@ class DatasetPolicy(_Part):
     budgets: Budgets = Budgets()
 
 
+def _source_kind(value: Any) -> str:  # whatever TOML holds there
+    if isinstance(value, str):
+        return "file"
+    kind = value.get("kind") if isinstance(value, dict) else getattr(value, "kind", None)
+    return str(kind)
+
+
+SourceName = Annotated[
+    Annotated[str, Field(min_length=1), Tag("file")]
+    | Annotated[PostgresSource, Tag("postgresql")]
+    | Annotated[DuckSource, Tag("duckdb")]
+    | Annotated[ObjectSource, Tag("s3")],
+    Discriminator(_source_kind),
+]
+
+
 class DatasetFile(_Part):
     """One dataset's TOML file."""
 
     name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,63}$")]
-    source: Annotated[str, Field(min_length=1)]           # CSV or Parquet; relative to this file
+    source: SourceName                                    # CSV or Parquet, relative to this file; or a [source] table
     id: ColumnName | IdColumns                            # several columns make one id
     id_profile: IdProfileName | IdProfiles = "plain"      # one for each part of the id, if they differ
     id_scheme: IdSchemeName = "written"                   # sha256: the column holds digests of normalised ids
@@ -175,15 +195,37 @@ def load_dataset_file(path: Path) -> DatasetFile:
     return load_toml(DatasetFile, path, "give the path of a dataset file; a sample is docs/samples/loans.toml")
 
 
-def prepare(file: Path, config: PartyConfig) -> Registration:
-    """Read and profile the table that a dataset file names. DataError or ConfigError; nothing leaves or is kept."""
+def prepare(file: Path, config: PartyConfig, snapshots: Path) -> Registration:
+    """Read and profile the table that a dataset file names. DataError or ConfigError; nothing leaves this machine.
+
+    The rows of a database or an object store become a file in `snapshots` first, which is what jobs read.
+    """
     parsed = load_dataset_file(file)
-    return examine(parsed, (file.parent / parsed.source).resolve(), config.approval)
+    if isinstance(parsed.source, str):
+        return examine(parsed, (file.parent / parsed.source).resolve(), config.approval)
+    path, fresh = snapshot.take(parsed.source, snapshots.resolve(), parsed.name, file.parent)
+    try:
+        return examine(parsed, path, config.approval)
+    except LocalError:
+        if fresh:  # else an earlier registration lives on it
+            path.unlink(missing_ok=True)
+        raise
+
+
+def changes(before: RegisteredDataset, now: RegisteredDataset) -> list[str]:
+    """What a new registration finds otherwise than the one before: columns of another kind, fewer rows by half."""
+    found = [f"column `{name}` held {before.kinds[name]} cells and holds {kind} ones now"
+             for name, kind in now.kinds.items() if before.kinds.get(name, kind) != kind]
+    if 2 * now.rows < before.rows:
+        found.append(f"the table had {before.rows} rows and has {now.rows} now")
+    return found
 
 
 def keep(dataset: RegisteredDataset, store: Store) -> None:
-    """Remember a dataset; the budgets of one that is registered again stay as spent."""
+    """Remember a dataset; the budgets of one that is registered again stay as spent, older snapshots of it go."""
     store.put_dataset(dataset.name, dataset.model_dump(mode="json"))
+    if not isinstance(dataset.file.source, str):
+        snapshot.drop_others(Path(dataset.path), dataset.name)
 
 
 def examine(parsed: DatasetFile, path: Path, approval: Literal["ask", "auto"]) -> Registration:

@@ -58,3 +58,17 @@ def other_kind(column: str, what: str) -> DataError:
         f"column `{column}` held {what} when the model was fitted and does not now",
         "Read the table with the kinds that the preparation keeps.",
     )
+
+
+def engine_missing(package: str, extra: str) -> DataError:
+    """The error where a source needs a package that is not installed."""
+    return DataError("engine_missing", f"{package} is not installed",
+                     f"run: pip install 'joint-credit-risk[{extra}]'")
+
+
+def one_statement(query: str) -> str:
+    """The query without a closing semicolon; ValueError where it is more than one statement."""
+    query = query.strip().rstrip(";").rstrip()
+    if not query or ";" in query:
+        raise ValueError("the query is one statement, without a semicolon in it")
+    return query

@@ -37,7 +37,7 @@ def write(root: Path, rows: int = 120, head: str = "customer,income,age,region,n
 
 
 def test_registration_counts_and_keeps_no_cell(bank: Any, tmp_path: Path) -> None:
-    found = datasets.prepare(write(tmp_path), CONFIG)
+    found = datasets.prepare(write(tmp_path), CONFIG, tmp_path / "snapshots")
     datasets.keep(found.dataset, bank.store)
     kept = datasets.find(bank.store, "loans")
     assert kept == found.dataset
@@ -55,7 +55,7 @@ def test_registration_counts_and_keeps_no_cell(bank: Any, tmp_path: Path) -> Non
 
 def test_a_missing_label_is_asked_back(tmp_path: Path) -> None:
     with pytest.raises(DataError) as caught:
-        datasets.prepare(write(tmp_path, label='"baad"'), CONFIG)
+        datasets.prepare(write(tmp_path, label='"baad"'), CONFIG, tmp_path / "snapshots")
     assert caught.value.code == "column_missing"
     assert "did you mean `bad`?" in caught.value.advice
 
@@ -81,13 +81,13 @@ def test_refused_before_anything_is_kept_when_the_file_names(what: str, tmp_path
         file.write_text(file.read_text().replace("label = \n", ""))
         sentence = "no label column is named"
     with pytest.raises((ConfigError, DataError)) as caught:
-        datasets.prepare(file, CONFIG)
+        datasets.prepare(file, CONFIG, tmp_path / "snapshots")
     assert sentence in str(caught.value)
     assert CANARY not in str(caught.value)
 
 
 def test_a_table_that_changed_since_is_not_read(tmp_path: Path) -> None:
-    dataset = datasets.prepare(write(tmp_path), CONFIG).dataset
+    dataset = datasets.prepare(write(tmp_path), CONFIG, tmp_path / "snapshots").dataset
     datasets.check_unchanged(dataset)
     with (tmp_path / "loans.csv").open("a") as file:
         file.write("c99999,1,1,N,x,0\n")
@@ -121,7 +121,7 @@ def test_row_counts_are_rounded_down_to_two_digits(rows: int, shown: int, bank: 
 def test_warnings_name_what_will_fail_later(tmp_path: Path) -> None:
     file = write(tmp_path, rows=60)
     file.write_text(file.read_text().replace('purposes = ["p"]\n', ""))
-    notes = " ".join(datasets.prepare(file, CONFIG).notes)
+    notes = " ".join(datasets.prepare(file, CONFIG, tmp_path / "snapshots").notes)
     assert "policy.purposes is empty" in notes
     assert "fewer than its own policy.minimum_rows" in notes
 

@@ -38,7 +38,8 @@ def test_a_mock_table_has_the_columns_that_outsiders_may_see_and_no_cell_of_the_
     write_mock(table, tmp_path / "mock.csv")
     text = (tmp_path / "mock.csv").read_text().casefold()
     assert not [secret for secret in SECRETS if secret in text]
-    described = datasets.describe([registered(tmp_path, policy={"coordinators": ["conductor"]}).dataset], "conductor")[0]
+    asked = registered(tmp_path, policy={"coordinators": ["conductor"]}).dataset
+    described = datasets.describe([asked], "conductor")[0]
     assert {column.name for column in described.columns} == {"income", "region"}
 
 

@@ -70,7 +70,7 @@ def make(home: Path, world: World) -> Consortium:
         file = directory.root / "dataset.toml"
         write_private(file, dataset_toml(table, [p for p in world.parties if p != table.id]).encode())
         store = Store(directory.state_db)
-        datasets.keep(datasets.prepare(file, config).dataset, store)
+        datasets.keep(datasets.prepare(file, config, directory.snapshots).dataset, store)
         store.close()
     return consortium
 
