@@ -327,4 +327,6 @@ def warm() -> None:
     psi.add_products(table, multiples([1] * GROUPS), rows)
     outputs.put(slice(0, len(mine)), decode(keys, rows))
     words = outputs.words(0)
-    decode(keys, Plan(keys, layout).encode(words, Rng(bytes(32))))
+    column = Plan(keys, layout).encode(words[:, :1] ^ words[:, 1:], Rng(bytes(32)))[:, 0]
+    decode(keys, column[:, None])
+    psi.match(words, words[:, 0].copy(), words[:, 1].copy(), np.zeros(8, np.uint32), np.empty(3, np.int64))

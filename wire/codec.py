@@ -28,6 +28,7 @@ from mpc.paillier import PublicKeyMessage, SealedVector
 from mpc.products import EncryptedMasks, MaskedProducts
 from mpc.protocols.align import Blinded, Returned
 from mpc.protocols.align_count import Programmed
+from mpc.protocols.align_oprf import Tags
 from mpc.protocols.align_terms import Indices, SetSize, Verdict
 from mpc.protocols.bin import AnonymousCounts, EncryptedLabels, JoinedBins, MaskedCounts, Unmasked
 from mpc.protocols.coin import CoinShare, Commitment, Seen
@@ -68,6 +69,7 @@ REGISTRY: Mapping[type, Line] = {
     Programmed: Line("align", "align_programmed"),
     Counted: Line("align", "align_counted"),
     Returned: Line("align", "align_returned"),
+    Tags: Line("align", "align_tags"),
     EncryptedLabels: Line("bin", "bin_encrypted_labels"),
     AnonymousCounts: Line("bin", "bin_anonymous_counts"),
     JoinedBins: Line("bin", "bin_joined_bins"),

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from mpc.kernels.bits import compiled
 from mpc.kernels.blocks import encrypt
-from mpc.ring import U64
+from mpc.ring import I64, U64
 
 U32 = NDArray[np.uint32]
 
@@ -182,6 +182,32 @@ def add_products(rows: U64, factors: U64, sums: U64) -> None:
             for b in range(4):
                 total ^= (((row >> np.uint64(b)) & ones) * fifteen) & factors[b, w]
             sums[i, w] ^= total
+
+
+# ---------------------------------------------------------------- tags
+
+
+@compiled
+def match(own: U64, first: U64, second: U64, table: U32, found: I64) -> None:
+    """found[j]: which of `own` (n, 2) has the first word first[j] and the low half of the second second[j]; else -1.
+
+    table: zeros, a power of two of them, at least 2 n. `own` are uniform and differ.
+    """
+    mask, low = np.uint64(len(table) - 1), np.uint64(0xFFFFFFFF)
+    for i in range(len(own)):
+        slot = own[i, 0] & mask
+        while table[slot] != 0:
+            slot = (slot + np.uint64(1)) & mask
+        table[slot] = i + 1
+    for j in range(len(found)):
+        found[j] = -1
+        slot = first[j] & mask
+        while table[slot] != 0:
+            entry = np.int64(table[slot]) - 1
+            if own[entry, 0] == first[j] and own[entry, 1] & low == second[j]:
+                found[j] = entry
+                break
+            slot = (slot + np.uint64(1)) & mask
 
 
 # ---------------------------------------------------------------- hashes of states

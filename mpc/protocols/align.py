@@ -41,6 +41,7 @@ from mpc.ot import TreeSums
 from mpc.protocol import LedgerLine, Party, ProtocolSpec
 from mpc.protocols import align_oprf
 from mpc.protocols.align_count import Programmed
+from mpc.protocols.align_oprf import Tags
 from mpc.protocols.align_terms import (
     MAX_IDS,
     AlignOptions,
@@ -365,7 +366,7 @@ PROTOCOL = ProtocolSpec(
     version=1,
     messages=(
         SetSize, Blinded, Returned, Verdict, Indices,
-        MaskKey, BaseOffer, BaseAnswer, TreeSums, Offsets, Programmed, Counted,
+        MaskKey, BaseOffer, BaseAnswer, TreeSums, Offsets, Programmed, Counted, Tags,
     ),
     roles={"label_holder": run, "feature_holder": run},
     ideal=ideal,

@@ -35,7 +35,7 @@ from mpc.zero_sharing import ZeroSharing
 
 GROWTH = 8           # of one sample over the one before
 CHECK_BITS = 64
-COUNTS = 2           # purposes of F from here on: the counts of sample 0, 1, 2, ...
+COUNTS = 2           # purposes of F from here on: the counts of sample 0, 1, 2, ... (below: align_oprf)
 THOUSANDTHS = 1000   # of an alignment are told as progress: watchers need not know how large the sets are
 LONG_COUNT = 1 << 14   # values; shorter counts are over before anybody looks
 
@@ -51,7 +51,7 @@ class Stage:
 
 @dataclass(frozen=True)
 class Programmed:
-    """One column of one bin of a follower's store; uniform to whoever lacks F_i at its keys."""
+    """One bin of a follower's store; uniform to whoever lacks F_i at its keys."""
 
     words: RingVector
 
@@ -269,11 +269,12 @@ def _values(
 
 
 async def _receive_sample(link: Link, layout: Layout) -> list[U64]:
-    return [await receive_column(link, layout, CHECK_BITS) for _ in range(layout.bins)]
+    return [await receive_column(link, layout) for _ in range(layout.bins)]
 
 
-async def receive_column(link: Link, layout: Layout, bits: int) -> U64:
+async def receive_column(link: Link, layout: Layout) -> U64:
+    """One bin of a store. PeerError WRONG_LENGTH, OUT_OF_RANGE."""
     words = (await link.receive(Programmed)).words
     link.require(len(words) == layout.bin_slots, Reason.WRONG_LENGTH)
-    link.require(words.bits == bits, Reason.OUT_OF_RANGE)
+    link.require(words.bits == CHECK_BITS, Reason.OUT_OF_RANGE)
     return words.values

@@ -2,17 +2,14 @@
 
    leader: X                                             follower i: Y_i
  1 zero sharing of every pair: functions s_i with XOR of all s_i(x) = 0 at every x
- 2 F_i(x) for x in X             <-- mpc/oprf.py -->      F_i, anywhere
- 3 a lower bound, on a public sample:   mpc/hidden_count.py, until all are content
-                                 <-- Programmed --        (three parties or more: s_i + F_i over the sample)
-                                  -- Verdict -->   <-- Verdict --   -- Verdict -->
- 4                               <-- Programmed --        store of  y -> s_i(y) + (0, handle of y) + F_i(y)
- 5 XOR of all: (0, handles)       -- Verdict, Indices -->  own rows
+ 2 F_i(x) for x in X             <-- mpc/oprf.py -->      F_i(y) for y in Y_i
+ 3 a lower bound on the number:  <-- align_count.py -->
+ 4                               <-- Programmed --        store of  y -> s_i(y) + F_i(y)
+ 5 common: XOR of all s = 0       -- Verdict, Tags -->    own rows: where F_i, for another purpose, gives these
 
-A sample can only miss common customers, so a number that it shows is a lower bound, whatever the rest holds. If it
-does not reach the minimum, or a party's own rules need to know more, a sample eight times as large follows and at
-last everything, which gives the exact number. Only then (4) do the followers send what shows members. s_i masks the
-handles as well, each follower's at a place of its own: a handle that opened by itself would show a pair's members.
+Before members the leader learns a number, exact or a lower bound, with which every party is content; only then (4)
+do the followers send what shows members. A store holds nothing but s_i: whatever else a leader could open at an id
+that it shares with one follower would show that pair's intersection to it.
 
 Source: Kolesnikov, Matania, Pinkas, Rosulek and Trieu, CCS 2017 (ePrint 2017/799), section 5, augmented semi-honest;
 the sampled bound is ours. Departures and what coalitions learn: docs/protocols/align.md.
@@ -22,8 +19,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
-from itertools import pairwise
 
 import numpy as np
 
@@ -31,19 +28,32 @@ from mpc import oprf, zero_sharing
 from mpc.domains import Domain
 from mpc.errors import LocalError, Reason
 from mpc.id_column import IdColumn
+from mpc.kernels import psi
 from mpc.link import Link, PartyId
 from mpc.okvs import Layout, Plan, decode
 from mpc.oprf import Binned, Codes, Outputs, in_step
 from mpc.protocol import Party
 from mpc.protocols import align_count
 from mpc.protocols.align_count import CHECK_BITS, THOUSANDTHS, Programmed, Run, Stage, receive_column, tell
-from mpc.protocols.align_terms import AlignOptions, Verdict, all_differ, receive_places, send_places, too_few
-from mpc.ring import I64, U64, RingVector, reduce
+from mpc.protocols.align_terms import AlignOptions, Verdict, all_differ, too_few
+from mpc.ring import I64, U64, RingVector
 from mpc.rng import Rng
 
-HANDLE_BITS = 32
-HANDLE = np.uint64((1 << HANDLE_BITS) - 1)
-MEMBERS = 1            # the purpose of F; with more than two followers also MEMBERS + 2^32, + 2^33, ...
+TAG_BITS = 64, 32       # of 2^24 ids two have the same tag with probability 2^-49
+LOW = np.uint64(0xFFFFFFFF)
+MESSAGE_TAGS = 1 << 16  # 0.8 MB
+TAGS, MEMBERS = 0, 1    # purposes of F; others: align_count
+
+# ---------------------------------------------------------------- messages
+
+
+@dataclass(frozen=True)
+class Tags:
+    """Part of step 5: F_i at the common customers, in canonical order, 64 bits of the first word, 32 of the second."""
+
+    first: RingVector
+    second: RingVector
+
 
 # ---------------------------------------------------------------- roles
 
@@ -84,14 +94,11 @@ async def _lead(run: Run) -> I64:
     seen = dict(zip(run.followers, await me.together(*(                                                  # 4
         _open_store(run, run.peers[p].channel("members"), Layout(run.sizes[p]), known[p]) for p in run.followers
     )), strict=True))
-    rows, handles = await me.compute(_common, run, seen)                                                 # 5
-    for party, link in zip(run.followers, run.to_all(), strict=True):
-        link.require(bool(np.all(handles[party] < run.sizes[party])), Reason.OUT_OF_RANGE)
-        link.require(all_differ(handles[party], run.sizes[party]), Reason.REPEATED_VALUE)
+    rows = await me.compute(_common, run, seen)                                                          # 5
     await tell(run, len(rows), partial(_record, run, len(rows), *bound))
-    order = run.rng.child("canonical order").permutation(len(rows))
-    await me.together(*(send_places(run.peers[p].channel("rows"), handles[p][order]) for p in run.followers))
-    return rows[order]
+    rows = rows[run.rng.child("canonical order").permutation(len(rows))]
+    await me.together(*(_send_tags(run.peers[p].channel("rows"), known[p], rows) for p in run.followers))
+    return rows
 
 
 async def _follow(run: Run) -> I64:
@@ -99,13 +106,12 @@ async def _follow(run: Run) -> I64:
     function = oprf.run_sender(                                                                          # 2
         me, leader.channel("oprf"), run.codes, run.sizes[run.options.leader], run.mine, run.through(Stage.FUNCTIONS)
     )
-    shuffled = me.compute(run.rng.child("handles").permutation, len(run.mine))
     if me.id == run.helper:       # whose part of the count needs no function
-        outputs, handles, bound = await me.together(function, shuffled, align_count.follow(run, None))   # 3
+        outputs, bound = await me.together(function, align_count.follow(run, None))                      # 3
     else:
-        outputs, handles = await me.together(function, shuffled)
+        outputs = await function
         bound = await align_count.follow(run, outputs)                                                   # 3
-    await _send_store(run, leader.channel("members"), outputs, handles)                                  # 4
+    await _send_store(run, leader.channel("members"), outputs)                                           # 4
     common = (await leader.receive(Verdict)).common
     if common == 0:
         raise too_few()
@@ -114,11 +120,7 @@ async def _follow(run: Run) -> I64:
     if not exact:
         run.accept_count(common)
     me.ledger.record("align.members", common)
-    received = await receive_places(leader.channel("rows"), common, len(run.mine))                       # 5
-    row_of = np.empty_like(handles)
-    row_of[handles] = np.arange(len(handles))
-    rows: I64 = row_of[received]
-    return rows
+    return await _receive_tags(run, leader.channel("rows"), outputs, common)                             # 5
 
 
 # ---------------------------------------------------------------- steps
@@ -135,106 +137,102 @@ def _record(run: Run, number: int, lowest: int, exact: bool) -> None:
 
 def _binned(codes: Codes, ids: Sequence[bytes], session: bytes) -> Binned:
     digests = IdColumn.of(ids).digests(hashlib.sha256(Domain.ALIGN_DIGEST.encode() + b"\0" + session).digest())
-    mine = codes.binned(digests)
-    for start, stop in pairwise(mine.edges.tolist()):
-        first = np.sort(mine.digests[start:stop, 0])
-        if np.any(first[1:] == first[:-1]) and len(np.unique(mine.digests[start:stop], axis=0)) < stop - start:
+    mine, layout = codes.binned(digests), Layout(len(digests))
+    for number in range(layout.bins):   # equal digests are neighbours, or nearly so
+        part = mine.digests[mine.part(layout, number)]
+        first = np.sort(part[:, 0])
+        if np.any(first[1:] == first[:-1]) and len(np.unique(part, axis=0)) < len(part):
             raise LocalError("an id occurs twice", "give each id once")
     return mine
 
 
-def _words(run: Run) -> int:
-    """Words of a store's value: the check, and the handles of two followers in each of the others."""
-    return 1 + (len(run.followers) + 1) // 2
-
-
-def _place(run: Run, follower: PartyId) -> tuple[int, np.uint64]:
-    """In which word, and how far up, the handle of `follower` stands."""
-    index = run.followers.index(follower)
-    return 1 + index // 2, np.uint64(HANDLE_BITS * (index % 2))
-
-
-def _columns(run: Run) -> list[int]:
-    """Bits of the columns on the wire; the upper half of the last word may stand for nobody."""
-    return [CHECK_BITS] * (_words(run) - 1) + [HANDLE_BITS * (2 - len(run.followers) % 2)]
-
-
-def _function(run: Run, outputs: Outputs, part: slice) -> U64:
-    """F for a store's values: (n, words)."""
-    pairs = [outputs.words(MEMBERS + (k << 32), part) for k in range((_words(run) + 1) // 2)]
-    return np.hstack(pairs)[:, :_words(run)]
-
-
-def _zero(run: Run, digests: U64) -> U64:
-    """Our function s of the zero sharing for a store's values: (n, words)."""
-    return np.column_stack([run.zero.function(f"members {word}", digests) for word in range(_words(run))])
-
-
-def _table(run: Run, layout: Layout, number: int, outputs: Outputs, handles: I64) -> U64:
-    """Step 4 for one bin: from every own id its values of the zero sharing and its handle, under F."""
+def _table(run: Run, layout: Layout, number: int, outputs: Outputs) -> U64:
+    """Step 4 for one bin: from every own id its value of the zero sharing, under F."""
     part = run.mine.part(layout, number)
     digests = run.mine.digests[part]
-    values = _function(run, outputs, part) ^ _zero(run, digests)
-    word, up = _place(run, run.me.id)
-    values[:, word] ^= handles[part].view(np.uint64) << up
-    return Plan(run.codes.keys(digests, layout), layout).encode(values, run.rng.child(f"members {number}"))
+    values = outputs.words(MEMBERS, part)[:, :1] ^ run.zero.function("members", digests)[:, None]
+    plan = Plan(run.codes.keys(digests, layout), layout)
+    return plan.encode(values, run.rng.child(f"members {number}"))[:, 0]
 
 
-def _opened(run: Run, layout: Layout, number: int, outputs: Outputs, table: U64, seen: U64) -> None:
-    """What our own ids of one bin find in a follower's store: (n, words)."""
+def _opened(run: Run, layout: Layout, number: int, outputs: Outputs, column: U64, seen: U64) -> None:
+    """What our own ids of one bin find in a follower's store: s_i where the follower has them, else noise."""
     part = run.mine.part(layout, number)
-    seen[part] = decode(run.codes.keys(run.mine.digests[part], layout), table) ^ _function(run, outputs, part)
+    found = decode(run.codes.keys(run.mine.digests[part], layout), column[:, None])
+    seen[part] = found[:, 0] ^ outputs.words(MEMBERS, part)[:, 0]
 
 
-def _common(run: Run, seen: Mapping[PartyId, U64]) -> tuple[I64, dict[PartyId, I64]]:
-    """Step 5: our rows that all have, and their handles at each follower."""
-    rows, sums = [], []
+def _common(run: Run, seen: Mapping[PartyId, U64]) -> I64:
+    """Step 5: our rows that all have."""
+    rows = []
     for start in range(0, len(run.mine), oprf.CHUNK_KEYS):
         part = slice(start, start + oprf.CHUNK_KEYS)
-        total = _zero(run, run.mine.digests[part])
+        checks = run.zero.function("members", run.mine.digests[part])
         for found in seen.values():
-            total ^= found[part]
-        common = np.flatnonzero(total[:, 0] == 0)
-        rows.append(start + common)
-        sums.append(total[common])
-    total, handles = np.concatenate(sums), {}
-    for party in run.followers:
-        word, up = _place(run, party)
-        handles[party] = (total[:, word] >> up & HANDLE).astype(np.int64)
-    return np.concatenate(rows), handles
+            checks ^= found[part]
+        rows.append(start + np.flatnonzero(checks == 0))
+    return np.concatenate(rows)
+
+
+def _places(outputs: Outputs, first: U64, second: U64) -> I64:
+    """Which of our ids have these tags; -1 for none of them."""
+    own, found = outputs.words(TAGS), np.empty(len(first), np.int64)
+    table = np.zeros(1 << (2 * len(own)).bit_length(), np.uint32)
+    psi.match(own, first, second, table, found)
+    return found
 
 
 # ---------------------------------------------------------------- stores on the wire
 
 
-async def _send_store(run: Run, link: Link, outputs: Outputs, handles: I64) -> None:
+async def _send_store(run: Run, link: Link, outputs: Outputs) -> None:
     me, layout = run.me, Layout(len(run.mine))
 
     async def make(numbers: range) -> list[U64]:
-        return await me.together(*(me.compute(_table, run, layout, number, outputs, handles) for number in numbers))
+        return await me.together(*(me.compute(_table, run, layout, number, outputs) for number in numbers))
 
-    async def send(numbers: range, tables: list[U64]) -> None:
-        for table in tables:
-            for column, bits in zip(table.T, _columns(run), strict=True):
-                await link.send(Programmed(RingVector(reduce(column.copy(), bits), bits)))
+    async def send(numbers: range, columns: list[U64]) -> None:
+        for column in columns:
+            await link.send(Programmed(RingVector(column, CHECK_BITS)))
 
     await in_step(me, layout.bins, make, send, run.through(Stage.MEMBERS))
 
 
 async def _open_store(run: Run, link: Link, layout: Layout, outputs: Outputs) -> U64:
-    """What all our own ids find in the store that comes over `link`: (n, words)."""
-    me, seen = run.me, np.empty((len(run.mine), _words(run)), np.uint64)
+    """What all our own ids find in the store that comes over `link`: (n,)."""
+    me, seen = run.me, np.empty(len(run.mine), np.uint64)
 
     async def receive(numbers: range) -> list[U64]:
-        return [
-            np.column_stack([await receive_column(link, layout, bits) for bits in _columns(run)]) for _ in numbers
-        ]
+        return [await receive_column(link, layout) for _ in numbers]
 
-    async def look(numbers: range, tables: list[U64]) -> None:
+    async def look(numbers: range, columns: list[U64]) -> None:
         await me.together(*(
-            me.compute(_opened, run, layout, number, outputs, table, seen)
-            for number, table in zip(numbers, tables, strict=True)
+            me.compute(_opened, run, layout, number, outputs, column, seen)
+            for number, column in zip(numbers, columns, strict=True)
         ))
 
     await in_step(me, layout.bins, receive, look, run.through(Stage.MEMBERS))
     return seen
+
+
+async def _send_tags(link: Link, outputs: Outputs, rows: I64) -> None:
+    for start in range(0, len(rows), MESSAGE_TAGS):
+        words = outputs.words(TAGS, rows[start:start + MESSAGE_TAGS])
+        await link.send(Tags(RingVector(words[:, 0].copy(), TAG_BITS[0]), RingVector(words[:, 1] & LOW, TAG_BITS[1])))
+
+
+async def _receive_tags(run: Run, link: Link, outputs: Outputs, common: int) -> I64:
+    """Our places of the common customers. PeerError WRONG_LENGTH, OUT_OF_RANGE, REPEATED_VALUE."""
+    parts = []
+    for start in range(0, common, MESSAGE_TAGS):
+        tags = await link.receive(Tags)
+        link.require((tags.first.bits, tags.second.bits) == TAG_BITS, Reason.OUT_OF_RANGE)
+        due = min(MESSAGE_TAGS, common - start)
+        link.require(len(tags.first) == len(tags.second) == due, Reason.WRONG_LENGTH)
+        parts.append(tags)
+    first, second = (np.concatenate([column.values for column in columns])
+                     for columns in zip(*((part.first, part.second) for part in parts), strict=True))
+    places: I64 = await run.me.compute(_places, outputs, first, second)
+    link.require(bool(np.all(places >= 0)), Reason.OUT_OF_RANGE)
+    link.require(all_differ(places, len(run.mine)), Reason.REPEATED_VALUE)
+    return places

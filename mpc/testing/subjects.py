@@ -16,6 +16,7 @@ from mpc.link import Link, PartyId
 from mpc.protocol import Party
 from mpc.protocols import align, coin, finish, score
 from mpc.protocols.align_count import Programmed
+from mpc.protocols.align_oprf import Tags
 from mpc.ring import RingVector, from_signed
 from mpc.rng import Rng
 from mpc.testing.adversary import Change, Corruption, field_set, reflected
@@ -86,6 +87,17 @@ def _set(index: int, value: int) -> Callable[[np.ndarray[Any, Any]], None]:
     return lambda values: values.__setitem__(index, value)
 
 
+def _other_first(words: RingVector, value: int) -> RingVector:
+    values = words.values.copy()
+    values[0] = value
+    return RingVector(values, words.bits)
+
+
+def _twice(sent: Sent, before: Sequence[Sent]) -> Tags:
+    first, second = sent.message.first, sent.message.second
+    return Tags(_other_first(first, first.values[1]), _other_first(second, second.values[1]))
+
+
 _ALIGN = (
     Corruption("a size below zero", align.SetSize, field_set(count=-1), (Reason.OUT_OF_RANGE,)),
     Corruption("a size beyond the bound", align.SetSize, field_set(count=align.MAX_IDS + 1),
@@ -117,7 +129,12 @@ _ALIGN = (
 )
 
 _ALIGN_OPRF = (
-    *(c for c in _ALIGN if c.kind in (align.SetSize, align.Verdict, align.Indices)),
+    *(c for c in _ALIGN if c.kind in (align.SetSize, align.Verdict)),
+    Corruption("a tag of no id", Tags, field_set(first=lambda first: _other_first(first, first.values[0] ^ 1)),
+               (Reason.OUT_OF_RANGE,)),
+    Corruption("a tag twice", Tags, _twice, (Reason.REPEATED_VALUE,)),
+    Corruption("tags of another width", Tags, field_set(first=lambda first: RingVector(first.values >> 1, 63)),
+               (Reason.OUT_OF_RANGE,)),
     Corruption("the identity among the points", Counted, _points(lambda d: IDENTITY + d[32:]), (Reason.BAD_POINT,)),
     Corruption("a point off the group", Counted, _points(lambda d: b"\x01" + bytes(31) + d[32:]),
                (Reason.BAD_POINT,)),

@@ -19,9 +19,10 @@ from mpc.hidden_count import Counted
 from mpc.link import PartyId
 from mpc.oprf import Codes, Offsets
 from mpc.protocol import Ledger
-from mpc.protocols import align, align_oprf, align_terms
-from mpc.protocols.align import AlignOptions, Indices, Verdict
+from mpc.protocols import align, align_oprf
+from mpc.protocols.align import AlignOptions, Verdict
 from mpc.protocols.align_count import Programmed, Sample, samples
+from mpc.protocols.align_oprf import Tags
 from mpc.testing.conformance import check_blame, check_canaries, check_ideal, check_shape
 from mpc.testing.memory_link import Network, party, run_roles
 from mpc.testing.subjects import ALIGN_OPRF
@@ -189,7 +190,7 @@ async def test_what_the_signed_ledger_does_not_list_is_not_opened(code):
     ends = await play.ends()
     assert isinstance(ends[NAMES[0]], LocalError)
     assert code in str(ends[NAMES[0]])
-    assert not play.sent(Indices)
+    assert not play.sent(Tags)
 
 
 async def test_an_id_twice_is_our_error_even_in_a_column():
@@ -201,7 +202,7 @@ async def test_an_id_twice_is_our_error_even_in_a_column():
 
 
 async def test_lists_longer_than_a_message_or_a_bin_arrive_whole(monkeypatch):
-    monkeypatch.setattr(align_terms, "MESSAGE_INDICES", 4)
+    monkeypatch.setattr(align_oprf, "MESSAGE_TAGS", 4)
     monkeypatch.setattr(hidden_count, "MESSAGE_POINTS", 7)
     monkeypatch.setattr(hidden_count, "COMPUTE_POINTS", 3)
     monkeypatch.setattr(oprf, "CHUNK_KEYS", 16)
@@ -323,10 +324,10 @@ async def leader_opens(play) -> list[np.ndarray]:
 
 def overlap_visible(stores) -> int:
     """How many words a leader could tell from noise by themselves: zero, equal to another one, or half of them small,
-    as a handle is."""
+    as a handle was that once lay beside s."""
     small, found = np.uint64(1 << 16), 0
-    for column in np.hstack(stores).T:
-        low, high = column & align_oprf.HANDLE, column >> np.uint64(align_oprf.HANDLE_BITS)
+    for column in stores:
+        low, high = column & np.uint64(0xFFFFFFFF), column >> np.uint64(32)
         found += int(np.sum(column == 0)) + len(column) - len(np.unique(column))
         found += int(np.sum(low < small) + np.sum(high < small))
     return found
@@ -343,12 +344,12 @@ PAIRS = {
 
 @pytest.mark.parametrize("parties", PAIRS)
 async def test_with_three_parties_or_more_the_leader_cannot_tell_who_else_has_its_customers(parties):
-    """What it opens at pairs looks like what it opens at strangers, in every word: checks and handles."""
+    """What it opens at pairs looks like what it opens at strangers."""
     stores = await leader_opens(Play(PAIRS[parties]))
     assert len(stores) == parties - 1
     assert overlap_visible(stores) <= 2   # of some thousand halves, each small with probability 2^-16
     both = np.bitwise_xor.reduce(stores)
-    assert len(np.unique(both[:, 0])) == 200
+    assert len(np.unique(both)) == 200
 
 
 @pytest.mark.parametrize("parties", PAIRS)
@@ -358,10 +359,10 @@ async def test_fault_stores_without_zero_sharing_show_pairs_to_the_leader(monkey
 
 
 @pytest.mark.parametrize("parties", PAIRS)
-async def test_fault_handles_that_open_by_themselves_show_pairs_to_the_leader(monkeypatch, parties):
+async def test_fault_half_a_word_that_opens_by_itself_shows_pairs_to_the_leader(monkeypatch, parties):
     honest = ZeroSharing.function
-    monkeypatch.setattr(ZeroSharing, "function", lambda self, label, points: honest(self, label, points) * np.uint64(
-        label == "members 0" or not label.startswith("members")))
+    monkeypatch.setattr(
+        ZeroSharing, "function", lambda self, label, points: honest(self, label, points) & np.uint64(0xFFFFFFFF))
     assert overlap_visible(await leader_opens(Play(PAIRS[parties]))) > 200
 
 

@@ -312,9 +312,12 @@ def others_never_hold_my_weights(recording: Recording) -> Findings:
 
 
 def rows_travel_shuffled(recording: Recording) -> Findings:
-    """The places that come back to an owner say nothing of where the rows stand in its table."""
+    """Neither the places that come back to an owner nor the common order say where the rows stand in its table."""
     found = []
     for owner, rows in recording.own_rows.items():
+        rank = stats.spearmanr(np.arange(len(rows)), rows.astype(np.float64))
+        if rank.pvalue < FALSE_ALARM:
+            found.append(f"common customers follow the order of the table of {owner} (rho = {rank.statistic:.2f})")
         leader = recording.label_holder
         lists: dict[str, list[NDArray[np.uint64]]] = defaultdict(list)
         for sent in recording.seen_by(owner):

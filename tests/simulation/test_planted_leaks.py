@@ -216,8 +216,8 @@ def unshuffled_ids(patch: Patch) -> None:
     patch.setattr(Rng, "permutation", lambda self, count: np.arange(count))
 
 
-def handles_as_in_the_table(patch: Patch) -> None:
-    """Ids in one bin stand as they come."""
+def tags_as_in_the_table(patch: Patch) -> None:
+    """Ids in one bin stand as they come, and so the leader lists what is common."""
     unshuffled_ids(patch)
     patch.setattr(oprf, "bins_of", lambda words: np.zeros(len(words), np.int64))
 
@@ -314,8 +314,8 @@ LEAKS = {
         Leak(truncation_mask_dropped, train_three_ideal, "masked_values_are_uniform"),
     "ids are hashed and not blinded": Leak(unblinded_ids, align_two, "canaries_stay_at_home"),
     "ids leave in the order of the table": Leak(unshuffled_ids, align_two, "rows_travel_shuffled"),
-    "handles of customers stand in the order of the table":
-        Leak(handles_as_in_the_table, align_two_oprf, "rows_travel_shuffled"),
+    "common customers are listed in the order of the leader's table":
+        Leak(tags_as_in_the_table, align_two_oprf, "rows_travel_shuffled"),
     "a store of ids goes out without its pseudo-random function":
         Leak(bare_store, align_three_oprf, "masked_values_are_uniform"),
     "an id in a log line": Leak(id_in_a_log_line, whole_job, "canaries_stay_at_home"),

@@ -147,7 +147,7 @@ Global___Offsets: _TypeAlias = Offsets  # noqa: Y015
 
 @_typing.final
 class Programmed(_message.Message):
-    """Engine oprf: part of one column of a follower's store."""
+    """Engine oprf: one bin of a follower's store."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -188,3 +188,29 @@ class Counted(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Counted: _TypeAlias = Counted  # noqa: Y015
+
+@_typing.final
+class Tags(_message.Message):
+    """Engine oprf: what the receiver's function gives at the common customers, in canonical order; 96 bits each."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FIRST_FIELD_NUMBER: _builtins.int
+    SECOND_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def first(self) -> _common_pb2.Vector: ...
+    @_builtins.property
+    def second(self) -> _common_pb2.Vector: ...
+    def __init__(
+        self,
+        *,
+        first: _common_pb2.Vector | None = ...,
+        second: _common_pb2.Vector | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["first", b"first", "second", b"second"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["first", b"first", "second", b"second"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Tags: _TypeAlias = Tags  # noqa: Y015
