@@ -65,10 +65,12 @@ def align_two(_: Path) -> Recording:
 
 
 def align_two_oprf(_: Path) -> Recording:
+    oprf.warm()   # compiling takes longer than a party waits
     return _in_memory(("bank", "shop"), partial(_aligning, "oprf"))
 
 
 def align_three_oprf(_: Path) -> Recording:
+    oprf.warm()
     return _in_memory(NAMES, partial(_aligning, "oprf"))
 
 
