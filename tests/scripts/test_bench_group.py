@@ -20,6 +20,12 @@ def test_every_operation_is_printed_beside_libsodium(capsys: pytest.CaptureFixtu
     assert all(row["lanes"] > 0 and row["libsodium"] > 0 for row in rows)
 
 
+def test_an_alignment_is_split_by_steps(capsys: pytest.CaptureFixture[str]) -> None:
+    assert bench_group.main(["--json", "--align", "50"]) == 0
+    steps = json.loads(capsys.readouterr().out)
+    assert {"blind", "multiply", "places_of", "everything else", "total"} <= set(steps)
+
+
 def test_a_wrong_result_is_never_timed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(curve, "multiply", lambda points, scalar: points)
     with pytest.raises(SystemExit, match="wrong result"):
