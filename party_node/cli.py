@@ -20,6 +20,7 @@ from pydantic import TypeAdapter, ValidationError
 from rich.table import Table as Grid
 
 from mpc.errors import LocalError
+from mpc.models.scorecard import Scale
 from mpc.protocols import PROTOCOLS
 from party_node import datasets, doctor, mock
 from party_node.audit import AuditLog, verify_log
@@ -311,6 +312,25 @@ def jobs_command(ctx: typer.Context) -> Data:
                          plain(row.error_text))
     console().print(grid if listed else "no jobs yet")
     return {"jobs": listed}
+
+
+@app.command("scorecard")
+def scorecard_command(
+    ctx: typer.Context,
+    job: Annotated[str, typer.Argument(help="The job's id, or its first characters.")],
+    out: Annotated[Path | None, typer.Option(help="Write our part there: .json or .pmml.")] = None,
+    base_score: Annotated[float, typer.Option(help="The score at --odds.")] = Scale.base_score,
+    odds: Annotated[float, typer.Option(help="Good customers to one bad, at --base-score.")] = Scale.odds,
+    doubling: Annotated[float, typer.Option(help="Points that double the odds.")] = Scale.doubling,
+    decimals: Annotated[int, typer.Option(help="Digits of the points.")] = 0,
+) -> Data:
+    """Show our part of a finished model as points; all parties have to use one scale."""
+    from party_node import scorecard  # brings the stages of a job with it, and the other commands do without them
+
+    session: Session = ctx.obj
+    with _opened(session) as (config, _, audit):
+        return scorecard.show(session.directory.models, config.party, audit, job,
+                              Scale(base_score, odds, doubling, decimals), out)
 
 
 @audit_app.command("verify")

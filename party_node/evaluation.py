@@ -174,7 +174,8 @@ def evaluate(
 def verdict(auc: AucComparison, bad: int, good: int) -> VerdictJson:
     """The plain sentence: does the joint model rank better than the label holder alone? Tested at `VERDICT_LEVEL`."""
     gap = auc.difference
-    figures = f"AUC {gap.value:+.3f} ({gap.low:+.3f}..{gap.high:+.3f}), p = {auc.p_value:.3f}"
+    p_value = "p < 0.001" if auc.p_value < 0.001 else f"p = {auc.p_value:.3f}"
+    figures = f"AUC {gap.value:+.3f} ({gap.low:+.3f}..{gap.high:+.3f}), {p_value}"
     for count, name in ((bad, "bad"), (good, "good")):
         if count < MINIMUM_BAD:
             text = f"too few {name} customers to tell: fewer than {MINIMUM_BAD} in the hold-out rows"

@@ -4,8 +4,8 @@
                                                          offset = base score - factor * ln(odds good : bad there)
 
 A higher score is safer. Each party's part holds the points of its own characteristics, -factor * coefficient * weight
-of evidence per bin; the base points (offset - factor * intercept) are the label holder's. So the parts' points of one
-customer add up to the score, apart from rounding. (Siddiqi, Credit Risk Scorecards, 2006, chapter 6.)
+of evidence per bin, and base points that everybody gets: offset and intercept at the label holder. So the parts' points
+of one customer add up to the score, apart from rounding. (Siddiqi, Credit Risk Scorecards, 2006, chapter 6.)
 
 A reason is a characteristic in which a customer lies below the best bin. Refuses to know rows, parties' data and files:
 it sees the number of the bin of each row.
@@ -64,9 +64,9 @@ class Scale:
         """Points as they stand on the card."""
         return points if self.decimals is None else np.round(points, self.decimals) + 0.0  # no negative zero
 
-    def rounding(self, characteristics: int) -> float:
-        """How far a total over all parties' `characteristics` and the base points may lie from the exact score."""
-        return 0.0 if self.decimals is None else (characteristics + 1) * 0.5 * 10.0**-self.decimals
+    def rounding(self, characteristics: int, parties: int) -> float:
+        """How far a total over all `parties`' characteristics and base points may lie from the exact score."""
+        return 0.0 if self.decimals is None else (characteristics + parties) * 0.5 * 10.0**-self.decimals
 
 
 @dataclass(frozen=True, repr=False)
@@ -104,7 +104,7 @@ def base_points(scale: Scale, intercept: float) -> float:
 
 @dataclass(frozen=True, repr=False)
 class ScorecardPart:
-    """One party's part of a card, private to it. `base`: base points; 0 at a feature holder."""
+    """One party's part of a card, private to it. `base`: points that everybody gets."""
 
     scale: Scale
     base: float

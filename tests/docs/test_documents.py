@@ -32,7 +32,7 @@ EVERY_PAGE = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relati
 PROGRAMS = {"party-node": party_node.cli, "coordinator": coordinator.cli}
 COMMANDS = {
     "party-node": ["init", "doctor", "join", "dataset register", "dataset mock", "dataset list", "run", "approve",
-                   "jobs", "audit verify", "cert renew"],
+                   "jobs", "scorecard", "audit verify", "cert renew"],
     "coordinator": ["init", "plan", "launch", "watch", "cancel", "jobs"],
 }
 

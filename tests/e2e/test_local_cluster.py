@@ -7,8 +7,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from mpc.models.scorecard import Scale, combined
+from party_node.data.table import read_table
+from party_node.kept_scores import read_scores
+from party_node.model import load_part
+from party_node.scorecard import card_of
+from party_node.scorecard_file import points_of
 from scripts.local_cluster import ROOT
 from tests import canaries
 from tests.e2e.scene import ALARMS, LABEL, table
@@ -58,6 +65,23 @@ def test_a_job_with_bins_has_those_of_the_pooled_table(counts_at: str, codes: se
     assert "Bins of" in report.read_text()
     (public,) = (tmp_path / "out" / "coordinator" / "jobs").glob("*/record.json")
     assert json.loads(public.read_text())["parameters"]["bins_counts_at"] == counts_at
+    card_adds_up(tmp_path, public.parent.name)
+
+
+def card_adds_up(tmp_path: Path, job: str) -> None:
+    """The points of both parties' cards, in one order of customers, are the joint score of the hold-out rows."""
+    scale, totals, characteristics = Scale(), [], 0
+    for party in ("bank", "shop"):
+        part = load_part(tmp_path / "out" / party / "models", job)
+        card = card_of(part, scale)
+        table = read_table(tmp_path / f"{party}.csv", columns=part.preparation.inputs, kinds=part.preparation.kinds)
+        totals.append(card.part.total(points_of(card.part, table))[part.rows][part.test])
+        characteristics += len(card.part.characteristics)
+        assert card.bounded_rows == 0
+    joint = read_scores(tmp_path / "out" / "bank" / "models" / job / "scores.npz").joint
+    gap = np.abs(combined(totals) - scale.score(joint)).max()
+    assert 0 < gap <= scale.rounding(characteristics, 2) + 1e-6   # the joint score is opened in fixed point
+
 
 
 WRONG = {

@@ -82,9 +82,9 @@ def test_the_parts_points_add_up_to_the_log_odds_but_for_rounding(seed, parties,
     named = {f"column {k}": code for k, code in enumerate(codes)}
     totals = [part.total(part.points(named, len(log_odds))) for part in parts]
     gap = np.abs(combined(totals) - scale.score(log_odds)).max()
-    assert gap <= scale.rounding(5) + 1e-9 * max(1.0, abs(scale.base_score), scale.factor)
+    assert gap <= scale.rounding(5, parties) + 1e-9 * max(1.0, abs(scale.base_score), scale.factor)
     if scale.decimals is None:
-        assert scale.rounding(5) == 0.0
+        assert scale.rounding(5, parties) == 0.0
 
 
 def test_whole_points_are_whole_and_the_split_card_equals_the_whole_card():
