@@ -1,7 +1,10 @@
 """Alignment between real daemons on this machine: wall seconds from launch until every party holds the row order.
 
-python scripts/bench_align.py --ids 1048576 --parties 2 --engine oprf --json
-Half of the ids are common to all (or --common). The job is stopped once it has left the alignment.
+    python scripts/bench_align.py --ids 1048576 --parties 2 --engine oprf --json [--split]
+
+Half of the ids are common to all (or --common). The job is stopped once it has left the alignment. --split tells where
+the processor time goes: the steps of every party once more in one process, over links in memory, timed thread by
+thread; what the node's process took beyond them is called `wire` (gRPC, TLS, transcripts, event loop, audit).
 """
 
 from __future__ import annotations
@@ -10,12 +13,16 @@ import argparse
 import asyncio
 import contextlib
 import json
+import os
+import secrets
 import sqlite3
 import sys
 import tempfile
 import time
+from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -30,11 +37,21 @@ from coordinator.driver import JobEvent
 from coordinator.job_plan import load_plan
 from coordinator.node_client import connect
 from coordinator.store import Store
+from mpc import oprf
+from mpc.link import PartyId
+from mpc.protocol import Ledger
+from mpc.protocols import align
+from mpc.rng import Rng
+from mpc.testing.memory_link import AnyLedger, Network
 from party_node.config import PartyDirectory
+from party_node.data.ids import DuplicatePolicy, IdRules, read_ids
+from party_node.runtime import NodeParty
+from party_node.workers import Workers
 from scripts.local_cluster import COORDINATOR, PURPOSE, LocalCluster, LocalParty, toml
 
 NAMES = ("bank", *(f"partner-{letter}" for letter in "bcdefgh"))
 WARM_S = 120.0
+T = TypeVar("T")
 
 
 def arguments(argv: list[str] | None = None) -> argparse.Namespace:
@@ -46,6 +63,7 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     add("--common", type=int, default=None, help="ids in common (default: half of the smallest set)")
     add("--parties", type=int, default=2, choices=range(2, len(NAMES) + 1))
     add("--engine", choices=["auto", "ecdh", "oprf"], default="auto")
+    add("--split", action="store_true", help="split the processor time of each party by steps")
     add("--repeats", type=int, default=1, help="jobs, each with fresh nodes; the fastest is printed")
     add("--json", action="store_true", help="one JSON object on stdout")
     return parser.parse_args(argv)
@@ -143,6 +161,39 @@ def wait_until_idle(cluster: LocalCluster) -> None:
             return
 
 
+class TimedParty(NodeParty):
+    """A party that notes the processor time of each step by its name."""
+
+    def __init__(self, party: str, pool: Workers) -> None:
+        super().__init__(party, Rng.from_system(), Ledger(AnyLedger()), pool, lambda what, done, total: None)
+        self.spent = Counter[str]()
+
+    async def compute(self, step: Callable[..., T], /, *args: Any, **kwargs: Any) -> T:
+        return await super().compute(self._timed, step, *args, **kwargs)
+
+    def _timed(self, step: Callable[..., T], /, *args: Any, **kwargs: Any) -> T:
+        began = time.thread_time()
+        try:
+            return step(*args, **kwargs)
+        finally:
+            self.spent[getattr(step, "__qualname__", "?").split(".")[-1].strip("_")] += time.thread_time() - began
+
+
+async def steps_of(tables: list[Path], engine: Literal["auto", "ecdh", "oprf"]) -> dict[str, Counter[str]]:
+    """Processor seconds of each party's steps, read from its table to the row order."""
+    pool, network = Workers(os.cpu_count() or 1), Network(timeout_s=3600.0)
+    people = {PartyId(name): TimedParty(name, pool) for name in NAMES[:len(tables)]}
+    options = align.AlignOptions(PartyId(NAMES[0]), 100, secrets.token_bytes(32), engine)
+
+    async def one(me: TimedParty, table: Path) -> None:
+        own = await me.compute(read_ids, table, ["id"], IdRules(), DuplicatePolicy.REFUSE)
+        await align.run(me, {peer: network.link(me.id, peer) for peer in people if peer != me.id}, own.ids, options)
+
+    oprf.warm()
+    await asyncio.gather(*(one(me, table) for me, table in zip(people.values(), tables, strict=True)))
+    return {name: me.spent for name, me in people.items()}
+
+
 def measure(options: argparse.Namespace) -> dict[str, Any]:
     """Make the cluster, run the jobs, take it down."""
     sizes = [options.leader_ids or options.ids, *([options.ids] * (options.parties - 1))]
@@ -175,11 +226,17 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
                 cluster.kill(party.id)   # the next stage computes on, and would be measured with the next run
         assert set(found.values()) == {common}, f"wrong number in common: {found}, not {common}"
         sent = bytes_sent(cluster) / options.repeats
+        steps = asyncio.run(steps_of(tables, options.engine)) if options.split else {}
     seconds, cpu = min(runs)
+    split = {
+        name: {step: round(spent, 3) for step, spent in found.most_common() if spent >= 0.005}
+        | {"wire": round(cpu[name] - found.total(), 3)}
+        for name, found in steps.items()
+    }
     return {
         "engine": options.engine, "parties": options.parties, "ids": sizes, "common": common,
         "seconds": round(seconds, 3), "all_seconds": [round(s, 3) for s, _ in runs], "cpu_s": cpu,
-        "bytes_per_id": round(sent / max(sizes), 1), "peak_rss": peak,
+        "bytes_per_id": round(sent / max(sizes), 1), "peak_rss": peak, **({"split_s": split} if split else {}),
     }
 
 
