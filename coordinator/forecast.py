@@ -9,14 +9,19 @@ from typing import Any
 
 from mpc.acceleration import LEVELS, PAIRS
 from mpc.comparison import COMPARISON_TRIPLES
+from mpc.link import PartyId
+from mpc.okvs import Layout
 from mpc.precision import COARSE_BITS, ENTRY_BITS, plan_precision
 from mpc.product_plan import ProductPlan
+from mpc.protocols.align_count import samples
+from mpc.protocols.align_terms import AlignOptions
 from mpc.protocols.train import padded
 from mpc.sigmoid import PERIOD_BITS
 from wire.line import Line
 from wire.spec import JobSpec
 
-BYTES_PER_ID = 32
+BYTES_PER_ID = 32         # a point
+BYTES_PER_CODE, BYTES_PER_CHECK, BYTES_PER_TAG = 32, 8, 12   # of the engine oprf: slots of stores, a common customer
 BYTES_PER_ANGLE_OT = 20   # column of the extension and the correction of two words
 BYTES_PER_OT = 12         # the same with one word
 OTS_PER_TRIPLE = 128      # both cross terms, bit by bit
@@ -26,11 +31,13 @@ WAITS = 60                # of a job besides: connecting, keys, proofs, base tra
 
 @dataclass(frozen=True)
 class Rehearsed:
-    """A node's rehearsal: seconds of training with one counterpart, fixed and per row; per identifier and list."""
+    """A node's rehearsal: seconds of training with one counterpart, fixed and per row; of aligning, per identifier and
+    list by ecdh, per identifier of one side and counterpart by oprf."""
 
     fixed_s: float
     row_s: float
     id_s: float
+    function_s: float
 
 
 def forecast(spec: JobSpec, rows: dict[str, int]) -> dict[str, Any]:
@@ -54,7 +61,7 @@ def forecast(spec: JobSpec, rows: dict[str, int]) -> dict[str, Any]:
     triples = remembered * (5 * sum(widths) + 2) + rounds * (sum(widths) + (LEVELS + 1) * COMPARISON_TRIPLES)
     steps = pairs // 2 * triples * OTS_PER_TRIPLE * BYTES_PER_OT
     stages = {
-        "align": parties * sum(rows.values()) * BYTES_PER_ID,
+        "align": _align_bytes(spec, rows),
         **({"bin": (parties - 1) * training * forward.ciphertext_bytes} if spec.binning else {}),
         "train": products + angles + steps + pairs * training * rounds * 5,
         "evaluate": pairs * common * 8,
@@ -67,15 +74,46 @@ def forecast(spec: JobSpec, rows: dict[str, int]) -> dict[str, Any]:
     }
 
 
+def _uses_oprf(spec: JobSpec, rows: Mapping[str, int]) -> bool:
+    """As the nodes decide by the exact sizes; nearly always the same."""
+    return _align_options(spec).uses_oprf(sum(rows.values()))
+
+
+def _align_options(spec: JobSpec) -> AlignOptions:
+    return AlignOptions(PartyId(spec.label_holder.id), spec.minimum_intersection, bytes(16), spec.align.engine)
+
+
+def _align_bytes(spec: JobSpec, rows: Mapping[str, int]) -> int:
+    """Of all parties; by oprf as if the first sample shows enough in common."""
+    if not _uses_oprf(spec, rows):
+        return len(spec.parties) * sum(rows.values()) * BYTES_PER_ID
+    sizes = {PartyId(party): count for party, count in rows.items()}
+    leader = PartyId(spec.label_holder.id)
+    followers = [party for party in sizes if party != leader]
+    sample, common = samples(sizes, _align_options(spec))[0], min(rows.values())
+    counted = BYTES_PER_ID * (2 * sample.capacity(sizes[leader]) + max(map(sample.capacity, sizes.values())))
+    return counted + sum(
+        BYTES_PER_CODE * Layout(sizes[leader]).slots
+        + BYTES_PER_CHECK * (Layout(sizes[party]).slots + Layout(sample.capacity(sizes[party])).slots)
+        + BYTES_PER_TAG * common
+        for party in followers
+    )
+
+
 def seconds(
     spec: JobSpec, rows: Mapping[str, int], expected: Mapping[str, Any], rehearsed: Mapping[str, Rehearsed],
     line: Line | None,
 ) -> dict[str, float]:
     """Seconds by stage and in all: computing at the slowest party, or the busiest `line` (None: not counted) where that
-    takes longer, for the two run side by side. `expected` is the `forecast`. Engine ecdh is assumed for `align`."""
+    takes longer, for the two run side by side. `expected` is the `forecast`."""
     others, training = len(spec.parties) - 1, expected["training_rows_at_most"]
+    if _uses_oprf(spec, rows):   # both sides of every pair in turn, as if on one core
+        led = rows[spec.label_holder.id]
+        align = max(part.function_s for part in rehearsed.values()) * (sum(rows.values()) + (others - 1) * led)
+    else:
+        align = max(part.id_s for part in rehearsed.values()) * sum(rows.values())
     found = {
-        "align": max(part.id_s for part in rehearsed.values()) * sum(rows.values()),
+        "align": align,
         "train": max(others * (part.fixed_s + part.row_s * training) for part in rehearsed.values()),
     }
     if line is not None:

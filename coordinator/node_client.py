@@ -67,7 +67,8 @@ class NodeClient:
 
     async def rehearse(self, spec: bytes) -> Rehearsed:
         answer = await self._call(self._stub.Rehearse(control_pb2.RehearseRequest(spec=spec), timeout=REHEARSE_S))
-        return Rehearsed(*(max(0.0, value) for value in (answer.fixed_s, answer.row_s, answer.id_s)))
+        told = (answer.fixed_s, answer.row_s, answer.id_s, answer.function_s)
+        return Rehearsed(*(max(0.0, value) for value in told))
 
     async def propose(self, spec: bytes) -> Answer:
         decision = await self._call(self._stub.Propose(control_pb2.Proposal(spec=spec), timeout=CALL_S))

@@ -316,17 +316,21 @@ def _keys(domain: Domain, session: bytes) -> U64:
     ])
 
 
-def warm() -> None:
-    """Compile every loop that an alignment needs (some seconds), so that the first job does not wait for it."""
-    codes, layout = Codes(b"warm"), Layout(3)
-    mine = codes.binned(IdColumn.of([b"a", b"b", b"c"]).digests(b"warm"))
-    keys, table = store_codes(codes, layout, mine.digests, Rng(bytes(32)))
-    streams, outputs = Streams(b"", [[bytes(16)] * LEAVES] * GROUPS), Outputs(b"", len(mine))
-    rows = streams.rows(0, layout.bin_slots)[0]
-    psi.add_products(np.frombuffer(table.tobytes(), "<u8").reshape(-1, WORDS), multiples([1] * GROUPS), rows)
-    psi.add_products(table, multiples([1] * GROUPS), rows)
-    outputs.put(slice(0, len(mine)), decode(keys, rows))
-    words = outputs.words(0)
+def rehearse(count: int) -> None:
+    """Every step of both sides with `count` made-up digests, one bin of them: to compile the loops, or to be timed."""
+    codes, layout = Codes(b"rehearsal"), Layout(count)
+    mine = codes.binned(IdColumn.of([b"%016d" % i for i in range(count)]).digests(b"rehearsal"))
+    leaves = [[bytes([group, leaf] * 8) for leaf in range(LEAVES)] for group in range(GROUPS)]
+    streams, outputs = Streams(b"", leaves), Outputs(b"", count)
+    hidden, = _hide(codes, layout, [streams], 0, mine, [outputs], Rng(bytes(32)))
+    _evaluate(codes, layout, streams, multiples([1] * GROUPS), 0, hidden, mine, outputs)
+    words, keys = outputs.words(0), codes.keys(mine.digests, layout)
     column = Plan(keys, layout).encode(words[:, :1] ^ words[:, 1:], Rng(bytes(32)))[:, 0]
     decode(keys, column[:, None])
-    psi.match(words, words[:, 0].copy(), words[:, 1].copy(), np.zeros(8, np.uint32), np.empty(3, np.int64))
+    table = np.zeros(1 << (2 * count).bit_length(), np.uint32)
+    psi.match(words, words[:, 0].copy(), words[:, 1] & np.uint64(0xFFFFFFFF), table, np.empty(count, np.int64))
+
+
+def warm() -> None:
+    """Compile every loop that an alignment needs (some seconds), so that the first job does not wait for it."""
+    rehearse(3)

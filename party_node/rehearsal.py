@@ -1,6 +1,6 @@
 """A job in miniature, both sides inside this node, on made-up rows: what `coordinator plan` takes its times from.
 
-Reads no table, keeps nothing, and tells three numbers. Knows the protocols only as something that takes time.
+Reads no table, keeps nothing, and tells four numbers. Knows the protocols only as something that takes time.
 """
 
 from __future__ import annotations
@@ -13,10 +13,11 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from mpc import group
+from mpc import group, oprf
 from mpc.domains import Domain
 from mpc.errors import LocalError, PeerError, Reason
 from mpc.link import PartyId
+from mpc.okvs import BIN_KEYS
 from mpc.protocol import Ledger
 from mpc.protocols import PROTOCOLS
 from mpc.protocols.train import Tools
@@ -37,11 +38,13 @@ GIVEN_UP_S = 50.0
 
 @dataclass(frozen=True)
 class Rehearsed:
-    """Seconds of one party with one counterpart: `fixed_s` + `row_s` a training row; `id_s` an identifier and list."""
+    """Seconds of one party with one counterpart: `fixed_s` + `row_s` a training row; to align, `id_s` an identifier
+    and list by ecdh, `function_s` an identifier of one side by oprf."""
 
     fixed_s: float
     row_s: float
     id_s: float
+    function_s: float
 
 
 @dataclass
@@ -85,11 +88,12 @@ async def rehearse(spec: JobSpec, party: str, tools: Tools, pool: Workers) -> Re
             rows = int(min(MOST_ROWS, max(2.0, BUDGET_S / few) * FEW_ROWS))
             many = await _train(rows, (own, other), spec, tools, pool)
             point = await asyncio.get_running_loop().run_in_executor(pool, _points)
+            function = await asyncio.get_running_loop().run_in_executor(pool, _functions)
     except TimeoutError:
         raise LocalError(f"{party} needs more than {GIVEN_UP_S:.0f} s to rehearse this job",
                          "plan with --no-rehearsal") from None
     row = max(0.0, many - few) / (rows - FEW_ROWS) / 2                   # both sides were here
-    return Rehearsed(max(0.0, few / 2 - FEW_ROWS * row), row, point)
+    return Rehearsed(max(0.0, few / 2 - FEW_ROWS * row), row, point, function)
 
 
 async def _train(rows: int, widths: tuple[int, int], spec: JobSpec, tools: Tools, pool: Workers) -> float:
@@ -133,3 +137,9 @@ def _points() -> float:
     rng = Rng.from_system()
     ids, secret = [rng.bytes(16) for _ in range(IDS)], group.Scalar.random(rng)
     return _timed(lambda: group.hash_and_multiply(ids, Domain.ALIGN_HASH_TO_GROUP.encode(), secret)) / IDS
+
+
+def _functions() -> float:
+    """Seconds for an identifier of one side in the engine oprf; messages and the reading of ids are not in it."""
+    oprf.warm()
+    return _timed(lambda: oprf.rehearse(BIN_KEYS)) / (2 * BIN_KEYS)

@@ -53,7 +53,7 @@ class FakeNode:
 
     async def rehearse(self, spec: bytes) -> Rehearsed:
         self.calls.append("rehearse")
-        return Rehearsed(fixed_s=1.0, row_s=0.01 if self.party == "bank" else 0.02, id_s=1e-4)
+        return Rehearsed(fixed_s=1.0, row_s=0.01 if self.party == "bank" else 0.02, id_s=1e-4, function_s=1e-6)
 
     async def propose(self, spec: bytes) -> Answer:
         self.calls.append("propose")

@@ -1,4 +1,4 @@
-"""A rehearsal is the real offline phase on made-up rows: it takes time, and tells three numbers."""
+"""A rehearsal is the real offline phase on made-up rows: it takes time, and tells four numbers."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def pool() -> Any:
     made.shutdown()
 
 
-async def test_it_trains_both_sides_on_made_up_rows_and_tells_three_numbers(
+async def test_it_trains_both_sides_on_made_up_rows_and_tells_four_numbers(
     pool: Workers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rows, real = list[int](), rehearsal.prepare
@@ -58,6 +58,7 @@ async def test_it_trains_both_sides_on_made_up_rows_and_tells_three_numbers(
     assert found.fixed_s >= 0
     assert found.fixed_s + found.row_s > 0
     assert 1e-7 < found.id_s < 1e-2
+    assert 1e-8 < found.function_s < found.id_s
     assert rows[:4] == [rehearsal.FEW_ROWS] * 4
     assert rehearsal.FEW_ROWS < rows[4] <= 600
 

@@ -127,22 +127,26 @@ class Rehearsal(_message.Message):
     FIXED_S_FIELD_NUMBER: _builtins.int
     ROW_S_FIELD_NUMBER: _builtins.int
     ID_S_FIELD_NUMBER: _builtins.int
+    FUNCTION_S_FIELD_NUMBER: _builtins.int
     fixed_s: _builtins.float
     """training with one counterpart, whatever the rows"""
     row_s: _builtins.float
     """and for each training row"""
     id_s: _builtins.float
-    """aligning, for each identifier of each party"""
+    """aligning by ecdh, for each identifier of each party"""
+    function_s: _builtins.float
+    """aligning by oprf, for each identifier of one side and each counterpart"""
     def __init__(
         self,
         *,
         fixed_s: _builtins.float = ...,
         row_s: _builtins.float = ...,
         id_s: _builtins.float = ...,
+        function_s: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["fixed_s", b"fixed_s", "id_s", b"id_s", "row_s", b"row_s"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["fixed_s", b"fixed_s", "function_s", b"function_s", "id_s", b"id_s", "row_s", b"row_s"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
