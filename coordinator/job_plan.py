@@ -30,6 +30,7 @@ from wire.spec import (
     PartySpec,
     PreparationSpec,
     TrainingSpec,
+    Trends,
     first_fault,
 )
 
@@ -47,6 +48,7 @@ class PlannedParty(_Part):
     dataset: str
     columns: list[str] = []
     categorical: list[str] = []
+    trends: dict[str, Trends] = {}
     duplicates: Duplicates = "first"
 
 
@@ -116,6 +118,7 @@ def build_spec(
             dataset_digest=found[p.id].digest,
             columns=_columns(p, found[p.id], plan.label.column if p.id == plan.label.party else None),
             categorical=_categorical(p, found[p.id]),
+            trends=_trends(p, plan),
             id_columns=found[p.id].id_columns,
             id_scheme=found[p.id].id_scheme,
             duplicates=p.duplicates,
@@ -174,6 +177,10 @@ def _columns(party: PlannedParty, dataset: DatasetDescription, label: str | None
     chosen = list(party.columns) or names
     if not chosen:
         raise PlanError(f"{party.id} offers no columns", "name columns in its dataset's policy", party.id)
+    for name in party.trends:
+        if name not in chosen:
+            raise PlanError(f"a trend is named for `{name}`, which is no column of {party.id} in this job",
+                            _did_you_mean(name, chosen), party.id)
     return chosen
 
 
@@ -181,6 +188,13 @@ def _categorical(party: PlannedParty, dataset: DatasetDescription) -> list[str]:
     kinds = {column.name: column.kind for column in dataset.columns}
     chosen = party.columns or list(kinds)
     return sorted({c for c in chosen if kinds.get(c) == "categorical"} | set(party.categorical))
+
+
+def _trends(party: PlannedParty, plan: JobPlan) -> dict[str, Trends]:
+    if party.trends and plan.binning is None:
+        raise PlanError(f"trends are named for columns of {party.id}, but the job has no bins",
+                        "add [binning] to the job, or leave the trends out")
+    return dict(sorted(party.trends.items()))
 
 
 def _check_label(plan: JobPlan, dataset: DatasetDescription) -> None:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from mpc.models.binning import Trend
 from mpc.protocols.bin import told
 from mpc.protocols.bin_terms import BinCounts
-from party_node.data.binned import BinnedColumn, bin_codes, fine_bins
+from party_node.data.binned import BinnedColumn, bin_codes
 from party_node.data.label import read_label
 from party_node.model import load_part
 from party_node.tasks.bin import limits_of
@@ -19,8 +21,8 @@ from wire.spec import BinningSpec
 
 
 def compare_bins(home: Path, parties: list[LocalParty], job: str, rules: BinningSpec, positive: str) -> dict[str, Any]:
-    """Every kept column's cuts, joined bins, weights and information value, made again from the tables with labels and
-    columns in one place. `other_bins`: columns whose joined bins differ. Weights and values by the formulas alone."""
+    """Every kept column's joined bins, weights and information value, made again from its cuts with labels and columns
+    in one place. `other_bins`: columns whose joined bins differ. Weights and values by the formulas alone."""
     parts = {p.id: load_part(home / p.id / "models", job) for p in parties}
     tables = {p.id: table_of(p, parts[p.id]) for p in parties}
     holder = next(p for p in parties if p.label is not None)
@@ -28,24 +30,23 @@ def compare_bins(home: Path, parties: list[LocalParty], job: str, rules: Binning
     outcome = read_label(tables[holder.id], holder.label, positive).positive[parts[holder.id].rows]
     labels = outcome[~parts[holder.id].test]
     good, bad = int((~labels).sum()), int(labels.sum())
+    limits = replace(limits_of(rules), trend=Trend(rules.trend))
     found: dict[str, Any] = {"columns": 0, "other_bins": 0, "weight_error": 0.0, "information_error": 0.0}
     for party in parties:
         rows = parts[party.id].rows[~parts[party.id].test]
         for kept in parts[party.id].preparation.encodings:
             assert isinstance(kept, BinnedColumn)
             column = tables[party.id].column(kept.name)
-            cuts = fine_bins(column, rows, most=rules.fine_bins, minimum_rows=rules.minimum_cell,
-                             special=rules.special_values)
-            codes = bin_codes(cuts, column, rows)
-            counts = BinCounts.of(cuts, np.bincount(codes[~labels], minlength=cuts.count),
-                                  np.bincount(codes[labels], minlength=cuts.count))
-            pooled = told(counts, limits_of(rules), rules.minimum_information)
+            codes = bin_codes(kept.bins, column, rows)
+            counts = BinCounts.of(kept.bins, *(np.bincount(codes[side], minlength=kept.bins.count)
+                                               for side in (~labels, labels)))
+            pooled = told(counts, limits, rules.minimum_information)
             in_good, in_bad = (np.bincount(np.array(pooled.group)[codes[side]], minlength=len(pooled.good))
                                for side in (~labels, labels))
             weights = np.log((in_good / good) / (in_bad / bad))
             information = float(((in_good / good - in_bad / bad) * weights).sum())
             found["columns"] += 1
-            same = kept.bins == cuts and kept.group == pooled.group
+            same = kept.group == pooled.group
             found["other_bins"] += not same
             gap = float(np.abs(kept.weights - weights).max()) if same else float("inf")
             found["weight_error"] = max(found["weight_error"], gap)

@@ -46,6 +46,7 @@ class PartySpec(_Part):
     dataset_digest: Hex32                  # of the table's bytes at registration
     columns: Annotated[list[ColumnName], Field(max_length=5000)]
     categorical: list[ColumnName] = []     # of `columns`: treated as categories though they look numeric
+    trends: dict[ColumnName, Trends] = {}  # of `columns`, where bins shall run otherwise than `binning.trend`
     id_columns: IdColumns                  # several make one id
     id_scheme: IdSchemeName = "written"    # what they hold
     duplicates: Duplicates = "first"
@@ -176,8 +177,7 @@ class JobSpec(_Part):
             named = [*party.columns, *party.id_columns, *label]
             if len(set(named)) != len(named):
                 raise ValueError(f"columns of {party.id} repeat, or hold the id or the label")
-            if not set(party.categorical) <= set(party.columns):
-                raise ValueError(f"categorical columns of {party.id} are not among its columns")
+            _check_marks(party, self.binning)
             _check_id(party, self.align)
         if not self.valid_from < self.valid_until:
             raise ValueError("valid_until must come after valid_from")
@@ -197,6 +197,13 @@ class JobSpec(_Part):
             if party.id == party_id:
                 return party
         raise SpecError(f"{party_id} is not a party of this job")
+
+
+def _check_marks(party: PartySpec, binning: BinningSpec | None) -> None:
+    if not set(party.categorical) <= set(party.columns):
+        raise ValueError(f"categorical columns of {party.id} are not among its columns")
+    if not set(party.trends) <= set(party.columns) or (party.trends and binning is None):
+        raise ValueError(f"{party.id} has trends of columns that the job does not bin")
 
 
 def _check_id(party: PartySpec, align: AlignSpec) -> None:

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from party_node.data.table import F64
 
 _SAMPLE_ROWS = 2048
 _SAME = 1e-9
@@ -19,17 +20,17 @@ _SAME = 1e-9
 
 @dataclass(frozen=True, repr=False)
 class _Seen:
-    values: NDArray[np.number[Any]]
+    values: F64
     mean: float
     sd: float
     high: NDArray[np.bool_] | None  # where a two-valued column has its greater value
     support: int
 
 
-def twins(columns: Sequence[NDArray[np.number[Any]]], support: int) -> dict[int, int]:
+def twins(columns: Sequence[F64], support: int) -> dict[int, int]:
     """Index of each column to drop, with the index of the kept column that it repeats.
 
-    Columns (one array of numbers each, no NaN, none constant) are twins when they are equal after standardising, when
+    Columns (one float64 array each, no NaN, none constant) are twins when they are equal after standardising, when
     they differ in fewer than `support` rows, or when two two-valued columns are opposites in all rows but some
     fewer than `support` (exact opposites show no row and stay).
     """
@@ -46,7 +47,7 @@ def twins(columns: Sequence[NDArray[np.number[Any]]], support: int) -> dict[int,
     return dropped
 
 
-def _look(values: NDArray[np.number[Any]]) -> _Seen:
+def _look(values: F64) -> _Seen:
     low, top = float(values.min()), float(values.max())
     high = values == top
     two_valued = bool(np.all(high | (values == low)))

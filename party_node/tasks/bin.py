@@ -4,29 +4,19 @@ enough. The label holder does the same with its own columns alone."""
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mpc.link import PartyId
 from mpc.models.binning import Constraints, Trend
-from mpc.models.fine_bins import FineBins, NumericBins
+from mpc.models.fine_bins import NumericBins
 from mpc.protocols import bin
 from party_node.data.binned import BinnedColumn, bin_codes, fine_bins
+from party_node.data.near_bins import CutColumn, apart
 from party_node.data.selection import select
-from party_node.data.twins import twins
 from party_node.tasks.context import Binning, JobContext
-from wire.spec import BinningSpec
-
-
-@dataclass(frozen=True, repr=False)
-class _Cut:
-    """One column's fine bins, and the bin of every training row."""
-
-    name: str
-    bins: FineBins
-    codes: NDArray[np.uint8]
+from wire.spec import BinningSpec, PartySpec
 
 
 async def run(context: JobContext) -> None:
@@ -37,7 +27,7 @@ async def run(context: JobContext) -> None:
     assert context.test is not None
     cut, left_out = await context.me.compute(_cuts, context, rules)
     options = _options(context, rules)
-    columns = [_column(one, rules) for one in cut]
+    columns = [_column(one, trend_of(one.name, context.my_part, rules)) for one in cut]
     if context.is_label_holder:
         assert context.outcome is not None
         assert context.rows is not None
@@ -67,29 +57,33 @@ def _options(context: JobContext, rules: BinningSpec) -> bin.BinOptions:
 
 
 def limits_of(rules: BinningSpec) -> Constraints:
-    """What joined bins have to keep."""
+    """What joined bins have to keep, whatever their trend."""
     return Constraints(
-        trend=Trend(rules.trend), minimum_rows=rules.minimum_cell, minimum_share=rules.minimum_share,
+        minimum_rows=rules.minimum_cell, minimum_share=rules.minimum_share,
         minimum_good=rules.minimum_outcome, minimum_bad=rules.minimum_outcome, maximum_bins=rules.maximum_bins,
     )
 
 
-def _column(cut: _Cut, rules: BinningSpec) -> bin.Column:
-    ordered = isinstance(cut.bins, NumericBins)
-    return bin.Column(cut.codes, cut.bins.regular, cut.bins.count, ordered, Trend(rules.trend))
+def trend_of(column: str, part: PartySpec, rules: BinningSpec) -> Trend:
+    """How the bad rate has to run over a column of `part`."""
+    return Trend(part.trends.get(column, rules.trend))
+
+
+def _column(cut: CutColumn, trend: Trend) -> bin.Column:
+    return bin.Column(cut.codes, cut.bins.regular, cut.bins.count, isinstance(cut.bins, NumericBins), trend)
 
 
 def _own(column: bin.Column, labels: NDArray[np.bool_], options: bin.BinOptions) -> bin.Told:
     return options.told(bin.own_counts(column, labels), column.trend)
 
 
-def _cuts(context: JobContext, rules: BinningSpec) -> tuple[list[_Cut], list[tuple[str, str]]]:
+def _cuts(context: JobContext, rules: BinningSpec) -> tuple[list[CutColumn], list[tuple[str, str]]]:
     """The columns that can be counted, and the others with the reason."""
     assert context.table is not None
     assert context.rows is not None
     assert context.test is not None
     rows = context.rows[~context.test]
-    found: list[_Cut] = []
+    found: list[CutColumn] = []
     left_out: list[tuple[str, str]] = []
     for name in context.my_part.columns:
         column = context.table.column(name)
@@ -102,17 +96,13 @@ def _cuts(context: JobContext, rules: BinningSpec) -> tuple[list[_Cut], list[tup
         if bins.count == 1:
             left_out.append((name, f"no two bins of {rules.minimum_cell} rows"))
             continue
-        found.append(_Cut(name, bins, bin_codes(bins, column, rows).astype(np.uint8)))
-    support = context.spec.preparation.minimum_support
-    # The difference of two counts would show the few rows in which such columns differ.
-    repeated = twins([cut.codes for cut in found], support)
-    left_out += [(found[i].name, f"has the same bins as `{found[first].name}`, but for fewer than {support} rows")
-                 for i, first in repeated.items()]
-    return [cut for i, cut in enumerate(found) if i not in repeated], left_out
+        found.append(CutColumn(name, bins, bin_codes(bins, column, rows).astype(np.uint8)))
+    kept, near = apart(found, rules.minimum_cell, rules.minimum_outcome)
+    return kept, [*left_out, *near]
 
 
 def _selected(
-    cut: Sequence[_Cut], told: Sequence[bin.Told], left_out: Sequence[tuple[str, str]], rules: BinningSpec
+    cut: Sequence[CutColumn], told: Sequence[bin.Told], left_out: Sequence[tuple[str, str]], rules: BinningSpec
 ) -> Binning:
     columns = [BinnedColumn(one.name, one.bins, what.group, what.good, what.bad)
                for one, what in zip(cut, told, strict=True)]

@@ -60,6 +60,13 @@ def label_changed(column: str) -> Callable[[JobPlan], dict[str, Any]]:
     return lambda plan: {"label": plan.label.model_copy(update={"column": column})}
 
 
+def test_trends_of_columns_go_into_the_spec(plan: JobPlan, nodes: Any) -> None:
+    changes = party_changed("shop", trends={"returns": "ascending", "basket": "peak"})(plan)
+    spec = build(plan, nodes, binning=BinningSpec(), **changes)
+    assert spec.party("shop").trends == {"basket": "peak", "returns": "ascending"}
+    assert decode_spec(encode_spec(spec)) == spec
+
+
 MISTAKES: dict[str, tuple[Callable[[JobPlan], dict[str, Any]], str, str, str]] = {
     "a dataset that is not offered": (party_changed("shop", dataset="ordres"), "shop",
                                       "shop offers no dataset `ordres`", "did you mean `orders`?"),
@@ -69,6 +76,12 @@ MISTAKES: dict[str, tuple[Callable[[JobPlan], dict[str, Any]], str, str, str]] =
                                  "shop offers no column `zzz`", "offered: basket, returns"),
     "the label among the columns": (party_changed("bank", columns=["bad"]), "bank",
                                     "bank offers no column `bad`", "offered: income, region"),
+    "a trend of a column with a slip": (
+        party_changed("shop", trends={"baskets": "peak"}), "shop",
+        "a trend is named for `baskets`, which is no column of shop in this job", "did you mean `basket`?"),
+    "trends without bins": (
+        party_changed("shop", trends={"basket": "peak"}), "coordinator",
+        "trends are named for columns of shop, but the job has no bins", "add [binning] to the job"),
     "a label with a slip": (label_changed("bda"), "bank", "bank has no label column `bda`", "did you mean `bad`?"),
 }
 

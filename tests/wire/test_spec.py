@@ -91,6 +91,10 @@ REFUSED: dict[str, tuple[Callable[[dict[str, Any]], None], str]] = {
     "bins without number": (binned(fine_bins=1000), "fine_bins"),
     "a special value twice": (binned(special_values=[-1.0, -1.0]), "given twice"),
     "a special value that is no number": (binned(special_values=[1e200]), "special_values"),
+    "a trend of a column that is not there": (
+        lambda d: (d.update(binning=BinningSpec().model_dump(mode="json")),
+                   d["parties"][1].update(trends={"income": "peak"})), "trends"),
+    "a trend where nothing is binned": (spoil("parties.1.trends", {"basket": "peak"}), "trends"),
     "another engine": (spoil("crypto.engine", "debug"), "engine"),
     "an unknown field": (spoil("backdoor", True), "backdoor"),
     "an unknown field of a party": (spoil("parties.0.sql", "select"), "sql"),
