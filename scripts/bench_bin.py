@@ -42,7 +42,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--bins", type=int, default=20, help="fine bins of a column")
     parser.add_argument("--key-bits", type=int, choices=[2048, 3072, 4096], default=2048)
     parser.add_argument("--counts-at", choices=["label_holder", "feature_holder"], default="label_holder")
-    parser.add_argument("--engine", choices=["auto", "gmp", "ifma"], default="auto")
+    parser.add_argument("--engine", choices=["auto", "gmp", "avx2", "ifma"], default="auto")
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
     return parser.parse_args()
