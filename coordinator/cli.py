@@ -157,8 +157,9 @@ def _print_plan(spec: JobSpec, expected: Data, engines: dict[str, str]) -> None:
         table.add_row(party.id, party.role, party.dataset, str(len(party.columns)), engines[party.id])
     out.print(table)
     out.print("who learns what")
-    for line in (line for protocol in PROTOCOLS.values() for line in protocol.ledger if line.kind == "revealed"):
-        out.print(f"  {line.to:<13} {line.what}")
+    for line in (line for protocol in PROTOCOLS.values() for line in protocol.ledger if line.code in spec.reveal):
+        if line.kind == "revealed":
+            out.print(f"  {line.to:<13} {line.what}")
     out.print(f"traffic about {expected['megabytes']:.0f} MB over all links, at most; "
               f"approvals missing: {', '.join(p.id for p in spec.parties)}")
     if "seconds" in expected:

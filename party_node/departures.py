@@ -26,7 +26,11 @@ def what_leaves(spec: JobSpec, me: str, protocols: Mapping[str, ProtocolSpec]) -
         f"used here, in dataset {mine.dataset}: {', '.join(mine.columns)}; matched by {' and '.join(mine.id_columns)}",
     ]
     if mine.role == "label_holder":
-        lines.append(f"the label {spec.label.column} is used; it is never sent")
+        lines.append(f"the label {spec.label.column} is used; it is never sent"
+                     + (" but encrypted, under a key of this node" if spec.binning else ""))
+    if spec.binning is not None:
+        lines.append(f"good and bad customers are counted in bins of at least {spec.binning.minimum_cell}; "
+                     f"counts of fine bins are seen by the {spec.binning.counts_at.replace('_', ' ')}")
     lines.append("no row, id, label or cell leaves this bank; others find out:")
     known = {line.code: line for protocol in protocols.values() for line in protocol.ledger}
     masked = 0
@@ -41,8 +45,13 @@ def what_leaves(spec: JobSpec, me: str, protocols: Mapping[str, ProtocolSpec]) -
     if masked:
         lines.append(f"  and {masked} kinds of masked values, which say nothing")
     for name in sorted(spec.protocols):
-        if name in protocols:
+        if name in protocols and _runs(protocols[name], spec):
             for role, learned in sorted(protocols[name].learns.items()):
                 lines.append(f"  in {name}, {role.replace('_', ' ')}: {learned}")
     lines.append(f"released to the coordinator: {', '.join(spec.release) or 'nothing'}")
     return lines
+
+
+def _runs(protocol: ProtocolSpec, spec: JobSpec) -> bool:
+    """Whether the job has that protocol: one that opens something opens it under a line that the job lists."""
+    return not protocol.ledger or any(line.code in spec.reveal for line in protocol.ledger)

@@ -77,6 +77,7 @@ def test_plan_tells_who_learns_what_before_anything_runs(ready: Call, tmp_path: 
     for words in ("who learns what", "the joint score of each scored row", "approvals missing: bank, shop",
                   "time about 18 s"):
         assert words in text
+    assert "each fine bin" not in text      # what the job does not do is not told
     assert all(node.calls == ["describe", "rehearse"] for node in nodes.values())
     assert ready("jobs")[1]["data"]["jobs"] == []
 

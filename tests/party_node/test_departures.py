@@ -1,0 +1,42 @@
+"""Who decides about a job reads what it does, and nothing of what it does not do."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from mpc.protocols import PROTOCOLS
+from party_node.departures import what_leaves
+from tests.party_node.tasks.test_tasks import spec
+
+PLAIN = ["score.sum", "train.delta", "train.weights"]
+WAYS = {
+    "label_holder": (["bin.counts", "bin.joined"], "each fine bin of an anonymous column holds"),
+    "feature_holder": (["bin.fine", "bin.masked"], "each fine bin of its own columns holds"),
+}
+
+
+def told(me: str, **changes: Any) -> str:
+    versions = {name: protocol.version for name, protocol in PROTOCOLS.items()}
+    return "\n".join(what_leaves(spec(protocols=versions, **changes), me, PROTOCOLS))
+
+
+@pytest.mark.parametrize("counts_at", WAYS)
+@pytest.mark.parametrize("me", ["bank", "shop"])
+def test_who_decides_reads_who_sees_the_counts_of_bins(counts_at: str, me: str) -> None:
+    codes, seen = WAYS[counts_at]
+    (other,) = (words for way, (_, words) in WAYS.items() if way != counts_at)
+    text = told(me, binning={"counts_at": counts_at}, reveal=sorted([*PLAIN, *codes]))
+    assert f"bins of at least 20; counts of fine bins are seen by the {counts_at.replace('_', ' ')}" in text
+    assert seen in text
+    assert other not in text
+    assert "in bin, label holder:" in text
+    assert ("the label bad is used; it is never sent but encrypted" in text) == (me == "bank")
+
+
+def test_a_job_without_bins_does_not_speak_of_them() -> None:
+    text = told("bank", reveal=PLAIN)
+    assert "the label bad is used; it is never sent\n" in text
+    assert "bin" not in text.replace("combination", "")
+    assert "in score, label holder:" in text
