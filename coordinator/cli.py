@@ -138,7 +138,7 @@ def plan(
         spec, views = await driver.prepare(load_plan(job_file), nodes)
         rows = {p.id: next(d.rows for d in views[p.id].datasets if d.name == p.dataset) for p in spec.parties}
         expected = forecast(spec, rows)
-        if rehearsal:
+        if rehearsal and spec.goal == "model":
             data = encode_spec(spec)
             parts = await asyncio.gather(*(nodes[p.id].rehearse(data) for p in spec.parties))
             rehearsed = {p.id: part for p, part in zip(spec.parties, parts, strict=True)}

@@ -14,7 +14,7 @@ from mpc.okvs import Layout
 from mpc.precision import COARSE_BITS, ENTRY_BITS, plan_precision
 from mpc.product_plan import ProductPlan
 from mpc.protocols.align_count import samples
-from mpc.protocols.align_terms import AlignOptions
+from mpc.protocols.align_terms import AlignOptions, bucket
 from mpc.protocols.train import padded
 from mpc.sigmoid import PERIOD_BITS
 from wire.line import Line
@@ -43,6 +43,8 @@ class Rehearsed:
 def forecast(spec: JobSpec, rows: dict[str, int]) -> dict[str, Any]:
     """Upper figures: as if the smallest table matched whole. Megabytes over all links, by stage."""
     parties, common = len(spec.parties), min(rows.values())
+    if spec.goal == "alignment":
+        return _stages({"align": _align_bytes(spec, rows)})
     training = max(100, round(common * (1 - spec.hold_out.fraction)))
     plan = plan_precision(parties, training, spec.preparation.clip, spec.training.penalty,
                           spec.training.expected_default_rate, spec.training.sigmoid)
@@ -66,28 +68,33 @@ def forecast(spec: JobSpec, rows: dict[str, int]) -> dict[str, Any]:
         "train": products + angles + steps + pairs * training * rounds * 5,
         "evaluate": pairs * common * 8,
     }
+    return _stages(stages) | {"training_rows_at_most": training, "iterations": rounds}
+
+
+def _stages(sizes: Mapping[str, float]) -> dict[str, Any]:
     return {
-        "megabytes": sum(stages.values()) / 1e6,
-        "megabytes_by_stage": {stage: round(size / 1e6, 1) for stage, size in stages.items()},
-        "training_rows_at_most": training,
-        "iterations": rounds,
+        "megabytes": sum(sizes.values()) / 1e6,
+        "megabytes_by_stage": {stage: round(size / 1e6, 1) for stage, size in sizes.items()},
     }
 
 
 def _uses_oprf(spec: JobSpec, rows: Mapping[str, int]) -> bool:
     """As the nodes decide by the exact sizes; nearly always the same."""
-    return _align_options(spec).uses_oprf(sum(rows.values()))
+    return _align_options(spec).uses_oprf(list(rows.values()))
 
 
 def _align_options(spec: JobSpec) -> AlignOptions:
-    return AlignOptions(PartyId(spec.label_holder.id), spec.minimum_intersection, bytes(16), spec.align.engine)
+    terms = spec.align
+    return AlignOptions(PartyId(spec.label_holder.id), spec.minimum_intersection, bytes(16), terms.engine,
+                        output=terms.output, padded=terms.padding == "bucket")
 
 
 def _align_bytes(spec: JobSpec, rows: Mapping[str, int]) -> int:
     """Of all parties; by oprf as if the first sample shows enough in common."""
+    padded_to = bucket if spec.align.padding == "bucket" else int
+    sizes = {PartyId(party): padded_to(count) for party, count in rows.items()}
     if not _uses_oprf(spec, rows):
-        return len(spec.parties) * sum(rows.values()) * BYTES_PER_ID
-    sizes = {PartyId(party): count for party, count in rows.items()}
+        return len(spec.parties) * sum(sizes.values()) * BYTES_PER_ID
     leader = PartyId(spec.label_holder.id)
     followers = [party for party in sizes if party != leader]
     sample, common = samples(sizes, _align_options(spec))[0], min(rows.values())

@@ -8,12 +8,13 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from mpc.errors import LocalError
 from mpc.protocols import PROTOCOLS
+from mpc.protocols.align_terms import TOLD
 from mpc.protocols.bin import CODES
 from wire.description import DatasetDescription, ids_mismatch
 from wire.spec import (
@@ -31,6 +32,7 @@ from wire.spec import (
     PreparationSpec,
     TrainingSpec,
     Trends,
+    check_goal,
     first_fault,
 )
 
@@ -62,6 +64,7 @@ class JobPlan(_Part):
     """The file as a whole; everything but parties, label and purpose has a default."""
 
     purpose: Annotated[str, Field(min_length=1, max_length=500)]
+    goal: Literal["model", "alignment"] = "model"
     party: Annotated[list[PlannedParty], Field(min_length=2, max_length=16)]
     label: PlannedLabel
     minimum_intersection: Annotated[int, Field(ge=MIN_INTERSECTION)] = MIN_INTERSECTION
@@ -76,6 +79,9 @@ class JobPlan(_Part):
     def _label_party(self) -> JobPlan:
         if self.label.party not in [party.id for party in self.party]:
             raise ValueError(f"the label's party {self.label.party} is not among the parties")
+        if self.goal == "alignment" and any(party.columns or party.categorical for party in self.party):
+            raise ValueError("an alignment uses no columns: leave them out, or set goal to model")
+        check_goal(self.goal, self.align, {party.id: party.duplicates for party in self.party}, self.label.party)
         return self
 
 
@@ -116,8 +122,8 @@ def build_spec(
             identity=identities[p.id],
             dataset=p.dataset,
             dataset_digest=found[p.id].digest,
-            columns=_columns(p, found[p.id], plan.label.column if p.id == plan.label.party else None),
-            categorical=_categorical(p, found[p.id]),
+            columns=_columns(plan, p, found[p.id]),
+            categorical=_categorical(p, found[p.id]) if plan.goal == "model" else [],
             trends=_trends(p, plan),
             id_columns=found[p.id].id_columns,
             id_scheme=found[p.id].id_scheme,
@@ -129,6 +135,7 @@ def build_spec(
     _check_ids(found, plan.label.party)
     start = int((now or datetime.now(UTC)).timestamp())
     return JobSpec(
+        goal=plan.goal,
         purpose=plan.purpose,
         nonce=secrets.token_hex(32),
         valid_from=start - 60,
@@ -144,13 +151,21 @@ def build_spec(
         crypto=plan.crypto,
         hold_out=plan.hold_out,
         reveal=_reveal(plan),
+        release=["metrics", "curves", "row_counts", "timings"] if plan.goal == "model" else ["row_counts", "timings"],
     )
 
 
 def _reveal(plan: JobPlan) -> list[str]:
-    """The ledger lines of all protocols that the job runs."""
-    lines = {line.code for name, spec in PROTOCOLS.items() if name != "bin" for line in spec.ledger}
-    return sorted(lines | set(CODES[plan.binning.counts_at] if plan.binning else ()))
+    """The lines of the ledger that the job may come to, no more."""
+    codes = {"align.overlaps", *TOLD[plan.align.output]}
+    if any(party.duplicates == "keep_all" for party in plan.party):
+        codes.add("align.copies")
+    if plan.goal == "model":
+        always = (spec for name, spec in PROTOCOLS.items() if name not in ("align", "bin"))
+        codes |= {line.code for spec in always for line in spec.ledger}
+    if plan.binning is not None:
+        codes |= set(CODES[plan.binning.counts_at])
+    return sorted(codes)
 
 
 def _did_you_mean(name: str, names: Sequence[str]) -> str:
@@ -169,7 +184,10 @@ def _dataset(party: PlannedParty, offered: Sequence[DatasetDescription]) -> Data
     raise PlanError(f"{party.id} offers no dataset `{party.dataset}`", advice, party.id)
 
 
-def _columns(party: PlannedParty, dataset: DatasetDescription, label: str | None) -> list[str]:
+def _columns(plan: JobPlan, party: PlannedParty, dataset: DatasetDescription) -> list[str]:
+    if plan.goal == "alignment":
+        return []
+    label = plan.label.column if party.id == plan.label.party else None
     names = [column.name for column in dataset.columns if column.name != label]
     for name in party.columns:
         if name not in names:

@@ -39,6 +39,7 @@ SWAP_WORDS = (
     ("approved_by_both", "approved by both"),
     ("declined_by_both", "declined by both"),
 )
+TITLES = {"model": "Joint credit-risk model", "alignment": "Customers in common"}
 PARAMETER_WORDS = {
     "lambda": "penalty (lambda)",
     "iterations": "iterations",
@@ -50,6 +51,11 @@ PARAMETER_WORDS = {
     "minimum_support": "fewest rows of a category",
     "hold_out": "share of rows held out",
     "minimum_intersection": "fewest customers in common",
+    "align_engine": "engine of the alignment",
+    "align_output": "who learns the customers in common",
+    "align_padding": "sizes of the id sets padded",
+    "id_profiles": "ids normalised as",
+    "id_scheme": "ids enter",
     "expected_default_rate": "expected default rate (public)",
     "sigmoid": "harmonics of the sigmoid",
     "bins_counts_at": "counts of fine bins are seen by",
@@ -73,6 +79,8 @@ def render(
     evaluation = entry(record, "evaluation")
     return _PAGES.get_template("report.html").render(
         job_id=text(entry(record, "job_id")),
+        title=TITLES.get(text(entry(record, "goal")), TITLES["model"]),
+        makes_model=entry(record, "goal") != "alignment",
         purpose=text(entry(record, "purpose")),
         created=text(entry(record, "created")),
         verdict=verdict_text(evaluation),
@@ -169,8 +177,9 @@ def _headline(record: Mapping[str, Any]) -> list[tuple[str, str]]:
     total = number(entry(record, "seconds", "total"))
     spent = sum(value for value in seconds if value is not None) if total is None else total
     sent = [number(v) for _, links in _pairs(record.get("bytes")) for _, v in _pairs(links)]
+    worth = [("AUC, solo → joint", auc)] if record.get("goal") != "alignment" else []
     return [
-        ("AUC, solo → joint", auc),
+        *worth,
         ("customers in common", count(record.get("common"))),
         ("institutions", str(len(_items(record.get("parties"))) or DASH)),
         ("time", duration(spent) if seconds else DASH),
@@ -241,8 +250,8 @@ def _flow(rows: Json) -> list[dict[str, Any]]:  # handed to the template
 
 def _judged_on_training(record: Mapping[str, Any]) -> bool:
     """Whether the same rows trained and judged the model (hold-out share 0)."""
-    train, test, common = (number(record.get(key)) for key in ("train_rows", "test_rows", "common"))
-    return None not in (train, test, common) and train == test == common
+    train, test = (number(record.get(key)) for key in ("train_rows", "test_rows"))
+    return train is not None and train == test and number(entry(record, "parameters", "hold_out")) == 0
 
 
 def _ledger(lines: Json) -> list[dict[str, str]]:

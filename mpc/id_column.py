@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 from typing import NoReturn, overload
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mpc.kernels.blake2b import U8, digests_16
 from mpc.ring import I64, U64
@@ -60,18 +59,17 @@ class IdColumn(Sequence[bytes]):
             data[low:high] = self._data[places]
         return IdColumn(data, offsets)
 
-    def repeats(self) -> NDArray[np.bool_]:
-        """True where an id equals an earlier one."""
+    def firsts(self) -> I64:
+        """For each id the place of the first one that equals it."""
         marks = self._fingerprints()
         ordered = np.sort(marks)
         twice = np.unique(ordered[1:][ordered[1:] == ordered[:-1]])
-        found = np.zeros(len(self), np.bool_)
+        found = np.arange(len(self))
         if len(twice):  # equal ids have equal fingerprints, and few others do: these are compared byte by byte
-            seen: set[bytes] = set()
+            seen: dict[bytes, int] = {}
             rows = np.flatnonzero(np.isin(marks, twice))
             for row, one in zip(rows.tolist(), self.take(rows), strict=True):
-                found[row] = one in seen
-                seen.add(one)
+                found[row] = seen.setdefault(one, row)
         return found
 
     def _fingerprints(self) -> U64:

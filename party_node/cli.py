@@ -24,10 +24,11 @@ from mpc.models.scorecard import Scale
 from mpc.protocols import PROTOCOLS
 from party_node import datasets, doctor, mock
 from party_node.audit import AuditLog, verify_log
+from party_node.budgets import Budget
 from party_node.config import Address, PartyConfig, PartyDirectory, write_private
 from party_node.consent import Consent
 from party_node.departures import what_leaves
-from party_node.store import Budget, Store
+from party_node.store import Store
 from wire import command, pki
 from wire.command import console, plain
 from wire.consortium import Consortium, load_consortium
@@ -239,8 +240,7 @@ def dataset_list(ctx: typer.Context) -> Data:
     grid = Grid("dataset", "rows", "columns", "label", "partners", "approval", "budgets spent")
     with _opened(session) as (_, store, _audit):
         for dataset in datasets.registered(store):
-            spent = store.spent(dataset.name)
-            budgets = {b.value: {"spent": spent[b], "limit": dataset.limit(b)} for b in Budget}
+            budgets = _budgets(dataset, store)
             listed.append({"name": dataset.name, "rows": dataset.rows, "digest": dataset.digest,
                            "columns": dataset.allowed_columns, "partners": dataset.policy.partners,
                            "approval": dataset.approval, "budgets": budgets})
@@ -249,6 +249,16 @@ def dataset_list(ctx: typer.Context) -> Data:
                          dataset.approval, "\n".join(f"{k} {v['spent']}/{v['limit']}" for k, v in budgets.items()))
     console().print(grid if listed else "no datasets: party-node dataset register FILE")
     return {"datasets": listed}
+
+
+def _budgets(dataset: datasets.RegisteredDataset, store: Store) -> dict[str, dict[str, int]]:
+    """What was spent and what may be, by budget; those of a partner with its name."""
+    each, spent = Budget.ALIGNMENTS_PER_PARTNER, store.spent(dataset.name)
+    found = {b.value: {"spent": spent[b], "limit": dataset.limit(b)} for b in Budget if b is not each}
+    return found | {
+        f"{each.value} {partner}": {"spent": store.spent(dataset.name, partner)[each], "limit": dataset.limit(each)}
+        for partner in dataset.policy.partners
+    }
 
 
 @app.command()

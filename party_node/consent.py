@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from mpc.link import PartyId
 from mpc.protocol import ProtocolSpec
 from party_node.audit import MAX_FIELD, AuditLog
+from party_node.budgets import Budget, Debit
 from party_node.datasets import RegisteredDataset, find
 from party_node.policy import (
     Decision,
@@ -29,7 +30,7 @@ from party_node.policy import (
     further_equations,
     settled,
 )
-from party_node.store import Budget, BudgetExhausted, Debit, JobRow, JobState, Store, StoreError
+from party_node.store import BudgetExhausted, JobRow, JobState, Store, StoreError
 from wire.errors import Denied, PublicError
 from wire.signing import ApprovalError, Identity, approve, check_approvals
 from wire.spec import JobSpec, SpecError, decode_spec, job_id
@@ -61,9 +62,14 @@ class Agreed:
     approvals_digest: str
 
 
-def _set_of(agreed: Agreed) -> tuple[str, tuple[str, ...]]:
+def _set_of(agreed: Agreed) -> tuple[str, frozenset[str]]:
     """What an alignment is compared by: the dataset and the parties."""
-    return agreed.dataset.name, tuple(party.id for party in agreed.spec.parties)
+    return agreed.dataset.name, frozenset(party.id for party in agreed.spec.parties)
+
+
+def _nested(one: frozenset[str], other: frozenset[str]) -> bool:
+    """Whether the customers common to the parties `one` lie among those of `other`, or the other way round."""
+    return one <= other or other <= one
 
 
 class Consent:
@@ -85,7 +91,7 @@ class Consent:
         self._identities = {**identities, party: identity.public_hex}
         self._protocols, self._clock = protocols, clock
         # Running jobs that were told that any number from a lower bound on will do, and whose number is not yet known.
-        self._settled: dict[str, tuple[str, tuple[str, ...]]] = {}
+        self._settled: dict[str, tuple[str, frozenset[str]]] = {}
 
     def __repr__(self) -> str:
         return f"Consent({self._party})"
@@ -148,7 +154,9 @@ class Consent:
         mine = next((party for party in spec.parties if party.id == self._party), None)
         dataset = find(self._store, mine.dataset) if mine is not None else None
         spent = self._store.spent(dataset.name) if dataset is not None else {}
-        return Question(spec, self._party, coordinator, dataset, spent, self._identities, self._protocols,
+        partners = [party.id for party in spec.parties if party.id != self._party]
+        spent_with = {p: self._store.spent(dataset.name, p) for p in partners} if dataset is not None else {}
+        return Question(spec, self._party, coordinator, dataset, spent, spent_with, self._identities, self._protocols,
                         self._clock())
 
     def _expire(self) -> None:
@@ -252,29 +260,36 @@ class Consent:
         Denied too while another job may still find out its members without a further question (`settles`): its
         number is not known yet, so nobody can say whether ours lies near it.
         """
-        partners = [party.id for party in agreed.spec.parties if party.id != self._party]
         if self._others_settled(agreed):
             decision = self._denial("ALIGNING", "another job of the same parties and dataset is being aligned",
                                     "launch again when it has ended")
             raise self._refusal("alignment", agreed.job, decision, "")
-        earlier = self._store.earlier_counts(agreed.dataset.name, partners)
+        earlier = self._earlier_counts(agreed)
         decision = decide_count(count, agreed.spec, agreed.dataset.policy, earlier)
         if decision.verdict is Verdict.DENY:
             raise self._refusal("alignment", agreed.job, decision, "")
+        partners = [party.id for party in agreed.spec.parties if party.id != self._party]
         self._store.remember_alignment(agreed.job, agreed.dataset.name, partners, count)
         self._settled.pop(agreed.job, None)
 
     def settles(self, agreed: Agreed, lower: int) -> bool:
         """Whether any number of customers in common from `lower` on would be accepted."""
-        partners = [party.id for party in agreed.spec.parties if party.id != self._party]
-        earlier = self._store.earlier_counts(agreed.dataset.name, partners)
+        earlier = self._earlier_counts(agreed)
         content = not self._others_settled(agreed) and settled(lower, agreed.spec, agreed.dataset.policy, earlier)
         if content:
             self._settled[agreed.job] = _set_of(agreed)
         return content
 
+    def _earlier_counts(self, agreed: Agreed) -> list[int]:
+        """Numbers in common of earlier alignments whose customers lie among ours, or ours among theirs."""
+        dataset, now = _set_of(agreed)
+        earlier = self._store.earlier_alignments(dataset)
+        return [count for partners, count in earlier if _nested(partners | {self._party}, now)]
+
     def _others_settled(self, agreed: Agreed) -> bool:
-        return any(job != agreed.job and what == _set_of(agreed) for job, what in self._settled.items())
+        dataset, now = _set_of(agreed)
+        return any(job != agreed.job and where == dataset and _nested(then, now)
+                   for job, (where, then) in self._settled.items())
 
     def finish(self, job: str, state: JobState, code: str = "", text: str = "") -> None:
         """Close a running job as DONE, FAILED or CANCELLED, with the text of its error."""

@@ -27,6 +27,7 @@ from party_node.audit import AuditLog, verify_log
 from party_node.config import PartyDirectory
 from party_node.consent import Consent
 from party_node.jobs import Jobs, ToolsFor
+from party_node.kept_rows import drop_unsettled
 from party_node.model import drop_unfinished
 from party_node.runtime import make_pool
 from party_node.service import add_control
@@ -88,6 +89,7 @@ class Node:
         registered = {model.job for model in self._store.models()}
         drop_unfinished(self._directory.models,
                         (row.id for row in self._store.jobs(JobState.FAILED) if row.id not in registered))
+        drop_unsettled(self._directory.alignments)
         self._audit = AuditLog(self._directory.audit_log, self.party)   # takes a crash's half line off
         verify_log(self._directory.audit_log, self.party, self._store.heads(ours=True))
         self._hub = PeerHub(self._consortium, self._tls, record=self._passed)

@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError, model_validator
 
 from mpc.errors import LocalError
+from party_node.budgets import Budget
 from party_node.config import PartyConfig, load_toml
 from party_node.data import snapshot
 from party_node.data.duck import DuckSource
@@ -24,7 +25,7 @@ from party_node.data.objects import ObjectSource
 from party_node.data.postgres import PostgresSource
 from party_node.data.source import file_digest, require_digest
 from party_node.data.table import ColumnProfile, Kind, Table, TextColumn, read_table
-from party_node.store import Budget, Store
+from party_node.store import Store
 from wire.description import ColumnDescription, DatasetDescription
 from wire.spec import (
     MIN_INTERSECTION,
@@ -51,6 +52,7 @@ class Budgets(_Part):
     """How often the dataset may be used, over all jobs together."""
 
     alignments: Annotated[int, Field(ge=0)] = 10
+    alignments_per_partner: Annotated[int, Field(ge=0)] = 5
     training_rounds: Annotated[int, Field(ge=0)] = 400
     score_calls: Annotated[int, Field(ge=0)] = 10
     feature_equations: Annotated[int, Field(ge=0)] | None = None  # none given: a tenth of the rows

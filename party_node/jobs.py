@@ -28,12 +28,13 @@ from party_node.config import PartyDirectory
 from party_node.consent import Agreed, AlreadyRunning, Answer, Consent
 from party_node.data.errors import DataError
 from party_node.feed import Feed, FeedState
+from party_node.kept_rows import drop_unsettled, settle_rows, write_rows
 from party_node.model import PART, PASSING, report_of, settle, write_part
 from party_node.rehearsal import Rehearsed, rehearse
 from party_node.report import render_fragment, render_page
 from party_node.runtime import NodeParty
 from party_node.store import HeadRow, JobState, Store
-from party_node.tasks import STAGES
+from party_node.tasks import stages as stages_of
 from party_node.tasks.context import JobContext
 from party_node.workers import Workers
 from wire.description import DatasetDescription
@@ -202,6 +203,7 @@ class Jobs:
             _log.error("job failed unexpectedly", job=job, exc_info=error)
         _log.warning("job ended", job=job, code=public.code, reason=public.reason, exit_code=exit_code(error))
         shutil.rmtree(self._directory.models / f"{job}{PASSING}", ignore_errors=True)
+        drop_unsettled(self._directory.alignments, job)
         cancelled = public.code == "cancelled"
         text = error.what if isinstance(error, DataError) else public.what   # our own operator reads the figures
         try:
@@ -258,7 +260,7 @@ class Jobs:
             settles=lambda lower: self._consent.settles(agreed, lower),
             accept_widths=lambda widths: self._consent.charge_widths(agreed, widths),
         )
-        for name, stage in STAGES:
+        for name, stage in stages_of(spec):
             self._store.set_stage(job, name)
             feed.stage(name)
             began = time.monotonic()
@@ -273,8 +275,7 @@ class Jobs:
         """Keep the own part when all have theirs, with the peers' signatures on our audit log."""
         job, spec = context.job, context.spec
         part = self._public_part(running, context)
-        page = render_page(render_fragment(report_of(context, part)))
-        folder, digest = await asyncio.to_thread(write_part, self._directory.models, context, page)
+        keep_result = await asyncio.to_thread(self._written, context, part)
         ours = self._audit.signed_head(self._identity, job)
         mine = finish.AuditHead(ours.count, bytes.fromhex(ours.hash), ours.signature)
 
@@ -291,14 +292,27 @@ class Jobs:
         await finish.close(context.me, context.peers("finish"), mine, sign, keep)
         record = part.model_copy(update={"audit_head": ours.hash, "bytes": self._traffic(job)})
         data = record.model_dump_json().encode()
-        write_private(folder / PART, data)
-        settled = settle(folder)
-        try:
-            self._store.add_model(job, settled.name, digest)
-        except BaseException:
-            shutil.rmtree(settled)
-            raise
+        keep_result(data)
         return data
+
+    def _written(self, context: JobContext, part: PartyPart) -> Callable[[bytes], None]:
+        """Write the own result under a passing name; what is returned keeps it, with the public part."""
+        if context.spec.goal == "alignment":
+            rows = write_rows(self._directory.alignments, context)
+            return lambda data: settle_rows(rows)
+        page = render_page(render_fragment(report_of(context, part)))
+        folder, digest = write_part(self._directory.models, context, page)
+
+        def keep_model(data: bytes) -> None:
+            write_private(folder / PART, data)
+            settled = settle(folder)
+            try:
+                self._store.add_model(context.job, settled.name, digest)
+            except BaseException:
+                shutil.rmtree(settled)
+                raise
+
+        return keep_model
 
     def _traffic(self, job: str) -> dict[str, dict[str, int]]:
         """Bytes per stage and peer."""
@@ -312,14 +326,14 @@ class Jobs:
     def _public_part(self, running: Running, context: JobContext) -> PartyPart:
         """What this node hands to the coordinator, as far as the spec's `release` allows."""
         assert context.counts is not None
-        assert context.test is not None
         release, ledger = set(context.spec.release), context.me.ledger
+        test = context.test
         return PartyPart(
             party=self.party,
             rows=context.counts.to_json() if "row_counts" in release else {},
-            common=len(context.test),
-            train_rows=int((~context.test).sum()),
-            test_rows=int(context.judged.sum()),
+            common=context.common,
+            train_rows=int((~test).sum()) if test is not None else 0,
+            test_rows=int(context.judged.sum()) if test is not None else 0,
             seconds=dict(running.seconds) if "timings" in release else {},
             ledger=[_entry(ledger.allowed[code], count) for code, count in sorted(ledger.opened.items())],
             evaluation=context.evaluation,

@@ -14,8 +14,8 @@ from enum import StrEnum
 from mpc.link import PartyId
 from mpc.protocol import ProtocolSpec
 from mpc.protocols.train import padded
+from party_node.budgets import Budget, Debit
 from party_node.datasets import DatasetPolicy, RegisteredDataset
-from party_node.store import Budget, Debit
 from wire.spec import BinningSpec, JobSpec, PartySpec
 
 LONGEST_VALIDITY_S = 31 * 86_400  # a signature that nobody remembers should not start a job
@@ -49,6 +49,7 @@ class Question:
     coordinator: str
     dataset: RegisteredDataset | None      # the one that the spec names for us, if it is registered
     spent: Mapping[Budget, int]            # of that dataset, over all earlier jobs
+    spent_with: Mapping[str, Mapping[Budget, int]]   # partner -> what it alone used of its own budgets
     identities: Mapping[str, str]          # party -> Ed25519 public key, from the consortium file and our own key
     protocols: Mapping[str, ProtocolSpec]  # what this release speaks
     now: float                             # Unix seconds
@@ -116,11 +117,15 @@ def debits(spec: JobSpec, me: str, dataset: RegisteredDataset) -> list[Debit]:
     """What the job costs the dataset's budgets."""
     amounts = {
         Budget.ALIGNMENTS: 1,
-        Budget.TRAINING_ROUNDS: spec.training.iterations,
+        Budget.TRAINING_ROUNDS: spec.training.iterations if spec.goal == "model" else 0,
         Budget.SCORE_CALLS: 1 if any(code.startswith("score.") for code in spec.reveal) else 0,
         Budget.FEATURE_EQUATIONS: feature_equations(spec, me),
     }
-    return [Debit(budget, amount, dataset.limit(budget)) for budget, amount in amounts.items()]
+    each = Budget.ALIGNMENTS_PER_PARTNER
+    return [
+        *(Debit(budget, amount, dataset.limit(budget)) for budget, amount in amounts.items()),
+        *(Debit(each, 1, dataset.limit(each), party.id) for party in spec.parties if party.id != me),
+    ]
 
 
 def _member(q: Question) -> str | None:
@@ -262,7 +267,8 @@ def _release(q: Question) -> str | None:
 
 def _budgets(q: Question) -> str | None:
     for debit in debits(q.spec, q.me, q.registered):
-        if q.spent.get(debit.budget, 0) + debit.amount > debit.limit:
+        spent = q.spent_with.get(debit.partner, {}) if debit.partner else q.spent
+        if spent.get(debit.budget, 0) + debit.amount > debit.limit:
             return f"the budget {debit.budget.value} of dataset {q.registered.name} does not suffice"
     return None
 

@@ -24,6 +24,7 @@ from typing import Any
 
 from mpc.errors import LocalError
 from party_node import schema
+from party_node.budgets import Budget, Debit, account_of
 
 
 class JobState(StrEnum):
@@ -47,15 +48,6 @@ TRANSITIONS: Mapping[JobState, frozenset[JobState]] = {
     JobState.FAILED: frozenset(),
     JobState.CANCELLED: frozenset(),
 }
-
-
-class Budget(StrEnum):
-    """What a dataset may be used for so many times, over all jobs together."""
-
-    ALIGNMENTS = "alignments"
-    TRAINING_ROUNDS = "training_rounds"
-    SCORE_CALLS = "score_calls"
-    FEATURE_EQUATIONS = "feature_equations"  # weights that leave: so many equations on the same rows
 
 
 class StoreError(LocalError):
@@ -84,15 +76,6 @@ class JobRow:
     error_text: str
     created: float  # Unix seconds
     updated: float
-
-
-@dataclass(frozen=True)
-class Debit:
-    """`amount` of `budget`, refused when the dataset's total would pass `limit`."""
-
-    budget: Budget
-    amount: int
-    limit: int
 
 
 @dataclass(frozen=True)
@@ -311,20 +294,21 @@ class Store:
     def _debit(self, db: sqlite3.Connection, dataset: str, job: str, debit: Debit) -> None:
         if debit.amount < 0:
             raise StoreError("a debit cannot be negative")
+        account = account_of(dataset, debit.partner)
         row = db.execute("SELECT COALESCE(SUM(amount), 0) FROM debits WHERE dataset = ? AND budget = ?",
-                         (dataset, debit.budget)).fetchone()
+                         (account, debit.budget)).fetchone()
         if int(row[0]) + debit.amount > debit.limit:
             raise BudgetExhausted(dataset, debit.budget)
         db.execute(
             "INSERT INTO debits VALUES(?,?,?,?,?) ON CONFLICT(dataset, job, budget) "
             "DO UPDATE SET amount = amount + excluded.amount",
-            (dataset, job, debit.budget, debit.amount, self._clock()),
+            (account, job, debit.budget, debit.amount, self._clock()),
         )
 
-    def spent(self, dataset: str) -> dict[Budget, int]:
-        """What all jobs together have used of the dataset's budgets."""
+    def spent(self, dataset: str, partner: str = "") -> dict[Budget, int]:
+        """What all jobs together have used of the dataset's budgets, or of those that `partner` has for itself."""
         rows = self._read("SELECT budget, SUM(amount) AS total FROM debits WHERE dataset = ? GROUP BY budget",
-                          (dataset,))
+                          (account_of(dataset, partner),))
         used = {Budget(row["budget"]): int(row["total"]) for row in rows}
         return {budget: used.get(budget, 0) for budget in Budget}
 
@@ -343,11 +327,10 @@ class Store:
             db.execute("INSERT OR REPLACE INTO alignments VALUES(?,?,?,?)",
                        (job, dataset, ",".join(sorted(partners)), count))
 
-    def earlier_counts(self, dataset: str, partners: Iterable[str]) -> list[int]:
-        """Counts of earlier alignments of the dataset with the same partners."""
-        rows = self._read("SELECT count FROM alignments WHERE dataset = ? AND partners = ?",
-                          (dataset, ",".join(sorted(partners))))
-        return [int(row["count"]) for row in rows]
+    def earlier_alignments(self, dataset: str) -> list[tuple[frozenset[str], int]]:
+        """Partners and number in common of every earlier alignment of the dataset."""
+        rows = self._read("SELECT partners, count FROM alignments WHERE dataset = ?", (dataset,))
+        return [(frozenset(str(row["partners"]).split(",")), int(row["count"])) for row in rows]
 
     # ------------------------------------------------------------------ datasets, models, audit heads
 

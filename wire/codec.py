@@ -29,7 +29,7 @@ from mpc.products import EncryptedMasks, MaskedProducts
 from mpc.protocols.align import Blinded, Returned
 from mpc.protocols.align_count import Programmed
 from mpc.protocols.align_oprf import Tags
-from mpc.protocols.align_terms import Indices, SetSize, Verdict
+from mpc.protocols.align_terms import Copies, Indices, SetSize, Verdict
 from mpc.protocols.bin import AnonymousCounts, EncryptedLabels, JoinedBins, MaskedCounts, Unmasked
 from mpc.protocols.coin import CoinShare, Commitment, Seen
 from mpc.protocols.finish import Accepted, AuditHead, Countersigned
@@ -75,6 +75,7 @@ REGISTRY: Mapping[type, Line] = {
     JoinedBins: Line("bin", "bin_joined_bins"),
     MaskedCounts: Line("bin", "bin_masked_counts"),
     Unmasked: Line("bin", "bin_unmasked"),
+    Copies: Line("align", "align_copies"),
     Commitment: Line("coin", "coin_commitment"),
     Seen: Line("coin", "coin_seen"),
     CoinShare: Line("coin", "coin_share"),

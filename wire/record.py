@@ -77,7 +77,8 @@ def merge(
         "test_rows": first.test_rows,
         "evaluation": parts[spec.label_holder.id].evaluation,   # nobody else can measure, so nobody else is heard
         "ledger": [ledger[code] for code in sorted(ledger)],
-        "parameters": {
+        "goal": spec.goal,
+        "parameters": _of_alignment(spec) if spec.goal == "alignment" else {
             "lambda": spec.training.penalty,
             "iterations": spec.training.iterations,
             "sigmoid": spec.training.sigmoid,
@@ -89,7 +90,7 @@ def merge(
             "missing": spec.preparation.missing,
             "minimum_support": spec.preparation.minimum_support,
             "hold_out": spec.hold_out.fraction,
-            "minimum_intersection": spec.minimum_intersection,
+            **_of_alignment(spec),
             **(_bins(spec.binning) if spec.binning else {}),
         },
         "seconds": {
@@ -112,4 +113,15 @@ def _bins(rules: BinningSpec) -> dict[str, Any]:
         "minimum_outcome": rules.minimum_outcome,
         "minimum_share": rules.minimum_share,
         "minimum_information": rules.minimum_information,
+    }
+
+
+def _of_alignment(spec: JobSpec) -> dict[str, Any]:
+    return {
+        "minimum_intersection": spec.minimum_intersection,
+        "align_engine": spec.align.engine,
+        "align_output": spec.align.output,
+        "align_padding": spec.align.padding,
+        "id_profiles": ", ".join(spec.align.id_profiles),
+        "id_scheme": spec.align.id_scheme,
     }

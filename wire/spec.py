@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -21,7 +22,7 @@ Hex32 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 ColumnName = Annotated[str, Field(min_length=1, max_length=200)]
 IdProfileName = Literal["plain", "phone", "national_id", "email"]   # how one part of an id is normalised
 IdSchemeName = Literal["written", "sha256"]   # ids as normalised text, or the hexadecimal SHA-256 of that
-Duplicates = Literal["refuse", "first"]
+Duplicates = Literal["refuse", "first", "keep_all"]
 MAX_ID_PARTS = 8
 IdColumns = Annotated[list[ColumnName], Field(min_length=1, max_length=MAX_ID_PARTS)]
 IdProfiles = Annotated[list[IdProfileName], Field(min_length=1, max_length=MAX_ID_PARTS)]
@@ -57,6 +58,8 @@ class AlignTerms(_Part):
     bound on the count and its parameters are young; auto: oprf for large sets, ecdh else."""
 
     engine: Literal["auto", "ecdh", "oprf"] = "ecdh"
+    output: Literal["all", "label_holder_only", "sizes_only"] = "all"   # who finds out which customers are in common
+    padding: Literal["none", "bucket"] = "none"     # bucket: sets look up to a quarter larger than they are
 
 
 class AlignSpec(AlignTerms):
@@ -144,6 +147,7 @@ class JobSpec(_Part):
     """Everything that the parties agree on."""
 
     version: Literal[1] = 1
+    goal: Literal["model", "alignment"] = "model"   # alignment: the job ends when the common customers are found
     purpose: Annotated[str, Field(min_length=1, max_length=500)]
     nonce: Hex32
     valid_from: int                        # Unix seconds
@@ -173,12 +177,11 @@ class JobSpec(_Part):
         if len({party.identity for party in self.parties}) != len(ids):
             raise ValueError("two parties share an identity key")
         for party in self.parties:
-            label = [self.label.column] if party.role == "label_holder" else []
-            named = [*party.columns, *party.id_columns, *label]
-            if len(set(named)) != len(named):
-                raise ValueError(f"columns of {party.id} repeat, or hold the id or the label")
-            _check_marks(party, self.binning)
+            _check_columns(party, self.label, self.binning)
             _check_id(party, self.align)
+        check_goal(self.goal, self.align, {p.id: p.duplicates for p in self.parties}, self.label_holder.id)
+        if self.goal == "alignment" and any(party.columns for party in self.parties):
+            raise ValueError("an alignment uses no columns")
         if not self.valid_from < self.valid_until:
             raise ValueError("valid_until must come after valid_from")
         if self.reveal != sorted(set(self.reveal)):
@@ -199,7 +202,19 @@ class JobSpec(_Part):
         raise SpecError(f"{party_id} is not a party of this job")
 
 
-def _check_marks(party: PartySpec, binning: BinningSpec | None) -> None:
+def check_goal(goal: str, align: AlignTerms, duplicates: Mapping[str, str], label_holder: str) -> None:
+    """ValueError unless who learns the members, and what repeated ids mean, fit what the job is for."""
+    if goal == "model" and align.output != "all":
+        raise ValueError("a model needs every party to know its rows: align.output is all, or goal is alignment")
+    kept = [party for party, policy in duplicates.items() if policy == "keep_all"]
+    if kept and (kept != [label_holder] or goal == "alignment"):
+        raise ValueError("duplicates keep_all is for the label holder of a model")
+
+
+def _check_columns(party: PartySpec, label: LabelSpec, binning: BinningSpec | None) -> None:
+    named = [*party.columns, *party.id_columns, *([label.column] if party.role == "label_holder" else [])]
+    if len(set(named)) != len(named):
+        raise ValueError(f"columns of {party.id} repeat, or hold the id or the label")
     if not set(party.categorical) <= set(party.columns):
         raise ValueError(f"categorical columns of {party.id} are not among its columns")
     if not set(party.trends) <= set(party.columns) or (party.trends and binning is None):

@@ -12,7 +12,8 @@
 
 The leader's own list leaves it, passes everybody and comes back. Nobody holds another's secret, so nobody can test
 a guessed identifier: equal values meet only under all N secrets. Phase one (1 to 4) shows the leader how many
-customers each combination of institutions shares; phase two (5) runs only if all share `minimum` or more.
+customers each combination of institutions shares; phase two (5) runs only if all share `minimum` or more. It brings
+all lists back, or the leader's alone (output label_holder_only), or none (sizes_only).
 
 Source: Meadows, IEEE S&P 1986 and Huberman, Franklin, Hogg, EC 1999 (commutative blinding); the ring for N parties
 with shuffles as in Vaidya and Clifton, J. Computer Security 2005. Departures: docs/protocols/align.md.
@@ -31,7 +32,7 @@ from numpy.typing import NDArray
 from mpc import group
 from mpc.base_ot import BaseAnswer, BaseOffer
 from mpc.domains import Domain
-from mpc.errors import LocalError, Reason
+from mpc.errors import Reason
 from mpc.group import PointVector, Scalar
 from mpc.hidden_count import Counted, blaming
 from mpc.id_column import IdColumn
@@ -44,10 +45,15 @@ from mpc.protocols.align_count import Programmed
 from mpc.protocols.align_oprf import Tags
 from mpc.protocols.align_terms import (
     MAX_IDS,
+    TOLD,
     AlignOptions,
+    Copies,
     Indices,
     SetSize,
     Verdict,
+    announce,
+    check_inputs,
+    padded,
     receive_places,
     send_places,
     too_few,
@@ -135,14 +141,33 @@ async def run(
     `ids` are normalised and unique. Refused TOO_FEW_COMMON at every party if fewer than `minimum` are common.
     `accept_count` gets the number between the phases and raises if this party's own rules forbid it. Every list
     passes every party on its way back, so one that stops here keeps the members from everybody. `settles(lower)` says
-    whether it would accept every number from `lower` on (asked by the oprf engine only).
+    whether it would accept every number from `lower` on (asked by the oprf engine only). Whoever does not find out the
+    members, by `options.output`, gets no positions.
     """
-    _check_inputs(me, peers, ids, options)
-    sizes = await _announce(me, peers, len(ids))                                    # 1
+    check_inputs(me, peers, ids, options)
+    own = len(ids)
+    if options.padded:
+        ids = await me.compute(padded, IdColumn.of(ids), me.rng.child("padding"))
+    sizes = await announce(me, peers, len(ids), options)                           # 1
     if min(sizes.values()) < options.minimum:
         raise too_few()  # the sizes are known to all, so all stop here alike
-    if options.uses_oprf(sum(sizes.values())):
-        return await align_oprf.run(me, peers, ids, options, sizes, accept_count, settles)
+    engine = align_oprf.run if options.uses_oprf(list(sizes.values())) else _ring
+    places = await engine(me, peers, ids, options, sizes, accept_count, settles)
+    if np.any(places >= own):   # filling, which nobody else has: the leader's message was not honest
+        peers[next(iter(peers)) if me.id == options.leader else options.leader].require(False, Reason.OUT_OF_RANGE)
+    return places
+
+
+async def _ring(
+    me: Party,
+    peers: Mapping[PartyId, Link],
+    ids: Sequence[bytes],
+    options: AlignOptions,
+    sizes: Mapping[PartyId, int],
+    accept_count: Callable[[int], None],
+    settles: Callable[[int], bool],
+) -> I64:
+    """The engine ecdh."""
     seed = Rng(me.rng.bytes(32))
     walk = _Walk(me, peers, options, accept_count, sizes, Scalar.random(seed.child("secret")), seed)
     owners = sorted(sizes)
@@ -151,20 +176,10 @@ async def run(
         places = await _decide(walk, dict(zip(owners, lists, strict=True)))         # 3, 4
     else:
         places = await _hear(walk)
-    rows = await me.together(*(_bring_back(walk, owner, places[owner]) for owner in owners))    # 5
-    mine: I64 = rows[owners.index(me.id)]
+    back = {"all": owners, "label_holder_only": [options.leader], "sizes_only": []}[options.output]
+    rows = await me.together(*(_bring_back(walk, owner, places[owner]) for owner in back))     # 5
+    mine: I64 = dict(zip(back, rows, strict=True)).get(me.id, np.empty(0, np.int64))
     return mine
-
-
-async def _announce(me: Party, peers: Mapping[PartyId, Link], count: int) -> dict[PartyId, int]:
-    async def exchange(link: Link) -> int:
-        await link.send(SetSize(count))
-        theirs = (await link.receive(SetSize)).count
-        link.require(0 <= theirs <= MAX_IDS, Reason.OUT_OF_RANGE)
-        return theirs
-
-    sizes = await me.together(*(exchange(link) for link in peers.values()))
-    return {me.id: count, **dict(zip(peers, sizes, strict=True))}
 
 
 async def _pass_on(walk: _Walk, owner: PartyId, ids: Sequence[bytes]) -> Values:
@@ -236,7 +251,7 @@ async def _decide(walk: _Walk, finals: Mapping[PartyId, Values]) -> dict[PartyId
         if len(common) < walk.options.minimum:
             raise too_few()
         walk.accept_count(len(common))
-        me.ledger.record("align.members", len(common))
+        me.ledger.record(TOLD[walk.options.output][0], len(common))
     except Exception:
         await me.together(*(link.send(Verdict(0)) for link in walk.peers.values()))
         raise
@@ -252,7 +267,7 @@ async def _hear(walk: _Walk) -> dict[PartyId, I64]:
         raise too_few()
     leader.require(walk.options.minimum <= common <= min(walk.sizes.values()), Reason.OUT_OF_RANGE)
     walk.accept_count(common)
-    walk.me.ledger.record("align.members", common)
+    walk.me.ledger.record(TOLD[walk.options.output][1], common)
     return dict.fromkeys(walk.sizes, np.empty(common, dtype=np.int64))
 
 
@@ -284,16 +299,6 @@ async def _in_pieces(
         return part
 
     return PointVector.join(await walk.me.together(*map(one, range(0, len(items), COMPUTE_POINTS))))
-
-
-def _check_inputs(
-    me: Party, peers: Mapping[PartyId, Link], ids: Sequence[bytes], options: AlignOptions
-) -> None:
-    if not peers or me.id in peers or options.leader not in {me.id, *peers}:
-        raise LocalError("an alignment needs a second party, and its leader among the parties")
-    # A column was made from a dictionary, and whoever needs it finds a repetition among the digests.
-    if len(ids) > MAX_IDS or (not isinstance(ids, IdColumn) and len(set(ids)) != len(ids)):
-        raise LocalError(f"an alignment takes at most {MAX_IDS} ids, and each once")
 
 
 # ---------------------------------------------------------------- steps
@@ -365,20 +370,28 @@ PROTOCOL = ProtocolSpec(
     name="align",
     version=1,
     messages=(
-        SetSize, Blinded, Returned, Verdict, Indices,
+        SetSize, Blinded, Returned, Verdict, Indices, Copies,
         MaskKey, BaseOffer, BaseAnswer, TreeSums, Offsets, Programmed, Counted, Tags,
     ),
     roles={"label_holder": run, "feature_holder": run},
     ideal=ideal,
     learns={
-        "label_holder": "every party's number of ids; how many each combination of parties has in common (counts, "
-                        "no members), before the minimum is tested; and, if it is met, which of its own ids all have",
-        "feature_holder": "every party's number of ids; whether the minimum is met; and, if it is, how many "
-                          "customers all have in common and which of its own they are",
+        "label_holder": "every party's number of ids (the bucket it lies in, where the job pads); how many each "
+                        "combination of parties has in common (counts, no members), before the minimum is tested; and, "
+                        "if it is met, which of its own ids all have (output sizes_only: no member)",
+        "feature_holder": "every party's number of ids (or its bucket); whether the minimum is met; and, if it is, how "
+                          "many customers all have in common and which of its own they are (outputs label_holder_only "
+                          "and sizes_only: no member); where repeated ids are kept, how many rows of the label holder "
+                          "each of them has",
     },
     ledger=(
         LedgerLine("align.overlaps", "revealed", "label_holder",
                    "how many customers each combination of institutions has in common (counts, no members)"),
         LedgerLine("align.members", "revealed", "all", "which of its own customers all institutions have"),
+        LedgerLine("align.members.label_holder", "revealed", "label_holder",
+                   "which of its own customers all institutions have"),
+        LedgerLine("align.size", "revealed", "all", "how many customers all institutions have in common, no members"),
+        LedgerLine("align.copies", "revealed", "all",
+                   "how many rows of the label holder each common customer has, where repeated ids are kept"),
     ),
 )

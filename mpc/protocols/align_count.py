@@ -126,6 +126,8 @@ def samples(sizes: Mapping[PartyId, int], options: AlignOptions) -> list[Sample]
     """The samples in turn, from the announced sizes; the last one is everything."""
     smallest, wanted = min(sizes.values()), options.sample or 4 * options.minimum
     rates = []
+    if options.output == "sizes_only":   # a bound does not answer the question
+        wanted = smallest + 1
     while wanted * GROWTH <= smallest:
         rates.append(Fraction(wanted, smallest))
         wanted *= GROWTH
@@ -226,6 +228,8 @@ def _enough(run: Run, number: int) -> None:
     if number < run.options.minimum:
         raise too_few()
     run.accept_count(number)
+    if run.options.output == "sizes_only":
+        run.me.ledger.record("align.size", number)
 
 
 # ---------------------------------------------------------------- steps

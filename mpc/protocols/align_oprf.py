@@ -35,7 +35,7 @@ from mpc.oprf import Binned, Codes, Outputs, in_step
 from mpc.protocol import Party
 from mpc.protocols import align_count
 from mpc.protocols.align_count import CHECK_BITS, THOUSANDTHS, Programmed, Run, Stage, receive_column, tell
-from mpc.protocols.align_terms import AlignOptions, Verdict, all_differ, too_few
+from mpc.protocols.align_terms import TOLD, AlignOptions, Verdict, all_differ, too_few
 from mpc.ring import I64, U64, RingVector
 from mpc.rng import Rng
 
@@ -90,14 +90,17 @@ async def _lead(run: Run) -> I64:
     else:
         known = dict(zip(run.followers, await functions, strict=True))
         bound = await align_count.lead(run, known)                                                       # 3
-    me.ledger.record("align.members", 0)   # refused here, where the spec does not list it
+    if run.options.output == "sizes_only":
+        return np.empty(0, np.int64)
+    me.ledger.record(TOLD[run.options.output][0], 0)   # refused here, where the spec does not list it
     seen = dict(zip(run.followers, await me.together(*(                                                  # 4
         _open_store(run, run.peers[p].channel("members"), Layout(run.sizes[p]), known[p]) for p in run.followers
     )), strict=True))
     rows = await me.compute(_common, run, seen)                                                          # 5
     await tell(run, len(rows), partial(_record, run, len(rows), *bound))
     rows = rows[run.rng.child("canonical order").permutation(len(rows))]
-    await me.together(*(_send_tags(run.peers[p].channel("rows"), known[p], rows) for p in run.followers))
+    if run.options.output == "all":
+        await me.together(*(_send_tags(run.peers[p].channel("rows"), known[p], rows) for p in run.followers))
     return rows
 
 
@@ -111,6 +114,9 @@ async def _follow(run: Run) -> I64:
     else:
         outputs = await function
         bound = await align_count.follow(run, outputs)                                                   # 3
+    if run.options.output == "sizes_only":
+        me.ledger.record("align.size", bound[0])
+        return np.empty(0, np.int64)
     await _send_store(run, leader.channel("members"), outputs)                                           # 4
     common = (await leader.receive(Verdict)).common
     if common == 0:
@@ -119,7 +125,9 @@ async def _follow(run: Run) -> I64:
     leader.require(lowest <= common <= (lowest if exact else min(run.sizes.values())), Reason.OUT_OF_RANGE)
     if not exact:
         run.accept_count(common)
-    me.ledger.record("align.members", common)
+    me.ledger.record(TOLD[run.options.output][1], common)
+    if run.options.output == "label_holder_only":
+        return np.empty(0, np.int64)
     return await _receive_tags(run, leader.channel("rows"), outputs, common)                             # 5
 
 
@@ -132,7 +140,7 @@ def _record(run: Run, number: int, lowest: int, exact: bool) -> None:
         raise too_few()
     if not exact:
         run.accept_count(number)
-    run.me.ledger.record("align.members", number)
+    run.me.ledger.record(TOLD[run.options.output][0], number)
 
 
 def _binned(codes: Codes, ids: Sequence[bytes], session: bytes) -> Binned:

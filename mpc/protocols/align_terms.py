@@ -1,20 +1,35 @@
-"""What both engines of `align` share: the agreed options, the messages around the members, the one refusal."""
+"""What both engines of `align` share: the agreed options, sizes and padding, the messages around the members, the one
+refusal."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 
 from mpc.errors import LocalError, Reason, Refused
+from mpc.id_column import IdColumn
 from mpc.link import Link, PartyId
+from mpc.protocol import Party
 from mpc.ring import I64, RingVector
+from mpc.rng import Rng
 
 MAX_IDS = 1 << 24          # a list is held in memory as 32 bytes an id
 MESSAGE_INDICES = 1 << 18  # 1 MiB
 INDEX_BITS = 32
 AUTO_IDS = 1 << 16
+SMALLEST_BUCKET = 1 << 10
+PADDING_BYTES = 32
+
+Output = Literal["all", "label_holder_only", "sizes_only"]   # who finds out the members: everybody, the leader, nobody
+# Under which line of the ledger the leader and the others note what they found out, after the count.
+TOLD: dict[Output, tuple[str, str]] = {
+    "all": ("align.members", "align.members"),
+    "label_holder_only": ("align.members.label_holder", "align.size"),
+    "sizes_only": ("align.size", "align.size"),
+}
 
 # ---------------------------------------------------------------- messages
 
@@ -34,6 +49,13 @@ class Verdict:
 
 
 @dataclass(frozen=True)
+class Copies:
+    """How many rows of the leader each common customer has, in canonical order."""
+
+    counts: RingVector
+
+
+@dataclass(frozen=True)
 class Indices:
     """Places of the common customers in the list that the receiver sent on, in canonical order."""
 
@@ -48,7 +70,8 @@ class AlignOptions:
     """Agreed by all in the job spec. `session` (16..64 bytes) binds the job and is hashed with every id.
 
     `engine` auto: oprf from AUTO_IDS ids on, all sets together, else ecdh. `sample`: how many ids of the smallest set
-    the first sample of the oprf engine holds (0: four times the minimum).
+    the first sample of the oprf engine holds (0: four times the minimum). `padded`: every set is filled up to a bucket
+    with random ids, so that its size is told no more exactly than that.
     """
 
     leader: PartyId
@@ -56,17 +79,61 @@ class AlignOptions:
     session: bytes
     engine: Literal["auto", "ecdh", "oprf"] = "ecdh"
     sample: int = 0
+    output: Output = "all"
+    padded: bool = False
 
     def __post_init__(self) -> None:
         if self.minimum < 1 or not 16 <= len(self.session) <= 64:
             raise LocalError("the minimum is at least 1 and the session label has 16 to 64 bytes")
 
-    def uses_oprf(self, ids: int) -> bool:
-        """Which engine runs, given the sum of all announced sizes; the same at every party."""
-        return self.engine == "oprf" or (self.engine == "auto" and ids >= AUTO_IDS)
+    def uses_oprf(self, sizes: Sequence[int]) -> bool:
+        """Which engine runs, given all announced sizes; the same at every party. A number alone is counted on points in
+        either engine, so with two parties there is nothing for functions to do."""
+        if self.output == "sizes_only" and len(sizes) == 2:
+            return False
+        return self.engine == "oprf" or (self.engine == "auto" and sum(sizes) >= AUTO_IDS)
 
 
 # ---------------------------------------------------------------- steps
+
+
+def bucket(count: int) -> int:
+    """The smallest bucket for a set of `count` ids: 4, 5, 6 or 7 times a power of two, so at most a quarter larger."""
+    if count <= SMALLEST_BUCKET:
+        return SMALLEST_BUCKET
+    step = 1 << ((count - 1).bit_length() - 3)
+    return -(-count // step) * step
+
+
+def padded(ids: IdColumn, rng: Rng) -> IdColumn:
+    """`ids` and behind them as many random ones as fill the bucket; nobody else has one of those."""
+    fresh = bucket(len(ids)) - len(ids)
+    words = np.frombuffer(rng.bytes(PADDING_BYTES * fresh), np.uint8)
+    return IdColumn.join([ids, IdColumn(words, np.arange(0, PADDING_BYTES * (fresh + 1), PADDING_BYTES))])
+
+
+def check_inputs(
+    me: Party, peers: Mapping[PartyId, Link], ids: Sequence[bytes], options: AlignOptions
+) -> None:
+    if not peers or me.id in peers or options.leader not in {me.id, *peers}:
+        raise LocalError("an alignment needs a second party, and its leader among the parties")
+    # A column was made from a dictionary, and whoever needs it finds a repetition among the digests.
+    if len(ids) > MAX_IDS or (not isinstance(ids, IdColumn) and len(set(ids)) != len(ids)):
+        raise LocalError(f"an alignment takes at most {MAX_IDS} ids, and each once")
+
+
+async def announce(
+    me: Party, peers: Mapping[PartyId, Link], count: int, options: AlignOptions
+) -> dict[PartyId, int]:
+    async def exchange(link: Link) -> int:
+        await link.send(SetSize(count))
+        theirs = (await link.receive(SetSize)).count
+        link.require(0 <= theirs <= MAX_IDS, Reason.OUT_OF_RANGE)
+        link.require(not options.padded or bucket(theirs) == theirs, Reason.OUT_OF_RANGE)
+        return theirs
+
+    sizes = await me.together(*(exchange(link) for link in peers.values()))
+    return {me.id: count, **dict(zip(peers, sizes, strict=True))}
 
 
 async def send_places(link: Link, places: I64) -> None:
@@ -94,6 +161,26 @@ def all_differ(places: I64, size: int) -> bool:
     seen = np.zeros(size, np.bool_)
     seen[places] = True
     return int(np.count_nonzero(seen)) == len(places)
+
+
+async def share_copies(
+    me: Party, peers: Mapping[PartyId, Link], leader: PartyId, copies: I64 | None, common: int
+) -> I64:
+    """How many rows of the leader, which gives them as `copies`, each of the `common` customers has: at every party.
+
+    PeerError WRONG_LENGTH, OUT_OF_RANGE.
+    """
+    me.ledger.record("align.copies", common)
+    if copies is not None:
+        message = Copies(RingVector(copies.astype(np.uint64), INDEX_BITS))
+        await me.together(*(link.send(message) for link in peers.values()))
+        return copies
+    link = peers[leader]
+    counts = (await link.receive(Copies)).counts
+    link.require(len(counts) == common, Reason.WRONG_LENGTH)
+    fine = counts.bits == INDEX_BITS and bool(np.all(counts.values >= 1)) and int(counts.values.sum()) <= MAX_IDS
+    link.require(fine, Reason.OUT_OF_RANGE)
+    return counts.values.astype(np.int64)
 
 
 def too_few() -> Refused:

@@ -37,10 +37,11 @@ class IdScheme(StrEnum):
 
 
 class DuplicatePolicy(StrEnum):
-    """What repeated identifiers mean: a table that is refused, or the first usable row of each counts."""
+    """What repeated identifiers mean: a table that is refused; the first usable row of each counts; all of them do."""
 
     REFUSE = "refuse"
     FIRST = "first"
+    KEEP_ALL = "keep_all"
 
 
 @dataclass(frozen=True)
@@ -92,15 +93,17 @@ class IdCounts:
 
 @dataclass(frozen=True, repr=False)
 class IdSet:
-    """Unique ids as bytes, in the order of the table; `rows[i]` is the table row (from 0) of `ids[i]`.
+    """Unique ids as bytes, in the order of the table; `rows[i]` is the first table row (from 0) of `ids[i]`.
 
-    Before alignment every usable row counts as unmatched. `mixed`: cells that held bytes of two encodings.
+    Before alignment every usable row counts as unmatched. `mixed`: cells that held bytes of two encodings. `further`:
+    where all rows are kept, the rows after the first, and the place in `ids` of each.
     """
 
     ids: IdColumn
     rows: I64
     counts: IdCounts
     mixed: int
+    further: tuple[I64, I64]
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -112,10 +115,26 @@ class IdSet:
         raise TypeError("identifiers are private and are never pickled")
 
     def aligned(self, matched: int) -> IdCounts:
-        """The counts once `matched` of the ids were found at all parties."""
-        if not 0 <= matched <= len(self.ids):
-            raise ValueError("more ids matched than there are")
-        return replace(self.counts, matched=matched, unmatched=len(self.ids) - matched)
+        """The counts once the ids of `matched` rows were found at all parties."""
+        if not 0 <= matched <= self.counts.unmatched:
+            raise ValueError("more rows matched than there are")
+        return replace(self.counts, matched=matched, unmatched=self.counts.unmatched - matched)
+
+    @property
+    def copies(self) -> I64:
+        """How many rows each id has."""
+        return 1 + np.bincount(self.further[1], minlength=len(self.ids)).astype(np.int64)
+
+    def all_rows(self, places: I64) -> I64:
+        """The rows of the ids at `places`, id after id, each id's own in the order of the table."""
+        order = np.empty(len(self.ids), np.int64)
+        order.fill(len(places))
+        order[places] = np.arange(len(places))
+        rows = np.concatenate([self.rows[places], self.further[0]])
+        ranks = np.concatenate([np.arange(len(places)), order[self.further[1]]])
+        by_id = np.argsort(ranks, kind="stable")
+        kept: I64 = rows[by_id][ranks[by_id] < len(places)]
+        return kept
 
 
 def read_ids(
@@ -190,20 +209,26 @@ class IdCollector:
         usable = ~blank & sound
         rows = np.arange(read) if usable.all() else np.flatnonzero(usable)
         ids = ids if len(rows) == read else ids.take(rows)
-        later = ids.repeats()
-        repeated = int(later.sum())
+        first = ids.firsts()
+        alone = first == np.arange(len(ids))
+        repeated = len(ids) - int(alone.sum())
         if repeated and duplicates is DuplicatePolicy.REFUSE:
             raise DataError(
                 "duplicate_ids",
                 f"{repeated} rows repeat the id of an earlier row",
-                "Clean the table, or let the dataset's duplicates be 'first'.",
+                "Clean the table, or let this party's duplicates be 'first' in the job.",
             )
-        if repeated:
-            ids, rows = ids.take(np.flatnonzero(~later)), rows[~later]
         if not len(rows):
             raise DataError("no_ids", "no row has a usable id", "Check the id column and the id profile.")
-        counts = IdCounts(read, 0, len(rows), repeated, int(blank.sum()), int(np.sum(~blank & ~sound)))
-        return IdSet(ids, rows, counts, self._mixed)
+        further = np.zeros(0, np.int64), np.zeros(0, np.int64)
+        if repeated and duplicates is DuplicatePolicy.KEEP_ALL:
+            further = rows[~alone], (np.cumsum(alone) - 1)[first[~alone]]
+            repeated = 0
+        if not alone.all():
+            ids, rows = ids.take(np.flatnonzero(alone)), rows[alone]
+        usable_rows = len(rows) + len(further[0])
+        counts = IdCounts(read, 0, usable_rows, repeated, int(blank.sum()), int(np.sum(~blank & ~sound)))
+        return IdSet(ids, rows, counts, self._mixed, further)
 
 
 def _joined(parts: Sequence[NDArray[np.bool_]]) -> NDArray[np.bool_]:

@@ -6,8 +6,10 @@ from collections.abc import Awaitable, Callable
 
 from party_node.tasks import align, bin, evaluate, prepare, split, train
 from party_node.tasks.context import JobContext
+from wire.spec import JobSpec
 
-STAGES: tuple[tuple[str, Callable[[JobContext], Awaitable[None]]], ...] = (
+Stage = tuple[str, Callable[[JobContext], Awaitable[None]]]
+STAGES: tuple[Stage, ...] = (
     ("align", align.run),
     ("split", split.run),
     ("bin", bin.run),
@@ -15,3 +17,8 @@ STAGES: tuple[tuple[str, Callable[[JobContext], Awaitable[None]]], ...] = (
     ("train", train.run),
     ("evaluate", evaluate.run),
 )
+
+
+def stages(spec: JobSpec) -> tuple[Stage, ...]:
+    """The stages that the job runs through."""
+    return STAGES if spec.goal == "model" else STAGES[:1]

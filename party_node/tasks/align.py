@@ -1,11 +1,17 @@
-"""Stage 1: read the own ids, account for their rows, find the customers that all parties have; then read the table."""
+"""Stage 1: read the own ids, account for their rows, find the customers that all parties have; then read the table
+where a model follows."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mpc.link import Link, PartyId
 from mpc.protocols import align
+from mpc.protocols.align_terms import share_copies
+from mpc.ring import I64
 from party_node.data.id_profiles import IdProfile
 from party_node.data.ids import DuplicatePolicy, IdRules, IdScheme, IdSet, read_ids
 from party_node.data.label import Label, MissingLabel, read_label
@@ -15,22 +21,44 @@ from party_node.tasks.context import JobContext
 
 
 async def run(context: JobContext) -> None:
-    """Sets outcome, rows, counts, table."""
+    """Sets outcome, common, counts; rows where this party finds out its members; copies, table for a model."""
     refused = None
     if context.is_label_holder:
         label = await context.me.compute(_label, context)
         context.outcome, refused = label.positive, label.refused
     own = await context.me.compute(_own_ids, context, refused)
+    terms = context.spec.align
     options = align.AlignOptions(
-        context.label_holder, context.spec.minimum_intersection, bytes.fromhex(context.job),
-        context.spec.align.engine,
+        context.label_holder, context.spec.minimum_intersection, bytes.fromhex(context.job), terms.engine,
+        output=terms.output, padded=terms.padding == "bucket",
     )
-    places = await align.run(
-        context.me, context.peers("align"), own.ids, options, context.accept_count, context.settles
-    )
-    context.rows = own.rows[places]
-    context.counts = own.aligned(len(places))
-    context.table = await context.me.compute(_table, context, own.counts.read)
+
+    def accept(count: int) -> None:
+        context.accept_count(count)
+        context.common = count
+
+    links = context.peers("align")
+    places = await align.run(context.me, links, own.ids, options, accept, context.settles)
+    if len(places):
+        context.rows = own.rows[places]
+    if context.spec.label_holder.duplicates == "keep_all":
+        await _keep_all(context, own, places, links)
+    else:
+        context.counts = own.aligned(context.common)
+    if context.spec.goal == "model":
+        context.table = await context.me.compute(_table, context, own.counts.read)
+
+
+async def _keep_all(context: JobContext, own: IdSet, places: I64, links: Mapping[PartyId, Link]) -> None:
+    """Every row of the label holder with a common id is an observation; the others' rows repeat beside it."""
+    mine = own.copies[places] if context.is_label_holder else None
+    context.copies = await share_copies(context.me, links, context.label_holder, mine, len(places))
+    if context.is_label_holder:
+        context.rows = own.all_rows(places)
+        context.counts = own.aligned(len(context.rows))
+    else:
+        context.rows = np.repeat(own.rows[places], context.copies)
+        context.counts = own.aligned(len(places))
 
 
 def _label(context: JobContext) -> Label:

@@ -45,9 +45,11 @@ class JobContext:
     # Hears the padded widths of the others' blocks before anything of training is sent; raises past the budget.
     accept_widths: Callable[[Mapping[PartyId, int]], None] = lambda widths: None
     # align
+    common: int = 0                                  # customers that all parties have
+    copies: NDArray[np.int64] | None = None          # per customer, how many rows: where the label holder keeps all
     table: Table | None = None
     outcome: NDArray[np.bool_] | None = None         # per table row, label holder only
-    rows: NDArray[np.int64] | None = None            # table rows in canonical order
+    rows: NDArray[np.int64] | None = None            # table rows in canonical order, if this party knows them
     counts: IdCounts | None = None
     # split
     test: NDArray[np.bool_] | None = None            # per common customer

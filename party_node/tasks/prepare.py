@@ -31,8 +31,11 @@ def _prepared(context: JobContext) -> tuple[Preparation, NDArray[np.float64]]:
         leverage_bound=rules.leverage_bound,
         penalty=context.spec.training.penalty,
     )
+    rows = context.rows[~context.test]
+    if context.copies is not None:
+        rows = np.unique(rows)   # what is fitted counts customers of ours, not how often the label holder has them
     preparation = fit(
-        context.table, context.rows[~context.test], spec, context.my_part.columns,
+        context.table, rows, spec, context.my_part.columns,
         may_be_empty=context.is_label_holder,
         binned=context.binning.columns if context.binning else None,
         left_out=context.binning.left_out if context.binning else (),

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 
+import numpy as np
+
 from mpc.protocols import coin
 from party_node.data.hold_out import hold_out
 from party_node.data.label import require_both
@@ -18,7 +20,9 @@ async def run(context: JobContext) -> None:
         salt = await coin.run(context.me, context.peers("split"), bytes.fromhex(context.job))
     else:
         salt = hashlib.sha256(seed.encode()).digest()
-    context.test = await context.me.compute(hold_out, salt, len(context.rows), rules.fraction)
+    customers = len(context.rows) if context.copies is None else len(context.copies)
+    test = await context.me.compute(hold_out, salt, customers, rules.fraction)
+    context.test = test if context.copies is None else np.repeat(test, context.copies)   # no customer on both sides
     if context.outcome is not None:
         labels = context.outcome[context.rows]
         require_both(labels[~context.test], "the training rows")

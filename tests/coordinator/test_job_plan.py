@@ -12,7 +12,7 @@ import pytest
 from coordinator.driver import prepare
 from coordinator.job_plan import JobPlan, PlanError, build_spec, load_plan
 from mpc.protocols import PROTOCOLS
-from wire.spec import BinningSpec, JobSpec, decode_spec, encode_spec
+from wire.spec import AlignTerms, BinningSpec, JobSpec, decode_spec, encode_spec
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
 
@@ -31,8 +31,9 @@ def test_a_plan_becomes_a_canonical_spec(plan: JobPlan, nodes: Any) -> None:
     assert spec.party("bank").categorical == ["region"]
     assert spec.party("shop").dataset_digest == "d" * 64
     assert spec.protocols == {name: protocol.version for name, protocol in PROTOCOLS.items()}
-    assert set(spec.reveal) == {line.code for name, protocol in PROTOCOLS.items() for line in protocol.ledger
-                                if name != "bin"}
+    unused = {"align.members.label_holder", "align.size", "align.copies"}
+    lines = {line.code for name, protocol in PROTOCOLS.items() for line in protocol.ledger if name != "bin"}
+    assert set(spec.reveal) == lines - unused
     assert spec.binning is None
     assert spec.valid_from <= NOW.timestamp() < spec.valid_until
 
@@ -50,6 +51,30 @@ def test_a_job_with_bins_reveals_what_its_way_of_counting_does(
 
 def test_two_specs_of_one_plan_are_two_jobs(plan: JobPlan, nodes: Any) -> None:
     assert build(plan, nodes).nonce != build(plan, nodes).nonce
+
+
+OUTPUTS = {
+    "all": {"align.overlaps", "align.members"},
+    "label_holder_only": {"align.overlaps", "align.members.label_holder", "align.size"},
+    "sizes_only": {"align.overlaps", "align.size"},
+}
+
+
+@pytest.mark.parametrize("output", OUTPUTS)
+def test_an_alignment_names_no_columns_and_reveals_what_its_output_says(
+    output: Any, plan: JobPlan, nodes: Any
+) -> None:
+    spec = build(plan, nodes, goal="alignment", align=AlignTerms(output=output))
+    assert set(spec.reveal) == OUTPUTS[output]
+    assert [party.columns for party in spec.parties] == [[], []]
+    assert spec.release == ["row_counts", "timings"]
+    assert decode_spec(encode_spec(spec)) == spec
+
+
+def test_repeated_ids_that_are_kept_are_a_line_of_the_ledger(plan: JobPlan, nodes: Any) -> None:
+    spec = build(plan, nodes, **party_changed("bank", duplicates="keep_all")(plan))
+    assert spec.label_holder.duplicates == "keep_all"
+    assert "align.copies" in spec.reveal
 
 
 def party_changed(name: str, **changes: Any) -> Callable[[JobPlan], dict[str, Any]]:
@@ -100,6 +125,14 @@ def offered(node: str, **changes: Any) -> Callable[[Any], None]:
         nodes[node].datasets = [nodes[node].datasets[0].model_copy(update=changes)]
 
     return change
+
+
+def test_where_one_party_holds_digests_the_others_hash_theirs(plan: JobPlan, nodes: Any) -> None:
+    hexadecimal = {"hexadecimal": 1.0, "length_64_64": 1.0}
+    offered("shop", id_scheme="sha256", id_shapes=[hexadecimal])(nodes)
+    spec = build(plan, nodes)
+    assert spec.align.id_scheme == "sha256"
+    assert [party.id_scheme for party in spec.parties] == ["written", "sha256"]
 
 
 CONTRACTS: dict[str, tuple[Callable[[Any], None], str]] = {

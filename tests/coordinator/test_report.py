@@ -205,7 +205,7 @@ def test_foreign_text_is_escaped_everywhere():
 
 
 def test_no_hold_out_is_said_in_so_many_words():
-    page = render(record() | {"train_rows": 4167, "test_rows": 4167})
+    page = render(record() | {"train_rows": 4167, "test_rows": 4167, "parameters": {"hold_out": 0.0}})
     assert "No rows were held out" in page
     assert "No rows were held out" not in render(record())
 

@@ -12,10 +12,11 @@ import pytest
 
 from mpc.protocol import LedgerLine, ProtocolSpec
 from party_node.audit import AuditLog
+from party_node.budgets import Budget
 from party_node.consent import Consent
 from party_node.datasets import DatasetFile, RegisteredDataset
 from party_node.policy import Question
-from party_node.store import Budget, Store
+from party_node.store import Store
 from wire.signing import Identity, approve
 from wire.spec import JobSpec, encode_spec
 
@@ -115,7 +116,7 @@ class Bank:
     def question(self, spec: JobSpec, dataset: RegisteredDataset | None, **changes: Any) -> Question:
         """The question that the policy is asked in the ordinary case."""
         spent = dict.fromkeys(Budget, 0)
-        ordinary = Question(spec, "bank-a", COORDINATOR, dataset, spent, self.public, PROTOCOLS, NOW)
+        ordinary = Question(spec, "bank-a", COORDINATOR, dataset, spent, {}, self.public, PROTOCOLS, NOW)
         return replace(ordinary, **changes)
 
     def audit_lines(self) -> list[bytes]:

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from party_node.audit import AuditError, verify_log
+from party_node.budgets import Budget
 from party_node.consent import MAX_OPEN_JOBS, AlreadyRunning
-from party_node.store import Budget, JobState, StoreError
+from party_node.store import JobState, StoreError
 from wire.errors import Denied
 from wire.signing import ApprovalError, Identity, approve, check_approvals
 from wire.spec import SpecError, job_id
@@ -42,7 +43,10 @@ def test_an_allowed_job_is_signed_and_starts(bank: Any) -> None:
     assert agreed.approvals_digest == check_approvals(agreed.spec, spec, bank.approvals(spec))
     assert bank.store.spent("loans") == {
         Budget.ALIGNMENTS: 1, Budget.TRAINING_ROUNDS: 20, Budget.SCORE_CALLS: 1, Budget.FEATURE_EQUATIONS: 2,
+        Budget.ALIGNMENTS_PER_PARTNER: 0,
     }
+    assert bank.store.spent("loans", "shop")[Budget.ALIGNMENTS_PER_PARTNER] == 1
+    assert bank.store.spent("loans", "telecom")[Budget.ALIGNMENTS_PER_PARTNER] == 0
     assert kinds(bank) == ["proposal", "start"]
     verify_log(bank.root / "audit.jsonl", "bank-a")
 
@@ -281,6 +285,39 @@ def test_a_set_near_an_earlier_one_is_refused_without_its_count(bank: Any) -> No
             bank.consent.check_count(agreed, count)
     told = [json.loads(line) for line in bank.audit_lines()]
     assert "517" not in str([line["fields"] | {"approvals": ""} for line in told])   # hashes hold any digits
+
+
+def with_telecom(raw: dict[str, Any]) -> None:
+    raw["parties"].append({**raw["parties"][1], "id": "telecom", "identity": "9" * 64, "dataset": "users"})
+
+
+def test_sets_of_fewer_and_of_more_partners_are_compared_too(bank: Any) -> None:
+    """The customers common to three lie among those common to two: a small difference names a few."""
+    bank.register()
+    consent = bank.consent
+    spec = bank.spec_bytes()
+    consent.propose(spec, WHO)
+    two = consent.verify_start(spec, bank.approvals(spec), WHO)
+    three = replace(two, job="three", spec=bank.spec(with_telecom, nonce=2))
+    other = replace(two, job="other", spec=bank.spec(lambda raw: (with_telecom(raw), raw["parties"].pop(1)), nonce=3))
+    consent.check_count(two, 517)
+    with pytest.raises(Denied, match="minimum_difference"):
+        consent.check_count(three, 510)
+    consent.check_count(other, 510)   # of another partner: neither lies within the other
+    assert not consent.settles(three, 480)
+    assert consent.settles(three, 540)
+    with pytest.raises(Denied, match="is being aligned"):
+        consent.check_count(two, 517)
+
+
+def test_a_partner_has_a_budget_of_its_own(bank: Any) -> None:
+    bank.register(lambda raw: raw["policy"]["budgets"].update(alignments_per_partner=1))
+    first, second = (bank.spec_bytes(nonce=nonce) for nonce in (1, 2))
+    for spec in (first, second):
+        bank.consent.propose(spec, WHO)
+    bank.consent.verify_start(first, bank.approvals(first), WHO)
+    with pytest.raises(Denied, match="alignments_per_partner"):
+        bank.consent.verify_start(second, bank.approvals(second), WHO)
 
 
 HOSTILE_BYTES: dict[str, Callable[[bytes], bytes]] = {

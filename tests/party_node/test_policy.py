@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from party_node.budgets import Budget
 from party_node.datasets import DatasetPolicy
 from party_node.policy import RULES, Verdict, debits, decide, decide_count, feature_equations
-from party_node.store import Budget
 from wire.spec import JobSpec
 
 
@@ -95,6 +95,8 @@ POLICIES = {  # what the policy says -> (change to the dataset file, line)
     "no reveal": (put("policy", "reveal", value=[]), "policy.reveal"),
     "no release": (put("policy", "release", value=[]), "policy.release"),
     "a budget of no alignments": (put("policy", "budgets", "alignments", value=0), "policy.budgets"),
+    "a budget of no alignments with the partner":
+        (put("policy", "budgets", "alignments_per_partner", value=0), "policy.budgets"),
     "a budget of no scores": (put("policy", "budgets", "score_calls", value=0), "policy.budgets"),
     "a budget of one equation": (put("policy", "budgets", "feature_equations", value=1), "policy.budgets"),
     "nothing at all": (put("policy", value={}), "policy.coordinators"),
@@ -172,7 +174,7 @@ def test_a_job_costs_what_its_spec_says(bank: Any) -> None:
     costs = {debit.budget: (debit.amount, debit.limit) for debit in debits(bank.spec(), "bank-a", bank.register())}
     assert costs == {
         Budget.ALIGNMENTS: (1, 3), Budget.TRAINING_ROUNDS: (20, 50), Budget.SCORE_CALLS: (1, 3),
-        Budget.FEATURE_EQUATIONS: (2, 100),
+        Budget.FEATURE_EQUATIONS: (2, 100), Budget.ALIGNMENTS_PER_PARTNER: (1, 5),
     }
     assert feature_equations(bank.spec(), "shop") == 2
 
@@ -185,6 +187,16 @@ def test_counts_of_bins_cost_equations_on_the_labels(bank: Any, rules: dict[str,
     spec = bank.spec(put("binning", value=rules))
     assert feature_equations(spec, "bank-a") == label_holder
     assert feature_equations(spec, "shop") == 2
+
+
+def test_an_alignment_alone_costs_alignments(bank: Any) -> None:
+    def alignment(raw: dict[str, Any]) -> None:
+        raw.update(goal="alignment", reveal=["align.overlaps", "align.size"], align={"output": "sizes_only"})
+        for party in raw["parties"]:
+            party["columns"] = []
+
+    costs = debits(bank.spec(alignment), "bank-a", bank.register())
+    assert {debit.budget for debit in costs if debit.amount} == {Budget.ALIGNMENTS, Budget.ALIGNMENTS_PER_PARTNER}
 
 
 @given(count=st.integers(0, 400), earlier=st.lists(st.integers(0, 400), max_size=4))

@@ -10,16 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from party_node.store import (
-    TRANSITIONS,
-    Budget,
-    BudgetExhausted,
-    Debit,
-    HeadRow,
-    JobState,
-    Store,
-    StoreError,
-)
+from party_node.budgets import Budget, Debit
+from party_node.store import TRANSITIONS, BudgetExhausted, HeadRow, JobState, Store, StoreError
 
 JOB = "a" * 64
 
@@ -222,7 +214,8 @@ def test_a_job_keeps_one_model(store: Store) -> None:
 def test_counts_are_kept_by_partners_in_any_order(store: Store) -> None:
     store.remember_alignment("j1", "loans", ["shop", "telecom"], 500)
     store.remember_alignment("j2", "loans", ["shop"], 700)
-    assert store.earlier_counts("loans", ["telecom", "shop"]) == [500]
+    assert store.earlier_alignments("loans") == [(frozenset({"shop", "telecom"}), 500), (frozenset({"shop"}), 700)]
+    assert store.earlier_alignments("cards") == []
 
 
 def test_heads_come_back_as_they_were_kept(store: Store) -> None:

@@ -117,6 +117,16 @@ REFUSED: dict[str, tuple[Callable[[dict[str, Any]], None], str]] = {
     "a release of weights": (spoil("release", ["weights"]), "release"),
     "no hold-out left to train on": (spoil("hold_out.fraction", 0.95), "fraction"),
     "another version": (spoil("version", 2), "version"),
+    "an id of no column": (spoil("parties.0.id_columns", []), "id_columns"),
+    "one part of an id twice": (spoil("parties.0.id_columns", ["customer", "customer"]), "columns of bank-a"),
+    "an id of another number of parts": (spoil("parties.0.id_columns", ["branch", "account"]), "the id of bank-a"),
+    "digests at a party where ids enter in writing": (spoil("parties.1.id_scheme", "sha256"), "shop holds digests"),
+    "a model whose members only the label holder knows":
+        (spoil("align.output", "label_holder_only"), "every party to know its rows"),
+    "a model from sizes": (spoil("align.output", "sizes_only"), "every party to know its rows"),
+    "columns in an alignment": (spoil("goal", "alignment"), "an alignment uses no columns"),
+    "all rows of a feature holder": (spoil("parties.1.duplicates", "keep_all"), "keep_all is for the label holder"),
+    "another way to pad": (spoil("align.padding", "twice"), "padding"),
 }
 
 

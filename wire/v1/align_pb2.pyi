@@ -125,6 +125,28 @@ class Indices(_message.Message):
 Global___Indices: _TypeAlias = Indices  # noqa: Y015
 
 @_typing.final
+class Copies(_message.Message):
+    """How many rows of the label holder each common customer has, in canonical order."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COUNTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def counts(self) -> _common_pb2.Vector: ...
+    def __init__(
+        self,
+        *,
+        counts: _common_pb2.Vector | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["counts", b"counts"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["counts", b"counts"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Copies: _TypeAlias = Copies  # noqa: Y015
+
+@_typing.final
 class Offsets(_message.Message):
     """Engine oprf: part of the receiver's store of codes, hidden under the trees' streams; slots of 32 bytes."""
 

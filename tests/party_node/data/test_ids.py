@@ -178,14 +178,14 @@ def test_a_column_of_ids_joins_takes_and_finds_repeats_like_a_list(ids: list[byt
     cut = data.draw(st.integers(0, len(ids)))
     whole = IdColumn.join([IdColumn.of(ids)[:cut], IdColumn.of(ids)[cut:]])
     assert whole == ids
-    assert whole.repeats().tolist() == [one in ids[:i] for i, one in enumerate(ids)]
+    assert whole.firsts().tolist() == [ids.index(one) for one in ids]
     rows = data.draw(st.lists(st.integers(0, max(0, len(ids) - 1)), max_size=10)) if ids else []
     assert whole.take(np.array(rows, np.int64)) == [ids[row] for row in rows]
 
 
 def test_ids_with_one_fingerprint_are_still_two_ids(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(IdColumn, "_fingerprints", lambda self: np.zeros(len(self), np.uint64))
-    assert IdColumn.of([b"a", b"b", b"a", b"c"]).repeats().tolist() == [False, False, True, False]
+    assert IdColumn.of([b"a", b"b", b"a", b"c"]).firsts().tolist() == [0, 1, 0, 3]
 
 
 def test_a_refused_row_leaves_its_id_to_a_later_row() -> None:
@@ -220,6 +220,25 @@ def test_cells_that_cannot_be_such_an_id_are_refused_and_counted(profile: IdProf
     assert len(found) == len(good)
 
 
+@settings(max_examples=150, deadline=None)
+@given(st.lists(st.sampled_from(["a", "b", "c", "d", "", "x" * 300]), min_size=1, max_size=20), st.data())
+def test_where_all_rows_are_kept_every_id_leads_to_all_of_its_rows(values: list[str], data: st.DataObject) -> None:
+    usable = [value for value in values if value in "abcd" and value]
+    if not usable:
+        return
+    found = collected(values, duplicates=DuplicatePolicy.KEEP_ALL)
+    assert found.counts.unmatched == len(usable)
+    assert (found.counts.duplicate, found.counts.blank) == (0, values.count(""))
+    assert dict(zip(found.ids, found.copies.tolist(), strict=True)) == {
+        value.encode(): usable.count(value) for value in usable}
+    places = np.array(data.draw(st.permutations(range(len(found))))[:data.draw(st.integers(1, len(found)))])
+    rows = found.all_rows(places)
+    ids = [found.ids[place].decode() for place in places]
+    assert [values[row] for row in rows] == [one for one in ids for _ in range(usable.count(one))]
+    assert all(np.all(np.diff(rows[[values[row] == one for row in rows]]) > 0) for one in ids)
+    assert found.aligned(len(rows)).matched == len(rows)
+
+
 def test_a_table_without_usable_ids_is_an_error() -> None:
     for values, code in ((["", None], "no_ids"), ([], "empty_table")):
         with pytest.raises(DataError) as caught:
@@ -230,7 +249,7 @@ def test_a_table_without_usable_ids_is_an_error() -> None:
 def test_counts_that_do_not_add_up_cannot_be_made() -> None:
     with pytest.raises(ValueError, match="add up"):
         IdCounts(read=5, matched=1, unmatched=1, duplicate=1, blank=1, refused=0)
-    with pytest.raises(ValueError, match="more ids"):
+    with pytest.raises(ValueError, match="more rows"):
         collected(["a"]).aligned(2)
 
 

@@ -1,0 +1,31 @@
+"""What a dataset may be used for so many times, over all jobs together. Knows no job and no file."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Budget(StrEnum):
+    """What a dataset may be used for so many times, over all jobs together."""
+
+    ALIGNMENTS = "alignments"
+    TRAINING_ROUNDS = "training_rounds"
+    SCORE_CALLS = "score_calls"
+    FEATURE_EQUATIONS = "feature_equations"  # weights that leave: so many equations on the same rows
+    ALIGNMENTS_PER_PARTNER = "alignments_per_partner"   # counted for each partner by itself
+
+
+@dataclass(frozen=True)
+class Debit:
+    """`amount` of `budget`, refused when the dataset's total, or that for one `partner`, would pass `limit`."""
+
+    budget: Budget
+    amount: int
+    limit: int
+    partner: str = ""
+
+
+def account_of(dataset: str, partner: str = "") -> str:
+    """What debits are kept under: a dataset, or a dataset towards one partner. Names of datasets have no @."""
+    return f"{dataset}@{partner}" if partner else dataset
