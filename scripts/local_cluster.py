@@ -40,6 +40,7 @@ class LocalParty:
     label: str | None = None
     categorical: list[str] = field(default_factory=list)
     id_profile: str = "plain"
+    id_scheme: str = "written"
     approval: str = "auto"
     policy: dict[str, Any] = field(default_factory=dict)  # fields that differ from the permissive default
 
@@ -217,6 +218,7 @@ def dataset_toml(party: LocalParty, partners: list[str]) -> str:
     } | party.policy
     document: dict[str, Any] = {
         "name": "table", "source": os.path.abspath(party.table), "id": party.id_column, "id_profile": party.id_profile,
+        "id_scheme": party.id_scheme,
         "offered": party.columns, "categorical": party.categorical,
     }
     if party.label is not None:

@@ -78,21 +78,7 @@ def merge(
         "evaluation": parts[spec.label_holder.id].evaluation,   # nobody else can measure, so nobody else is heard
         "ledger": [ledger[code] for code in sorted(ledger)],
         "goal": spec.goal,
-        "parameters": _of_alignment(spec) if spec.goal == "alignment" else {
-            "lambda": spec.training.penalty,
-            "iterations": spec.training.iterations,
-            "sigmoid": spec.training.sigmoid,
-            "expected_default_rate": spec.training.expected_default_rate,
-            "key_bits": spec.crypto.key_bits,
-            "engine": spec.crypto.engine,
-            "correlations": spec.crypto.correlations,
-            "clip": spec.preparation.clip,
-            "missing": spec.preparation.missing,
-            "minimum_support": spec.preparation.minimum_support,
-            "hold_out": spec.hold_out.fraction,
-            **_of_alignment(spec),
-            **(_bins(spec.binning) if spec.binning else {}),
-        },
+        "parameters": _parameters(spec),
         "seconds": {
             stage: max(part.seconds.get(stage, 0.0) for part in parts.values()) for stage in sorted(stages)
         },
@@ -100,6 +86,26 @@ def merge(
         "approvals": {name: approvals[name].hex() for name in sorted(approvals)},
         "audit_heads": {name: part.audit_head for name, part in parts.items()},
         "engines": {name: part.engine for name, part in parts.items()},
+    }
+
+
+def _parameters(spec: JobSpec) -> dict[str, Any]:
+    if spec.goal == "alignment":
+        return _of_alignment(spec)
+    return {
+        "lambda": spec.training.penalty,
+        "iterations": spec.training.iterations,
+        "sigmoid": spec.training.sigmoid,
+        "expected_default_rate": spec.training.expected_default_rate,
+        "key_bits": spec.crypto.key_bits,
+        "engine": spec.crypto.engine,
+        "correlations": spec.crypto.correlations,
+        "clip": spec.preparation.clip,
+        "missing": spec.preparation.missing,
+        "minimum_support": spec.preparation.minimum_support,
+        "hold_out": spec.hold_out.fraction,
+        **_of_alignment(spec),
+        **(_bins(spec.binning) if spec.binning else {}),
     }
 
 
