@@ -125,10 +125,18 @@ class OwnerBlinder:
 
     def factors(self, rng: Rng, count: int) -> Residues:
         """As of mpc.paillier.Blinder."""
-        drawn, order = rng.many_below(int((self._p - 1) * (self._q - 1)), count), int(self._p - 1)
-        left, right = [draw % order for draw in drawn], [draw // order for draw in drawn]   # independent, both uniform
+        left, right = self._exponents(rng, count)
         return self._key.public.ring.combine(
             self._residues(0, left), self._residues(1, right), self._width, self._parts)
+
+    def _exponents(self, rng: Rng, count: int) -> tuple[list[int], list[int]]:
+        """Pairs, uniform below p - 1 and below q - 1, independent: pair by pair from one stream, by rejection."""
+        most, other = (int(prime - 1) for prime in (self._p, self._q))
+        bits, pairs = max(most, other).bit_length(), list[tuple[int, int]]()
+        while len(pairs) < count:
+            drawn = rng.many_bits(bits, 2 * (count - len(pairs)))
+            pairs += [pair for pair in zip(drawn[::2], drawn[1::2], strict=True) if pair[0] < most and pair[1] < other]
+        return [left for left, _ in pairs], [right for _, right in pairs]
 
 
 def _subgroup_generator(p: int, factors: Sequence[int], rng: Rng) -> int:

@@ -87,7 +87,7 @@ class SimdFixedBase:
             raise ValueError("an exponent is longer than the tables")
         stride = width + 8                               # digits are read as whole words
         packed = np.zeros((batches(count) * LANES, stride), dtype=np.uint8)
-        data = b"".join([int(e).to_bytes(width, "little") for e in exponents])
+        data = b"".join([e.to_bytes(width, "little") for e in exponents])
         packed[:count, :width] = np.frombuffer(data, dtype=np.uint8).reshape(count, width)
         return _select_product(self._modulus, self._tables, packed, stride, count)
 
