@@ -37,7 +37,7 @@ def _binary(name: str) -> str:
     """A program of the server; the newest that is installed."""
     found = [*sorted(glob.glob(f"/usr/lib/postgresql/*/bin/{name}")), *filter(None, [shutil.which(name)])]
     if not found:
-        pytest.fail(f"{name} is not installed. Run: apt-get install postgresql")
+        pytest.skip(f"{name} is not installed: apt-get install postgresql")
     return found[-1] if "/usr/lib" not in found[0] else [one for one in found if "/usr/lib" in one][-1]
 
 
