@@ -1,6 +1,6 @@
 PY := .venv/bin/python
 
-.PHONY: setup demo test check proto bench oracle sweep-binning sweep-verdict clean
+.PHONY: setup demo test check fuzz proto bench oracle sweep-binning sweep-verdict clean
 .venv/.done: pyproject.toml constraints.txt
 	python3 -m venv .venv && $(PY) -m pip install -q -c constraints.txt -e '.[dev]' && touch $@
 setup: .venv/.done
@@ -8,6 +8,8 @@ demo: setup
 	$(PY) scripts/demo.py
 test: setup
 	$(PY) -m pytest -q
+fuzz: setup
+	$(PY) -m pytest -q -m hypothesis --hypothesis-profile=fresh
 check: setup
 	.venv/bin/ruff check . && .venv/bin/mypy && .venv/bin/lint-imports
 proto: setup

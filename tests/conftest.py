@@ -10,8 +10,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from tests import canaries
+
+settings.register_profile("fixed", derandomize=True)  # the same examples in every run
+settings.register_profile("fresh")  # make fuzz: new ones each time
+settings.load_profile("fixed")
 
 SAMPLE_S = 0.2
 

@@ -157,9 +157,12 @@ def best_bins(counts: BinCounts, constraints: Constraints) -> Merging:
 
 
 def _by_bad_rate(counts: BinCounts) -> I64:
-    """Regular bins from the lowest bad rate up, exactly; bins without customers last."""
+    """Regular bins from the lowest bad rate up, exactly, of equal rates the larger first; those without customers last.
+
+    So the order depends on the counts alone, not on that of the levels, unless two levels have the same counts.
+    """
     bad, rows = counts.bad.tolist(), counts.rows.tolist()
-    rate = [(count == 0, Fraction(bad[i], count or 1)) for i, count in enumerate(rows)]
+    rate = [(count == 0, Fraction(bad[i], count or 1), -count) for i, count in enumerate(rows)]
     return np.array(sorted(range(counts.regular), key=rate.__getitem__), dtype=np.int64)
 
 

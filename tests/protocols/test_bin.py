@@ -9,7 +9,7 @@ from dataclasses import replace
 import gmpy2
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
@@ -77,15 +77,24 @@ def a_table(seed, rows=120, **changes):
 # ---------------------------------------------------------------- equal to pooled
 
 
+def assert_as_good(found, best):
+    """The same bins; or, since nobody who counts anonymous bins can know which comes first, bins that tie with them."""
+    if found != best:
+        assert len(found.bad) == len(best.bad)
+        assert abs(information_value(found.good, found.bad) - information_value(best.good, best.bad)) < 1e-12
+
+
 @pytest.mark.parametrize("counts_at", ["label_holder", "feature_holder"])
+@example(seed=166521, trend=Trend.ASCENDING, ordered=False, apart=0)  # two levels of the same bad rate
 @given(seed=st.integers(0, 10**6), trend=st.sampled_from(list(Trend)), ordered=st.booleans(), apart=st.integers(0, 3))
 @settings(max_examples=15, deadline=None)
 def test_joint_bins_equal_the_best_bins_of_the_pooled_table(counts_at, seed, trend, ordered, apart):
     labels, columns = a_table(seed, trend=trend, ordered=ordered, apart=apart)
     options = options_for(columns, len(labels), counts_at)
     results = asyncio.run(counted(labels, columns, options, seed=seed))
-    assert {SHOP: results[SHOP]} == bin.ideal(labels, columns, options)
-    for column, answer in zip(columns[SHOP], results[SHOP], strict=True):
+    due = bin.ideal(labels, columns, options)[SHOP]
+    for column, answer, best in zip(columns[SHOP], results[SHOP], due, strict=True):
+        assert_as_good(answer, best)
         group = np.array(answer.group)[column.codes]
         assert answer.bad == tuple(int(labels[group == k].sum()) for k in range(len(answer.bad)))
         assert answer.good == tuple(int((~labels)[group == k].sum()) for k in range(len(answer.good)))
