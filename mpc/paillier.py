@@ -24,7 +24,7 @@ from gmpy2 import mpz
 from mpc import key_proof
 from mpc.blinding import Stock
 from mpc.errors import LocalError, Reason
-from mpc.kernels import Exponents, Groups, Residues, engine_name, modulus
+from mpc.kernels import Exponents, Groups, Residues, engine_name, modulus, packed
 from mpc.rng import Rng
 
 SMALLEST_FACTOR = 1 << 16
@@ -251,8 +251,8 @@ def nude(key: PublicKey, values: Sequence[int]) -> Residues:
     if len(values) and not 0 <= min(values) <= max(values) < key.n:
         raise ValueError("a plaintext lies outside [0, n)")
     width = key.width // 2
-    packed = b"".join([int(value).to_bytes(width, "little") for value in values])
-    return key.ring.combine((1).to_bytes(width, "little") * len(values), packed, width, (1, key.n))
+    ones = (1).to_bytes(width, "little") * len(values)
+    return key.ring.combine(ones, packed(values, width), width, (1, key.n))
 
 
 def _generator(key: PublicKey, rng: Rng) -> int:
@@ -296,7 +296,7 @@ class PublicBlinder:
 
     def factors(self, rng: Rng, count: int) -> Residues:
         """As of Blinder."""
-        return self._tables.pow(rng.many_bits(self._bits, count))
+        return self._tables.pow(rng.packed_bits(self._bits, count).tobytes())
 
 
 def public_encryptor(
@@ -330,7 +330,7 @@ class GroupBlinder:
     """
 
     def __init__(self, key: PublicKey, rng: Rng, expected_count: int) -> None:
-        self._ring, self._bits = key.ring, key.bits + HIDING_BITS
+        self._ring, self._bits = key.ring, key.bits + HIDING_BITS + -key.bits % 8          # whole bytes
         y = _unit(key, rng)
         while gmpy2.jacobi(y, key.n) != -1:
             y = _unit(key, rng)
@@ -340,9 +340,9 @@ class GroupBlinder:
 
     def factors(self, rng: Rng, count: int) -> Residues:
         """As of Blinder."""
-        drawn = rng.many_bits(self._bits + 1, count)
-        signs = self._ring.load([self._y if bits & 1 else 1 for bits in drawn])
-        return self._ring.mul(self._tables.pow([bits >> 1 for bits in drawn]), signs)
+        drawn = rng.packed_bits(self._bits + 1, count)                                # the last byte is the bit b
+        signs = self._ring.load([self._y if bit else 1 for bit in drawn[:, -1].tolist()])
+        return self._ring.mul(self._tables.pow(drawn[:, :-1].tobytes()), signs)
 
 
 class Rerandomiser:

@@ -11,7 +11,9 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 import gmpy2
+import numpy as np
 from gmpy2 import mpz
+from numpy.typing import NDArray
 
 from mpc import key_proof
 from mpc.errors import LocalError
@@ -23,6 +25,9 @@ DEFAULT_BITS = 3072
 ALLOWED_BITS = (2048, 3072, 4096)
 """112, 128 and more than 128 bits of strength [NIST SP 800-57 part 1, table 2]."""
 _COFACTOR_BITS = 33
+WORD_BYTES = 8
+
+Rows = NDArray[np.uint8]           # integers, little-endian, one in each
 
 
 class PrivateKey:
@@ -115,13 +120,16 @@ class OwnerBlinder:
                 for prime, factors, ring in zip(key.primes, key._chain, key._rings, strict=True)
             ]
 
-    def _residues(self, side: int, exponents: Sequence[int]) -> bytes:
+    def _residues(self, side: int, exponents: Rows) -> bytes:
         """Elements of order dividing p - 1 in Z_{p^2}, p the side-th prime, little-endian: uniform for uniform
         `exponents` below p - 1."""
         prime, ring = self._key.primes[side], self._key._rings[side]
+        width = (prime.bit_length() + 7) // 8
+        data = exponents[:, :width].tobytes()
         if self._tables is not None:
-            return ring.to_bytes(self._tables[side].pow(exponents), self._width)
-        return ring.to_bytes(ring.pow_same(ring.load([1 + drawn for drawn in exponents]), prime), self._width)
+            return ring.to_bytes(self._tables[side].pow(data), self._width)
+        ones = (1).to_bytes(width, "little") * len(exponents)
+        return ring.to_bytes(ring.pow_same(ring.combine(data, ones, width, (1, 1)), prime), self._width)
 
     def factors(self, rng: Rng, count: int) -> Residues:
         """As of mpc.paillier.Blinder."""
@@ -129,14 +137,30 @@ class OwnerBlinder:
         return self._key.public.ring.combine(
             self._residues(0, left), self._residues(1, right), self._width, self._parts)
 
-    def _exponents(self, rng: Rng, count: int) -> tuple[list[int], list[int]]:
+    def _exponents(self, rng: Rng, count: int) -> tuple[Rows, Rows]:
         """Pairs, uniform below p - 1 and below q - 1, independent: pair by pair from one stream, by rejection."""
-        most, other = (int(prime - 1) for prime in (self._p, self._q))
-        bits, pairs = max(most, other).bit_length(), list[tuple[int, int]]()
-        while len(pairs) < count:
-            drawn = rng.many_bits(bits, 2 * (count - len(pairs)))
-            pairs += [pair for pair in zip(drawn[::2], drawn[1::2], strict=True) if pair[0] < most and pair[1] < other]
-        return [left for left, _ in pairs], [right for _, right in pairs]
+        bounds = [prime - 1 for prime in self._key.primes]
+        bits, left = max(bounds).bit_length(), count
+        parts: list[Rows] = []
+        while left or not parts:
+            drawn = rng.packed_bits(bits, 2 * left).reshape(left, 2, -(-bits // 8))
+            parts.append(drawn[_below(drawn[:, 0], bounds[0]) & _below(drawn[:, 1], bounds[1])])
+            left -= len(parts[-1])
+        pairs = np.concatenate(parts)
+        return pairs[:, 0], pairs[:, 1]
+
+
+def _below(rows: Rows, bound: int) -> NDArray[np.bool_]:
+    """Which little-endian rows are below `bound`: by their eight highest bytes, where these are equal by all."""
+    width = rows.shape[1]
+    top = np.zeros((len(rows), WORD_BYTES), dtype=np.uint8)
+    top[:, -min(width, WORD_BYTES) :] = rows[:, -WORD_BYTES:]
+    beyond = 8 * (width - WORD_BYTES)
+    high, edge = top.view("<u8")[:, 0], np.uint64(bound >> beyond if beyond >= 0 else bound << -beyond)
+    below: NDArray[np.bool_] = high < edge
+    for i in np.flatnonzero(high == edge).tolist():
+        below[i] = int.from_bytes(rows[i].tobytes(), "little") < bound
+    return below
 
 
 def _subgroup_generator(p: int, factors: Sequence[int], rng: Rng) -> int:

@@ -9,6 +9,7 @@ from typing import NoReturn, TypeVar
 
 import numpy as np
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
+from numpy.typing import NDArray
 
 from mpc.domains import Domain
 from mpc.ring import U64, reduce
@@ -63,22 +64,12 @@ class Rng:
             if value < bound:
                 return value
 
-    def many_bits(self, bits: int, count: int) -> list[int]:
-        """`count` uniform integers of at most `bits` bits, from one draw."""
-        length = (bits + 7) // 8
-        data, spare, read = self.bytes(length * count), 8 * length - bits, int.from_bytes
-        values = [read(data[i : i + length], "big") for i in range(0, len(data), length or 1)] or [0] * count
-        return [value >> spare for value in values] if spare else values
-
-    def many_below(self, bound: int, count: int) -> list[int]:
-        """`count` uniform integers in [0, bound), by rejection."""
-        if bound <= 0:
-            raise ValueError("the bound must be positive")
-        values: list[int] = []
-        while len(values) < count:
-            drawn = self.many_bits(bound.bit_length(), count - len(values))
-            values += [value for value in drawn if value < bound]
-        return values
+    def packed_bits(self, bits: int, count: int) -> NDArray[np.uint8]:
+        """`count` uniform integers of at most `bits` bits, little-endian rows (count, ceil(bits / 8))."""
+        width = (bits + 7) // 8
+        rows = np.frombuffer(self.bytes(width * count), dtype=np.uint8).reshape(count, width).copy()
+        rows[:, width - 1] &= 0xFF >> (8 * width - bits)
+        return rows
 
     def permutation(self, count: int) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
         """A uniform permutation of 0..count-1 (sorting by 64-bit keys; a tie, seen 2^-40 rarely, redraws)."""

@@ -7,7 +7,7 @@ engine gives bit-identical results. The face knows neither Paillier nor keys; no
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -31,8 +31,8 @@ class Residues(Protocol):
 class FixedBase(Protocol):
     """Windowed tables of one base."""
 
-    def pow(self, exponents: Sequence[int]) -> Residues:
-        """base^e for each e in [0, 2^exponent_bits)."""
+    def pow(self, exponents: bytes) -> Residues:
+        """base^e for packed little-endian e in [0, 2^exponent_bits), whole bytes each; ValueError for a longer one."""
         ...
 
 
@@ -117,6 +117,22 @@ class Modulus(ABC):
     @abstractmethod
     def product(self, residues: Residues) -> int:
         """The product of all elements; of none, 1."""
+
+
+def packed(values: Iterable[int], width: int) -> bytes:
+    """Integers in [0, 256^width) one after the other, little-endian; OverflowError for others."""
+    return b"".join([int(value).to_bytes(width, "little") for value in values])
+
+
+def packed_exponents(data: bytes, bits: int) -> NDArray[np.uint8]:
+    """Packed exponents as rows, their length checked; ValueError for one of more than `bits` bits."""
+    width = (bits + 7) // 8
+    if len(data) % width:
+        raise ValueError("the data do not have whole exponents")
+    rows = np.frombuffer(data, dtype=np.uint8).reshape(-1, width)
+    if len(rows) and int(rows[:, -1].max()) >> (bits - 8 * (width - 1)):
+        raise ValueError("an exponent is longer than the tables")
+    return rows
 
 
 def check_groups(bases: Residues, groups: Groups, count: int) -> None:

@@ -9,7 +9,7 @@ import gmpy2
 import numpy as np
 from gmpy2 import mpz
 
-from mpc.kernels import Exponents, Groups, Modulus, Residues, check_groups
+from mpc.kernels import Exponents, Groups, Modulus, Residues, check_groups, packed, packed_exponents
 from mpc.kernels.windows import bucket_window, long_digits, short_digits, table_window
 
 Mpz = Any  # gmpy2 ships no type stubs
@@ -83,11 +83,8 @@ class GmpFixedBase:
         self._bits, self._window, self._n = bits, window, n
         self._tables = _tables(mpz(base) % n, -(-bits // window), window, n)
 
-    def pow(self, exponents: Sequence[int]) -> GmpResidues:
-        """base^e for each e in [0, 2^bits)."""
-        if not len(exponents):
-            return GmpResidues([])
-        digits = long_digits(exponents, self._bits, self._window).tolist()
+    def pow(self, exponents: bytes) -> GmpResidues:
+        digits = long_digits(packed_exponents(exponents, self._bits), self._bits, self._window).tolist()
         return GmpResidues([_select_product(self._tables, row, self._n) for row in digits])
 
 
@@ -126,7 +123,7 @@ class GmpModulus(Modulus):
     def to_bytes(self, residues: Residues, width: int) -> bytes:
         if width < self.width:
             raise ValueError("the width is too small for this modulus")
-        return b"".join(value.to_bytes(width, "little") for value in _list(residues))
+        return packed(_list(residues), width)
 
     def slice(self, residues: Residues, start: int, stop: int) -> GmpResidues:
         return GmpResidues(_list(residues)[start:stop])

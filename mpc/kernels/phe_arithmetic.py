@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from phe.util import mulmod, powmod
 
-from mpc.kernels import Exponents, Groups, Modulus, Residues, check_groups
+from mpc.kernels import Exponents, Groups, Modulus, Residues, check_groups, packed, packed_exponents
 
 
 class PheResidues:
@@ -36,11 +36,9 @@ class PheFixedBase:
     def __init__(self, base: int, bits: int, n: int) -> None:
         self._base, self._bits, self._n = base % n, bits, n
 
-    def pow(self, exponents: Sequence[int]) -> PheResidues:
-        """base^e for each e in [0, 2^bits)."""
-        if any(e < 0 or e >> self._bits for e in exponents):
-            raise ValueError("an exponent is longer than the tables")
-        return PheResidues([int(powmod(self._base, int(e), self._n)) for e in exponents])
+    def pow(self, exponents: bytes) -> PheResidues:
+        rows = packed_exponents(exponents, self._bits)
+        return PheResidues([int(powmod(self._base, int.from_bytes(row.tobytes(), "little"), self._n)) for row in rows])
 
 
 class PheModulus(Modulus):
@@ -74,7 +72,7 @@ class PheModulus(Modulus):
     def to_bytes(self, residues: Residues, width: int) -> bytes:
         if width < self.width:
             raise ValueError("the width is too small for this modulus")
-        return b"".join(value.to_bytes(width, "little") for value in _list(residues))
+        return packed(_list(residues), width)
 
     def slice(self, residues: Residues, start: int, stop: int) -> PheResidues:
         return PheResidues(_list(residues)[start:stop])

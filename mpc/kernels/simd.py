@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from mpc.errors import LocalError
-from mpc.kernels import Exponents, Groups, Modulus, Residues, check_groups, cores
+from mpc.kernels import Exponents, Groups, Modulus, Residues, check_groups, cores, packed
 from mpc.kernels.simd_emitter import LANES
 from mpc.kernels.simd_forms import HALF, MAX_LIMBS, Avx2, Ifma, LimbEmitter
 from mpc.kernels.simd_ir import BLOCK, HEADER, K0, LIMBS, PARTS, SIZE, SLACK_BITS
@@ -115,7 +115,7 @@ class SimdModulus(Modulus):
     def load(self, values: Sequence[int]) -> SimdResidues:
         width = self.width
         reduced = [int(v) if 0 <= v < self.value else int(v) % self.value for v in values]
-        return self.from_bytes(b"".join([v.to_bytes(width, "little") for v in reduced]), len(reduced), width)
+        return self.from_bytes(packed(reduced, width), len(reduced), width)
 
     def store(self, residues: Residues) -> list[int]:
         width, data = self.width, self.to_bytes(residues, self.width)

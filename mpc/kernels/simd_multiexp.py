@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import gmpy2
 import numpy as np
 
-from mpc.kernels import Exponents, Groups, cores
+from mpc.kernels import Exponents, Groups, cores, packed_exponents
 from mpc.kernels.simd_emitter import LANES
 from mpc.kernels.simd_memory import Bytes, SimdResidues, Words, aligned, batches
 from mpc.kernels.windows import table_window
@@ -80,16 +80,13 @@ class SimdFixedBase:
         window = table_window(bits, 1, expected_count, 8 * modulus.size)
         self._tables = _build_tables(modulus, [base], bits, window)
 
-    def pow(self, exponents: Sequence[int]) -> SimdResidues:
-        """base^e for each e in [0, 2^bits)."""
-        count, width = len(exponents), (self._bits + 7) // 8
-        if count and (min(exponents) < 0 or max(exponents) >> self._bits):
-            raise ValueError("an exponent is longer than the tables")
+    def pow(self, exponents: bytes) -> SimdResidues:
+        rows = packed_exponents(exponents, self._bits)
+        count, width = rows.shape
         stride = width + 8                               # digits are read as whole words
-        packed = np.zeros((batches(count) * LANES, stride), dtype=np.uint8)
-        data = b"".join([e.to_bytes(width, "little") for e in exponents])
-        packed[:count, :width] = np.frombuffer(data, dtype=np.uint8).reshape(count, width)
-        return _select_product(self._modulus, self._tables, packed, stride, count)
+        padded = np.zeros((batches(count) * LANES, stride), dtype=np.uint8)
+        padded[:count, :width] = rows
+        return _select_product(self._modulus, self._tables, padded, stride, count)
 
 
 def _check_range(exponents: Exponents, bits: int) -> None:

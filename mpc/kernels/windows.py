@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -12,17 +10,12 @@ TABLE_BYTES = 144 << 20
 """No table of powers takes more than this."""
 
 
-def long_digits(exponents: Sequence[int], bits: int, window: int) -> Digits:
-    """Digits (count, ceil(bits/window)) of integers below 2^bits, low first; ValueError if one is not."""
-    windows = -(-bits // window)
-    size = (windows * window + 7) // 8
-    for exponent in exponents:
-        if exponent < 0 or exponent >> bits:
-            raise ValueError("an exponent is longer than the tables")
-    raw = np.frombuffer(b"".join(int(e).to_bytes(size, "little") for e in exponents), dtype=np.uint8)
-    each = np.unpackbits(raw.reshape(len(exponents), size), axis=1, bitorder="little")[:, : windows * window]
+def long_digits(exponents: NDArray[np.uint8], bits: int, window: int) -> Digits:
+    """Digits (count, ceil(bits/window)) of the rows of `exponents`, little-endian, below 2^bits; low first."""
+    count, windows = len(exponents), -(-bits // window)
+    each = np.unpackbits(exponents, axis=1, count=windows * window, bitorder="little")     # zeros beyond the row
     weights = (1 << np.arange(window, dtype=np.uint32)).astype(np.uint32)
-    digits: Digits = (each.reshape(len(exponents), windows, window) * weights).sum(axis=2, dtype=np.uint32)
+    digits: Digits = (each.reshape(count, windows, window) * weights).sum(axis=2, dtype=np.uint32)
     return digits
 
 

@@ -1,25 +1,23 @@
-"""Integers drawn in bulk: range, length, and as uniform as those drawn one by one."""
+"""Integers drawn in bulk: range, length, and every bit a fair coin."""
 
 from __future__ import annotations
 
-from collections import Counter
-
+import numpy as np
 import pytest
 
 from mpc.rng import Rng
 
 
-@pytest.mark.parametrize("bits", [0, 1, 7, 8, 9, 448])
-def test_many_bits_are_those_drawn_one_by_one(bits: int) -> None:
-    one, many = Rng(bytes(32)), Rng(bytes(32))
-    assert many.many_bits(bits, 20) == [one.bits(bits) for _ in range(20)]
-    assert many.many_bits(bits, 0) == []
+@pytest.mark.parametrize("bits", [1, 7, 8, 9, 448])
+def test_packed_bits_are_fair_coins_and_no_more_than_asked_for(bits: int) -> None:
+    rows = Rng(bytes(32)).packed_bits(bits, 4000)
+    assert rows.shape == (4000, (bits + 7) // 8)
+    ones = np.unpackbits(rows, axis=1, bitorder="little").sum(axis=0)
+    assert not ones[bits:].any()
+    assert np.abs(ones[:bits] - 2000.0).max() < 6 * 31.7  # 6 standard deviations
+    assert Rng(bytes(32)).packed_bits(bits, 0).shape == (0, (bits + 7) // 8)
 
 
-def test_many_below_are_uniform_and_below() -> None:
-    counts = Counter(Rng(bytes(32)).many_below(5, 10_000))
-    assert set(counts) == set(range(5))
-    assert sum((count - 2000) ** 2 / 2000 for count in counts.values()) < 40  # 4 degrees of freedom: once in 10^7
-    assert len(Rng(bytes(32)).many_below(1 << 300, 7)) == 7
-    with pytest.raises(ValueError, match="positive"):
-        Rng(bytes(32)).many_below(0, 1)
+def test_packed_bits_do_not_depend_on_how_they_are_cut() -> None:
+    whole, parts = Rng(bytes(32)), Rng(bytes(32))
+    assert (np.concatenate([parts.packed_bits(13, 3), parts.packed_bits(13, 4)]) == whole.packed_bits(13, 7)).all()

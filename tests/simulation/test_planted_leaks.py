@@ -159,19 +159,27 @@ def no_rerandomisation(patch: Patch) -> None:
 
 def squares_only(patch: Patch) -> None:
     def narrow(self: GroupBlinder, rng: Rng, count: int) -> Any:
-        return self._tables.pow(rng.many_bits(self._bits, count))
+        return self._tables.pow(rng.packed_bits(self._bits, count).tobytes())
 
     patch.setattr(GroupBlinder, "factors", narrow)
 
 
+class ShortExponents(Rng):
+    """Of every row only eight bits and the last byte."""
+
+    def packed_bits(self, bits: int, count: int) -> Any:
+        rows = super().packed_bits(bits, count)
+        rows[:, 1:-1] = 0
+        return rows
+
+
 def short_exponent(patch: Patch) -> None:
-    original = GroupBlinder.__init__
+    original = GroupBlinder.factors
 
-    def short(self: GroupBlinder, *arguments: Any) -> None:
-        original(self, *arguments)
-        self._bits = 10
+    def short(self: GroupBlinder, rng: Rng, count: int) -> Any:
+        return original(self, ShortExponents(rng.bytes(32)), count)
 
-    patch.setattr(GroupBlinder, "__init__", short)
+    patch.setattr(GroupBlinder, "factors", short)
 
 
 def mask_reused(patch: Patch) -> None:
