@@ -319,7 +319,8 @@ def ask_person(me: str) -> Decision:
 def settled(lower: int, spec: JobSpec, policy: DatasetPolicy, earlier: Iterable[int]) -> bool:
     """Whether `decide_count` allows every number from `lower` on."""
     enough = lower >= max(spec.minimum_intersection, policy.minimum_intersection)
-    return enough and all(lower - other >= policy.minimum_difference for other in earlier)
+    far = policy.minimum_difference <= 1 or all(lower - other >= policy.minimum_difference for other in earlier)
+    return enough and far
 
 
 def decide_count(count: int, spec: JobSpec, policy: DatasetPolicy, earlier: Iterable[int]) -> Decision:

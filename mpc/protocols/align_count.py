@@ -250,8 +250,7 @@ def _layout(run: Run, sample: Sample, party: PartyId) -> Layout:
 def _sample_store(run: Run, sample: Sample, rows: I64, layout: Layout, outputs: Outputs) -> list[U64]:
     """Step 3, a column for each bin: from every sampled own id its value of the zero sharing, under F."""
     sampled = run.codes.binned(run.mine.digests[rows])   # they stand in the order of bins, and stay so
-    values = outputs.words(COUNTS + sample.number, rows)[:, 0]
-    values ^= run.zero.function(f"{sample.number}", sampled.digests)
+    values = outputs.words(COUNTS + sample.number, rows)[:, 0] ^ run.zero.function(f"{sample.number}", sampled.digests)
     columns, rng = [], run.rng.child(f"sample {sample.number}")
     for number in range(layout.bins):
         part = sampled.part(layout, number)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from party_node.budgets import Budget
 from party_node.datasets import DatasetPolicy
-from party_node.policy import RULES, Verdict, debits, decide, decide_count, feature_equations
+from party_node.policy import RULES, Verdict, debits, decide, decide_count, feature_equations, settled
 from wire.spec import JobSpec
 
 
@@ -207,3 +207,13 @@ def test_a_set_is_refused_below_the_minimum_or_near_an_earlier_one(count: int, e
     near = any(count != other and abs(count - other) < 20 for other in earlier)
     assert (decision.verdict is Verdict.ALLOW) == (count >= 150 and not near)
     assert str(count) not in decision.what.split()
+
+
+@pytest.mark.parametrize("difference", [0, 1, 2, 20])
+@pytest.mark.parametrize("earlier", [[], [150], [300], [150, 300]])
+def test_a_lower_bound_settles_only_what_every_number_from_it_on_would(difference: int, earlier: list[int]) -> None:
+    spec, policy = JobSpec.model_construct(minimum_intersection=100), DatasetPolicy(minimum_difference=difference)
+    for lower in (90, 100, 149, 151, 170, 299, 300, 320, 400):
+        allowed = all(decide_count(count, spec, policy, earlier).verdict is Verdict.ALLOW
+                      for count in range(lower, 500))
+        assert settled(lower, spec, policy, earlier) == allowed
