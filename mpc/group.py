@@ -86,6 +86,10 @@ class Scalar:
         """Uniform and not zero."""
         return cls(1 + rng.below(ORDER - 1))
 
+    def inverse(self) -> Scalar:
+        """What undoes a multiplication by this scalar."""
+        return Scalar(pow(int.from_bytes(self._bytes, "little"), -1, ORDER))
+
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Scalar) and hmac.compare_digest(self._bytes, other._bytes)
 

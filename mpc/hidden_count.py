@@ -4,7 +4,7 @@
  1 shuffle{ a H(x) }             -- Counted -->
                                  <-- Counted --    shuffle{ b H(y) }
  2                               <-- Counted --    shuffle{ b (a H(x)) }, a fresh shuffle
- 3 | { b a H(x) } n { a b H(y) } |
+ 3 | { b a H(x) } n { a b H(y) } |, or, where X is the shorter list,  | { (1/a) b a H(x) } n { b H(y) } |
 
 The counter cannot tell which of its values were counted: its own list comes back shuffled. Both lists are padded to
 lengths agreed before, with random values. Semi-honest; under decisional Diffie-Hellman points look random.
@@ -29,6 +29,7 @@ from mpc.rng import Rng
 
 MESSAGE_POINTS = 1 << 15   # 1 MiB
 COMPUTE_POINTS = 1 << 8    # 10 ms of one core
+LONG_LIST, COMPUTE_POINTS_OF_LONG = 1 << 12, 1 << 11   # long lists repay the lanes of mpc/group.py
 
 T = TypeVar("T")
 Tell = Callable[[int, int], None]
@@ -55,15 +56,21 @@ async def run_counter(
 
     PeerError WRONG_LENGTH, BAD_POINT, REPEATED_VALUE, REFLECTED.
     """
-    secret, work = Scalar.random(rng.child("secret")), _Work(me, sum(lengths), tell)
+    secret, work = Scalar.random(rng.child("secret")), _Work(me, lengths[0] + min(lengths), tell)
     mine = await _blinded(work, values, label, lengths[0], secret, rng)
     _, theirs = await me.together(_send(helper, mine), _receive(me, helper, lengths[1], mine))      # 1
-    doubled, back = await me.together(
-        _multiplied(work, helper, theirs, secret), _receive(me, helper, lengths[0], mine)              # 2
-    )
-    helper.require(not np.isin(back.values(), theirs.values()).any(), Reason.REFLECTED)
-    await blaming(helper, me.compute(group.check, back))
-    return int(np.isin(back.values(), doubled.values()).sum())                                       # 3
+    if lengths[0] <= lengths[1]:
+        await blaming(helper, me.compute(group.check, theirs))
+        back = await _receive(me, helper, lengths[0], mine)                                            # 2
+        one, other = await _multiplied(work, helper, back, secret.inverse()), theirs
+    else:
+        other, back = await me.together(
+            _multiplied(work, helper, theirs, secret), _receive(me, helper, lengths[0], mine)          # 2
+        )
+        await blaming(helper, me.compute(group.check, back))
+        one = back
+    helper.require(await me.compute(_in_both, back, theirs) == 0, Reason.REFLECTED)
+    return await me.compute(_in_both, one, other)                                                      # 3
 
 
 async def run_helper(
@@ -91,13 +98,15 @@ class _Work:
     done: int = 0
 
     async def through(self, step: Callable[[slice], PointVector], length: int) -> PointVector:
+        size = COMPUTE_POINTS if length < LONG_LIST else COMPUTE_POINTS_OF_LONG
+
         async def one(start: int) -> PointVector:
-            part = await self.me.compute(step, slice(start, min(start + COMPUTE_POINTS, length)))
+            part = await self.me.compute(step, slice(start, min(start + size, length)))
             self.done += len(part)
             self.tell(self.done, self.total)
             return part
 
-        return PointVector.join(await self.me.together(*map(one, range(0, length, COMPUTE_POINTS))))
+        return PointVector.join(await self.me.together(*map(one, range(0, length, size))))
 
 
 async def _blinded(
@@ -130,9 +139,18 @@ async def _receive(me: Party, link: Link, length: int, mine: PointVector) -> Poi
         link.require(len(part) == min(MESSAGE_POINTS, length - start), Reason.WRONG_LENGTH)
         parts.append(part)
     points = PointVector.join(parts)
-    link.require(not np.isin(points.values(), mine.values()).any(), Reason.REFLECTED)
-    link.require(len(np.unique(points.values())) == len(points), Reason.REPEATED_VALUE)
+    link.require(await me.compute(_in_both, points, mine) == 0, Reason.REFLECTED)
+    link.require(await me.compute(_different, points) == len(points), Reason.REPEATED_VALUE)
     return points
+
+
+def _in_both(points: PointVector, others: PointVector) -> int:
+    """How many of `points` are among `others`; encodings are canonical, so bytes tell."""
+    return int(np.isin(points.values(), others.values()).sum())
+
+
+def _different(points: PointVector) -> int:
+    return len(np.unique(points.values()))
 
 
 async def blaming(link: Link, work: Awaitable[T]) -> T:

@@ -24,6 +24,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import NoReturn, TypeVar
 
 import numpy as np
@@ -43,7 +44,7 @@ from mpc.rng import Rng
 GROUPS = 64
 WORDS = GROUPS * FIELD_BITS // 64   # of a slot
 AHEAD = 4                           # bins that are computed while others travel
-CHUNK_KEYS = 1 << 16
+CHUNK_KEYS = 1 << 15
 
 T = TypeVar("T")
 Tell = Callable[[int, int], None]
@@ -90,14 +91,14 @@ class Codes:
     def drawn(self, digests: U64) -> U64:
         """(n,) the fourth word alone."""
         drawn = np.empty(len(digests), np.uint64)
-        for part in _parts(len(digests)):
+        for part in pieces(slice(0, len(digests))):
             drawn[part] = self.words(digests[part])[:, 3]
         return drawn
 
     def binned(self, digests: U64) -> Binned:
         """The digests in the order of their bins; within a bin as they come."""
         bins = np.empty(len(digests), np.uint16)
-        for part in _parts(len(digests)):
+        for part in pieces(slice(0, len(digests))):
             bins[part] = bins_of(self.words(digests[part]))
         order = np.argsort(bins, kind="stable")
         edges = np.concatenate([[0], np.cumsum(np.bincount(bins, minlength=1 << BIN_BITS))])
@@ -111,8 +112,8 @@ class Codes:
         """What digests read from the tables of all bins, each (bin_slots, w): (n, w), in the order of `mine`."""
         values = np.empty((len(mine), tables[0].shape[1]), np.uint64)
         for number, table in enumerate(tables):
-            part = mine.part(layout, number)
-            values[part] = decode(self.keys(mine.digests[part], layout), table)
+            for part in pieces(mine.part(layout, number)):
+                values[part] = decode(self.keys(mine.digests[part], layout), table)
         return values
 
 
@@ -188,13 +189,17 @@ async def run_sender(
             link.require(len(corrections[-1]) == 8 * WORDS * layout.bin_slots, Reason.WRONG_LENGTH)
         return corrections
 
-    async def evaluate(numbers: range, corrections: list[bytes]) -> None:
+    async def evaluate(number: int, correction: bytes) -> None:
+        rows = await me.compute(_absorb, streams, factors, number, correction)
         await me.together(*(
-            me.compute(_evaluate, codes, layout, streams, factors, number, correction, mine, outputs)
-            for number, correction in zip(numbers, corrections, strict=True)
+            me.compute(_evaluate, codes, layout, factors, rows, mine, outputs, part)
+            for part in pieces(mine.part(layout, number))
         ))
 
-    await in_step(me, layout.bins, receive, evaluate, tell)
+    async def evaluate_all(numbers: range, corrections: list[bytes]) -> None:
+        await me.together(*map(evaluate, numbers, corrections))
+
+    await in_step(me, layout.bins, receive, evaluate_all, tell)
     return outputs
 
 
@@ -283,23 +288,29 @@ def masked(totals: U64, table: U64) -> bytes:
     return (totals ^ table).tobytes()
 
 
-def _evaluate(
-    codes: Codes, layout: Layout, streams: Streams, factors: U64, number: int, correction: bytes, mine: Binned,
-    outputs: Outputs,
-) -> None:
-    """One bin of the sender: sets its part of the outputs."""
+def _absorb(streams: Streams, factors: U64, number: int, correction: bytes) -> U64:
+    """Q of one bin."""
     # Leaf y stands at y + Delta: its weight is what the receiver gave it plus Delta times its plain sum.
-    rows, _ = streams.rows(number, layout.bin_slots)
-    psi.add_products(np.frombuffer(correction, "<u8").reshape(-1, WORDS), factors, rows)
-    part = mine.part(layout, number)
+    theirs = np.frombuffer(correction, "<u8").reshape(-1, WORDS)
+    rows, _ = streams.rows(number, len(theirs))
+    psi.add_products(theirs, factors, rows)
+    return rows
+
+
+def _evaluate(
+    codes: Codes, layout: Layout, factors: U64, rows: U64, mine: Binned, outputs: Outputs, part: slice
+) -> None:
+    """The sender's function at some of its own digests of one bin."""
     digests = mine.digests[part]
     values = decode(codes.keys(digests, layout), rows)
     psi.add_products(codes.code(digests), factors, values)
     outputs.put(part, values)                                                              # 3
 
 
-def _parts(count: int) -> Iterator[slice]:
-    return (slice(start, start + CHUNK_KEYS) for start in range(0, count, CHUNK_KEYS))
+def pieces(part: slice) -> Iterator[slice]:
+    """Cuts of `part`, each small enough for a core's cache: one bin of a short store meets many keys of a long list."""
+    for start in range(part.start, part.stop, CHUNK_KEYS):
+        yield slice(start, min(start + CHUNK_KEYS, part.stop))
 
 
 def _as_rows(columns: U64) -> U64:
@@ -323,7 +334,9 @@ def rehearse(count: int) -> None:
     leaves = [[bytes([group, leaf] * 8) for leaf in range(LEAVES)] for group in range(GROUPS)]
     streams, outputs = Streams(b"", leaves), Outputs(b"", count)
     hidden, = _hide(codes, layout, [streams], 0, mine, [outputs], Rng(bytes(32)))
-    _evaluate(codes, layout, streams, multiples([1] * GROUPS), 0, hidden, mine, outputs)
+    factors = multiples([1] * GROUPS)
+    rows = _absorb(streams, factors, 0, hidden)
+    _evaluate(codes, layout, factors, rows, mine, outputs, slice(0, count))
     words, keys = outputs.words(0), codes.keys(mine.digests, layout)
     column = Plan(keys, layout).encode(words[:, :1] ^ words[:, 1:], Rng(bytes(32)))[:, 0]
     decode(keys, column[:, None])
@@ -331,6 +344,7 @@ def rehearse(count: int) -> None:
     psi.match(words, words[:, 0].copy(), words[:, 1] & np.uint64(0xFFFFFFFF), table, np.empty(count, np.int64))
 
 
+@cache
 def warm() -> None:
-    """Compile every loop that an alignment needs (some seconds), so that the first job does not wait for it."""
+    """Compile every loop that an alignment needs (some seconds, once), so that the first job does not wait for it."""
     rehearse(3)

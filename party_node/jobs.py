@@ -15,6 +15,7 @@ from pathlib import Path
 
 import structlog
 
+from mpc import oprf
 from mpc.errors import LocalError, PeerError, Reason
 from mpc.kernels import engine_name
 from mpc.link import Link, PartyId
@@ -135,6 +136,8 @@ class Jobs:
         running = Running(Feed(), agreed, coordinator)
         self._forget_oldest()
         self._running[agreed.job] = running
+        if agreed.spec.align.engine == "oprf":
+            self._pool.submit(oprf.warm)   # while the largest table is read, here or elsewhere
         running.task = asyncio.create_task(self._supervise(running), name=f"job-{agreed.job[:12]}")
         return agreed.job
 

@@ -31,7 +31,7 @@ from mpc.id_column import IdColumn
 from mpc.kernels import psi
 from mpc.link import Link, PartyId
 from mpc.okvs import Layout, Plan, decode
-from mpc.oprf import Binned, Codes, Outputs, in_step
+from mpc.oprf import Binned, Codes, Outputs, in_step, pieces
 from mpc.protocol import Party
 from mpc.protocols import align_count
 from mpc.protocols.align_count import CHECK_BITS, THOUSANDTHS, Programmed, Run, Stage, receive_column, tell
@@ -163,9 +163,8 @@ def _table(run: Run, layout: Layout, number: int, outputs: Outputs) -> U64:
     return plan.encode(values, run.rng.child(f"members {number}"))[:, 0]
 
 
-def _opened(run: Run, layout: Layout, number: int, outputs: Outputs, column: U64, seen: U64) -> None:
-    """What our own ids of one bin find in a follower's store: s_i where the follower has them, else noise."""
-    part = run.mine.part(layout, number)
+def _opened(run: Run, layout: Layout, part: slice, outputs: Outputs, column: U64, seen: U64) -> None:
+    """What some of our ids of one bin find in a follower's store: s_i where the follower has them, else noise."""
     found = decode(run.codes.keys(run.mine.digests[part], layout), column[:, None])
     seen[part] = found[:, 0] ^ outputs.words(MEMBERS, part)[:, 0]
 
@@ -215,8 +214,9 @@ async def _open_store(run: Run, link: Link, layout: Layout, outputs: Outputs) ->
 
     async def look(numbers: range, columns: list[U64]) -> None:
         await me.together(*(
-            me.compute(_opened, run, layout, number, outputs, column, seen)
+            me.compute(_opened, run, layout, part, outputs, column, seen)
             for number, column in zip(numbers, columns, strict=True)
+            for part in pieces(run.mine.part(layout, number))
         ))
 
     await in_step(me, layout.bins, receive, look, run.through(Stage.MEMBERS))

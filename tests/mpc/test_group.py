@@ -154,6 +154,13 @@ def test_blinding_commutes(one, two, label):
     assert group.multiply(group.multiply(points, one), two) == group.multiply(group.multiply(points, two), one)
 
 
+def test_the_inverse_undoes_a_multiplication():
+    for seed in range(5):
+        scalar = Scalar.random(Rng(bytes([seed] * 32)))
+        points = group.hash_to_group([b"a", b"b"], b"label")
+        assert group.multiply(group.multiply(points, scalar), scalar.inverse()) == points
+
+
 @given(st.integers(1, ORDER - 1), st.integers(1, ORDER - 1))
 @settings(max_examples=20, deadline=None)
 def test_multiples_add_like_integers(one, two):

@@ -200,11 +200,12 @@ def stream(name, seed):
     return party(name, seed).rng.child("count")
 
 
-async def counted(mine, theirs, lengths=None, network=None, seed=1):
+async def counted(mine, theirs, lengths=None, network=None, seed=1, tell=lambda done, total: None):
     network = network or Network()
     lengths = lengths or (len(mine), len(theirs))
     ends = await run_roles({
-        A: hidden_count.run_counter(party(A, seed), network.link(A, B), mine, b"label", lengths, stream(A, seed)),
+        A: hidden_count.run_counter(party(A, seed), network.link(A, B), mine, b"label", lengths, stream(A, seed),
+                                    tell),
         B: hidden_count.run_helper(party(B, seed), network.link(B, A), theirs, b"label", lengths, stream(B, seed)),
     })
     return ends[A], network
@@ -219,7 +220,18 @@ def values(*numbers: int) -> list[bytes]:
 ])
 async def test_the_number_in_common_with_and_without_padding(mine, theirs, common):
     assert (await counted(values(*mine), values(*theirs)))[0] == common
-    assert (await counted(values(*mine), values(*theirs), (6, 9)))[0] == common
+    for lengths in ((6, 9), (9, 6), (7, 7)):   # unblinded where ours is no longer than theirs, else blinded twice
+        assert (await counted(values(*mine), values(*theirs), lengths))[0] == common
+
+
+async def test_long_lists_are_cut_into_longer_pieces(monkeypatch):
+    monkeypatch.setattr(hidden_count, "LONG_LIST", 20)
+    monkeypatch.setattr(hidden_count, "COMPUTE_POINTS_OF_LONG", 7)
+    told = []
+    number, _ = await counted(values(*range(30)), values(*range(10, 50)), tell=lambda done, total: told.append(done))
+    assert number == 20
+    assert told[:3] == [7, 14, 21]
+    assert told[-1] == 60
 
 
 async def test_surplus_values_are_left_out_and_lengths_are_those_agreed():
@@ -245,16 +257,21 @@ CORRUPTIONS = {
         1, lambda s, b: Counted(b[1].message.points), Reason.REFLECTED),
     "a point twice": (1, lambda s, b: Counted(hidden_count.PointVector(
         s.message.points.data[:32] * 2 + s.message.points.data[64:])), Reason.REPEATED_VALUE),
+    "a neutral point among theirs": (0, lambda s, b: Counted(hidden_count.PointVector(
+        bytes(32) + s.message.points.data[32:])), Reason.BAD_POINT),
     "a neutral point": (1, lambda s, b: Counted(hidden_count.PointVector(
         bytes(32) + s.message.points.data[32:])), Reason.BAD_POINT),
     "too few": (1, lambda s, b: Counted(s.message.points[1:]), Reason.WRONG_LENGTH),
 }
 
 
-@pytest.mark.parametrize("case", CORRUPTIONS)
-async def test_the_helper_is_blamed_for_what_it_sends(case):
+@pytest.mark.parametrize(("case", "ours"), [
+    (case, ours) for case in CORRUPTIONS for ours in (7, 8, 9)   # whole lists of another length come back as too short
+    if ours == 8 or CORRUPTIONS[case][2] is not Reason.REFLECTED
+])
+async def test_the_helper_is_blamed_for_what_it_sends(case, ours):
     index, change, reason = CORRUPTIONS[case]
-    network = Network(tamper=Adversary((B, A, "", index), change))
+    network = Network(tamper=Adversary((B, A, "", index), change), timeout_s=5.0)
     with pytest.raises(PeerError) as caught:
-        await counted(values(*range(8)), values(*range(8)), network=network)
+        await counted(values(*range(8)), values(*range(8)), (ours, 8), network=network)
     assert (caught.value.culprit, caught.value.reason) == (B, reason)
