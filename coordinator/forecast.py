@@ -7,16 +7,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from mpc.acceleration import LEVELS, PAIRS
-from mpc.comparison import COMPARISON_TRIPLES
 from mpc.link import PartyId
 from mpc.okvs import Layout
-from mpc.precision import COARSE_BITS, ENTRY_BITS, plan_precision
-from mpc.product_plan import ProductPlan
+from mpc.preconditioner import white_product
 from mpc.protocols.align_count import samples
 from mpc.protocols.align_terms import AlignOptions, bucket
-from mpc.protocols.train import padded
-from mpc.sigmoid import PERIOD_BITS
+from mpc.run_sizes import Sizes, TrainOptions, padded, planned
 from wire.line import Line
 from wire.spec import JobSpec
 
@@ -25,8 +21,8 @@ BYTES_PER_CODE, BYTES_PER_CHECK, BYTES_PER_TAG = 32, 8, 12   # of the engine opr
 BYTES_PER_ANGLE_OT = 20   # column of the extension and the correction of two words
 BYTES_PER_OT = 12         # the same with one word
 OTS_PER_TRIPLE = 128      # both cross terms, bit by bit
-WAITS_PER_ITERATION = 12  # messages of an iteration that wait for the one before, most of them in Anderson's step
-WAITS = 60                # of a job besides: connecting, keys, proofs, base transfers, the end
+WAITS_PER_ITERATION = 30  # round trips of an iteration, two thirds of them in Anderson's step
+WAITS = 80                # of a job besides: connecting, keys, proofs, base transfers, the preconditioner, the end
 
 
 @dataclass(frozen=True)
@@ -46,26 +42,22 @@ def forecast(spec: JobSpec, rows: dict[str, int]) -> dict[str, Any]:
     if spec.goal == "alignment":
         return _stages({"align": _align_bytes(spec, rows)})
     training = max(100, round(common * (1 - spec.hold_out.fraction)))
-    plan = plan_precision(parties, training, spec.preparation.clip, spec.training.penalty,
-                          spec.training.expected_default_rate, spec.training.sigmoid)
     pairs = parties * (parties - 1)
-    rounds, bits = spec.training.iterations, spec.crypto.key_bits
-    widths = [padded(len(party.columns) + 1) for party in spec.parties]
-    products = 0
-    for width in widths:
-        forward = ProductPlan(width, training, ENTRY_BITS, PERIOD_BITS, rounds, bits)
-        backward = ProductPlan(training, width, COARSE_BITS + 1, 64, rounds, bits)
-        blocks = -(-training // forward.slots)
-        packed = blocks * (width + rounds) * forward.ciphertext_bytes
-        products += (parties - 1) * (packed + backward.bytes_sent_by_holder + backward.bytes_sent_by_owner)
-    angles = 2 * sum(plan.trig_bits) * pairs // 2 * training * rounds * BYTES_PER_ANGLE_OT
-    remembered = sum(min(step, PAIRS) for step in range(rounds))
-    triples = remembered * (5 * sum(widths) + 2) + rounds * (sum(widths) + (LEVELS + 1) * COMPARISON_TRIPLES)
-    steps = pairs // 2 * triples * OTS_PER_TRIPLE * BYTES_PER_OT
+    rounds = spec.training.iterations
+    names = tuple(PartyId(party.id) for party in spec.parties)
+    options = TrainOptions(
+        names, PartyId(spec.label_holder.id), training, rounds, spec.training.penalty, spec.preparation.clip,
+        spec.training.expected_default_rate, spec.training.sigmoid, spec.training.tolerance, spec.crypto.key_bits,
+    )
+    sizes = planned(options, {PartyId(party.id): padded(len(party.columns) + 1) for party in spec.parties})
+    ciphertext = sizes.product("inner", names[0]).ciphertext_bytes
     stages = {
         "align": _align_bytes(spec, rows),
-        **({"bin": (parties - 1) * training * forward.ciphertext_bytes} if spec.binning else {}),
-        "train": products + angles + steps + pairs * training * rounds * 5,
+        **({"bin": (parties - 1) * training * ciphertext} if spec.binning else {}),
+        "train": _products(sizes) + pairs * training * rounds * 5 + pairs // 2 * (
+            2 * sum(sizes.plan.trig.bits) * training * rounds * BYTES_PER_ANGLE_OT
+            + (sizes.bits + sizes.triples * OTS_PER_TRIPLE) * BYTES_PER_OT
+        ),
         "evaluate": pairs * common * 8,
     }
     return _stages(stages) | {"training_rows_at_most": training, "iterations": rounds}
@@ -105,6 +97,21 @@ def _align_bytes(spec: JobSpec, rows: Mapping[str, int]) -> int:
         + BYTES_PER_TAG * common
         for party in followers
     )
+
+
+def _products(sizes: Sizes) -> int:
+    """Bytes of all private products: over all rows, and of the preconditioner."""
+    total, others = 0, len(sizes.widths) - 1
+    for place, (party, width) in enumerate(sorted(sizes.widths.items(), key=lambda entry: (entry[1], entry[0]))):
+        forward = sizes.product("forward", party)
+        blocks = -(-sizes.options.rows // forward.slots)
+        total += others * blocks * (width + sizes.options.iterations) * forward.ciphertext_bytes
+        plans = [sizes.product(name, party) for name in ("backward", "root", "inner")]
+        total += others * sum(plan.bytes_sent_by_holder + plan.bytes_sent_by_owner for plan in plans)
+        white = white_product(sizes.options.rows, width, width, sizes.options.key_bits)
+        wider = others - place                                    # of each pair the narrower party encrypts
+        total += wider * (white.bytes_sent_by_holder + white.bytes_sent_by_owner)
+    return total
 
 
 def seconds(

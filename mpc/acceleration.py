@@ -40,6 +40,24 @@ PAIRS = 10                 # remembered; older ones say little about the present
 FIRST = 6                  # y_0 = 6 (17/16 - x): |1 - x y_0| < 0.7 on [1/16, 1), nearly the best line, no truncation
 
 
+@dataclass(frozen=True)
+class Needs:
+    """Correlations of a run: masks of the two truncations, shared bits (those of the masks included), triples."""
+
+    narrow: int
+    ratio: int
+    bits: int
+    triples: int
+
+
+def anderson_needs(steps: int, width: int) -> Needs:
+    """What `steps` calls of `Anderson.step` use."""
+    pairs, signs = sum(min(k, PAIRS) for k in range(steps)), steps * (LEVELS + 1)
+    narrow, ratio = 4 * pairs + steps * 2 * NEWTON_STEPS, steps * (3 * width + 1)
+    products = pairs * (5 * width + 2) + steps * (width + 2 * NEWTON_STEPS)
+    return Needs(narrow, ratio, 64 * (narrow + ratio + signs), products + COMPARISON_TRIPLES * signs)
+
+
 def lines(code: str) -> tuple[LedgerLine, ...]:
     """The ledger lines that a run with `code` records."""
     return (
@@ -72,14 +90,10 @@ class Anderson:
     masks: dict[int, TruncationMasks] = field(default_factory=dict, repr=False)
 
     async def prepare(self, steps: int) -> None:
-        """Stock up for `steps` calls of `step`, so that they need no round of their own for correlations."""
-        pairs = sum(min(k, PAIRS) for k in range(steps))
-        narrow = 4 * pairs + steps * 2 * NEWTON_STEPS
-        self.masks[NARROW] = await prepare_truncation(self.me, self.stock, narrow, NARROW)
-        self.masks[RATIO] = await prepare_truncation(self.me, self.stock, steps * (3 * self.width + 1), RATIO)
-        products = pairs * (5 * self.width + 2) + steps * (self.width + 2 * NEWTON_STEPS)
-        signs = steps * (LEVELS + 1)
-        await self.stock.fill(self.me, bits=64 * signs, triples=products + COMPARISON_TRIPLES * signs)
+        """The masks for `steps` calls of `step`, from the stock."""
+        needs = anderson_needs(steps, self.width)
+        self.masks[NARROW] = await prepare_truncation(self.me, self.stock, needs.narrow, NARROW)
+        self.masks[RATIO] = await prepare_truncation(self.me, self.stock, needs.ratio, RATIO)
 
     async def step(self, x: U64, r: U64) -> U64:
         """Shares of the next x from shares of x and of r(x), both (width,)."""

@@ -82,7 +82,7 @@ class ChainSource:
         cosines, sines = np.empty((harmonics, count), np.uint64), np.empty((harmonics, count), np.uint64)
         with self._alone():
             for part in _batches(count, _TRIG_BATCH):
-                factors = await me.compute(_factors, self._plan, rho[part])
+                factors = await me.compute(_factors, self._plan, rho[part], not self._takers)
                 real, imaginary = await self._circle(me, factors)
                 cosines[:, part], sines[:, part] = real.T, imaginary.T
                 me.progress("sigmoid masks", part.stop, count)
@@ -91,17 +91,23 @@ class ChainSource:
     async def _circle(self, me: Party, factors: I64) -> tuple[U64, U64]:
         """My shares, twice (rows, M), of the product of all parties' points.
 
-        factors (rows, 2 M): my cosines, then my sines.
+        factors (rows, 2 M): my cosines, then my sines. Of one bit these are +1 or -1, 1 + 2 f with f = 0 or -1: the
+        pair multiplies by f, and the giver adds its value.
         """
         harmonics = len(self._plan.bits)
         widths = self._plan.bits * 2
+        signs = np.array(widths) == 1
         if self._takers:
-            real, imaginary = _turned(await self._take(me, factors, widths, 2))
+            products = await self._take(me, np.where(signs, factors >> 1, factors), widths, 2)
+            products[:, signs] *= np.uint64(2)
+            real, imaginary = _turned(products)
         else:
             real, imaginary = from_signed(factors[:, :harmonics]), from_signed(factors[:, harmonics:])
         for giver in self._givers:
             point = np.stack((real, imaginary), axis=-1)
-            products = await giver.share(me, np.concatenate((point, point), axis=1), widths)
+            point = np.concatenate((point, point), axis=1)
+            products = await giver.share(me, point, widths)
+            products[:, signs] = products[:, signs] * np.uint64(2) + point[:, signs]
             real, imaginary = _turned(products)
         return real, imaginary
 
@@ -156,8 +162,8 @@ class ChainSource:
             self._busy = False
 
 
-def _factors(plan: TrigPlan, rho: U64) -> I64:
-    return np.ascontiguousarray(np.concatenate(quantised_circle(plan, rho)).T)
+def _factors(plan: TrigPlan, rho: U64, lead: bool) -> I64:
+    return np.ascontiguousarray(np.concatenate(quantised_circle(plan, rho, lead=lead)).T)
 
 
 def _turned(products: U64) -> tuple[U64, U64]:

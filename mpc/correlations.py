@@ -13,9 +13,11 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cache, cached_property
 from typing import NoReturn, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mpc.protocol import Party
 from mpc.ring import I64, U64, from_signed, mask_of
@@ -25,19 +27,23 @@ from mpc.ring import I64, U64, from_signed, mask_of
 class TrigPlan:
     """The public shape of the sine correlations: one entry of `bits` for each harmonic m = 1, 3, 5, ...
 
-    Each party quantises its own cosines and sines to `bits` signed bits; the shared value is the product of
-    all parties' points on the circle. One period of the angle is 2^period_bits units.
+    The parties stand in a line. Each quantises its own cosines and sines: the first one to `lead_bits` signed bits,
+    which cost nothing since nobody multiplies by them bit by bit, all others to `bits`; of one bit only the sign is
+    kept. The shared value is the product of all parties' points. One period of the angle is 2^period_bits units.
     """
 
     parties: int
     bits: tuple[int, ...] = (9, 8, 7, 6, 5, 4)
+    lead_bits: int = 9
     period_bits: int = 37
 
     def __post_init__(self) -> None:
         if self.parties < 2:
             raise ValueError("a plan needs at least two parties")
-        if not self.bits or not all(2 <= bits <= 16 for bits in self.bits):
-            raise ValueError("each harmonic has between 2 and 16 bits")
+        if not self.bits or not all(1 <= bits <= 16 for bits in self.bits):
+            raise ValueError("each harmonic has between 1 and 16 bits")
+        if not 2 <= self.lead_bits <= 16:
+            raise ValueError("the first party's points have between 2 and 16 bits")
         if not 8 <= self.period_bits <= 48:
             raise ValueError("the period has between 8 and 48 bits")
 
@@ -46,24 +52,73 @@ class TrigPlan:
         """1, 3, 5, ...: the sigmoid's series is odd with half-wave symmetry."""
         return tuple(range(1, 2 * len(self.bits), 2))
 
-    def amplitude(self, index: int) -> int:
-        """The largest quantised cosine of one party, 2^(b-1) - 1: symmetric, so rounding has mean zero."""
-        return (1 << (self.bits[index] - 1)) - 1
+    def quantiser(self, index: int, *, lead: bool) -> Quantiser:
+        """How the first party of the line, or any other, rounds its points of harmonic `index`."""
+        return quantiser(self.lead_bits if lead else self.bits[index])
 
     def gain(self, index: int) -> float:
-        """What the opened series of harmonic `index` is divided by: a_1^N.
+        """What the opened series of harmonic `index` is divided by: the product of all first Fourier coefficients.
 
-        a_1 is the first Fourier coefficient of round(A cos t): a sum of 2A unit steps, each at
-        |A cos t| = k - 1/2, so a_1 = (4/pi) sum_k sqrt(1 - ((k - 1/2)/A)^2). Averaged over the uniform mask
-        all other coefficients vanish, so after this division the rounding is noise of mean exactly zero.
+        Averaged over the uniform mask all other coefficients vanish, so after this division the rounding is noise of
+        mean exactly zero.
         """
-        top = self.amplitude(index)
-        a_1 = 4 / math.pi * sum(math.sqrt(1 - ((k - 0.5) / top) ** 2) for k in range(1, top + 1))
-        return a_1**self.parties
+        lead, other = (self.quantiser(index, lead=lead).gain for lead in (True, False))
+        return lead * other ** (self.parties - 1)
+
+    def noise(self, index: int) -> float:
+        """Standard deviation of sin(m z) as it is opened: the relative noises of N independent factors."""
+        lead, other = (1 + 2 * self.quantiser(index, lead=lead).noise ** 2 for lead in (True, False))
+        return math.sqrt((lead * other ** (self.parties - 1) - 1) / 2)
 
     def bound(self, index: int) -> int:
-        """No |C| or |S| of harmonic `index` exceeds this: each of N factors has length <= A + sqrt(1/2)."""
-        return math.ceil((self.amplitude(index) + math.sqrt(0.5)) ** self.parties)
+        """No |C| or |S| of harmonic `index` exceeds this."""
+        lead, other = (self.quantiser(index, lead=lead).reach for lead in (True, False))
+        return math.ceil(lead * other ** (self.parties - 1))
+
+
+@dataclass(frozen=True)
+class Quantiser:
+    """Rounding of a point on the circle to `bits` signed bits a coordinate, symmetric, so that it has mean zero."""
+
+    bits: int
+
+    @property
+    def amplitude(self) -> int:
+        """The largest coordinate, 2^(bits-1) - 1; of one bit the sign is kept, +1 or -1."""
+        return max(1, (1 << (self.bits - 1)) - 1)
+
+    @cached_property
+    def gain(self) -> float:
+        """The first Fourier coefficient a_1 of q(cos t), a sum of unit steps, each at |A cos t| = k - 1/2 (the sign:
+        one step of two units at 0)."""
+        return 4 / math.pi * sum(math.sqrt(1 - edge**2) for edge in self._edges)
+
+    @cached_property
+    def noise(self) -> float:
+        """Standard deviation of q(cos t) / a_1 - cos t over the circle."""
+        power = sum((2 * k + 1) * 2 / math.pi * math.acos(edge) for k, edge in enumerate(self._edges))
+        return math.sqrt(power - self.gain**2 / 2) / self.gain
+
+    @property
+    def reach(self) -> float:
+        """No quantised point is longer: each coordinate is off by at most 1/2, the sign's by 1."""
+        return math.sqrt(2) if self.bits == 1 else self.amplitude + math.sqrt(0.5)
+
+    @property
+    def _edges(self) -> list[float]:
+        return [0.0] if self.bits == 1 else [(k - 0.5) / self.amplitude for k in range(1, self.amplitude + 1)]
+
+    def __call__(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        """q of cosines or sines."""
+        if self.bits == 1:
+            return np.where(values < 0, -1.0, 1.0)
+        return np.rint(self.amplitude * values)
+
+
+@cache
+def quantiser(bits: int) -> Quantiser:
+    """The one of `bits` bits; its sums run over all its steps, once."""
+    return Quantiser(bits)
 
 
 @dataclass(frozen=True, repr=False)
@@ -134,24 +189,24 @@ class CorrelationSource(Protocol):
         ...
 
 
-def quantised_circle(plan: TrigPlan, rho: U64) -> tuple[I64, I64]:
-    """round(A cos(2 pi m rho / 2^period_bits)) and the same of the sine: two (M, count) arrays, |.| <= A."""
+def quantised_circle(plan: TrigPlan, rho: U64, *, lead: bool) -> tuple[I64, I64]:
+    """q(cos(2 pi m rho / 2^period_bits)) and the same of the sine: two (M, count) arrays; `lead` as of the plan."""
     mask = mask_of(plan.period_bits)
     turn = 2 * math.pi / (1 << plan.period_bits)
     cosines = np.empty((len(plan.bits), len(rho)), np.int64)
     sines = np.empty_like(cosines)
     for index, harmonic in enumerate(plan.harmonics):
         angle = ((rho * np.uint64(harmonic)) & mask).astype(np.float64) * turn
-        top = plan.amplitude(index)
-        cosines[index] = np.rint(top * np.cos(angle))
-        sines[index] = np.rint(top * np.sin(angle))
+        rounded = plan.quantiser(index, lead=lead)
+        cosines[index], sines[index] = rounded(np.cos(angle)), rounded(np.sin(angle))
     return cosines, sines
 
 
 def ideal_trig(plan: TrigPlan, rhos: Sequence[U64]) -> tuple[U64, U64]:
-    """The cosines and sines (M, count) that all shares together must sum to, from all parties' rho."""
-    real, imaginary = (from_signed(part) for part in quantised_circle(plan, rhos[0]))
+    """The cosines and sines (M, count) that all shares together must sum to, from all parties' rho, the line's first
+    party first."""
+    real, imaginary = (from_signed(part) for part in quantised_circle(plan, rhos[0], lead=True))
     for rho in rhos[1:]:
-        c, s = (from_signed(part) for part in quantised_circle(plan, rho))
+        c, s = (from_signed(part) for part in quantised_circle(plan, rho, lead=False))
         real, imaginary = real * c - imaginary * s, real * s + imaginary * c
     return real, imaginary

@@ -15,7 +15,7 @@ MESSAGE_BYTES = 1_000_000  # of ciphertexts in one message: with its envelope be
 class ProductPlan:
     """The public shape of one product and what follows from it. LocalError where the bits do not fit.
 
-    |A| < 2^(entry_bits - 1); vectors in Z_2^ring_bits; A is (outputs x inputs).
+    -2^(entry_bits - 1) <= A < 2^(entry_bits - 1); vectors in Z_2^ring_bits; A is (outputs x inputs).
     """
 
     inputs: int
@@ -28,8 +28,8 @@ class ProductPlan:
     def __post_init__(self) -> None:
         if min(self.inputs, self.outputs, self.iterations) < 1:
             raise LocalError("a private product needs at least one input, output and iteration")
-        if not (2 <= self.entry_bits <= 63 and 1 <= self.ring_bits <= 64):
-            raise LocalError("a private product has entries of 2 to 63 bits and a ring of 1 to 64 bits")
+        if not (2 <= self.entry_bits <= 64 and 1 <= self.ring_bits <= 64):
+            raise LocalError("a private product has entries of 2 to 64 bits and a ring of 1 to 64 bits")
         if self.slots < 1:
             raise LocalError(
                 f"a key of {self.key_bits} bits has no room for a slot of {self.slot_bits} bits", "use a longer key"

@@ -190,22 +190,31 @@ async def offer(
     me: Party, links: Mapping[PartyId, Link], key: PrivateKey, plans: Mapping[PartyId, ProductPlan],
     blinder: Blinder | None = None,
 ) -> dict[PartyId, HolderProduct]:
-    """The holder's role towards one or several owners: one stream of encrypted masks, sent to all of them.
-
-    `plans` may differ in `outputs` only; `blinder`: tables of `key` to be shared. Blames an owner for a bad
-    reply; LocalError for plans that do not agree.
-    """
+    """The holder's role towards one or several owners: one stream of encrypted masks, sent to all of them. `plans` may
+    differ in `outputs` only; `blinder`: tables of `key` to be shared. Blames an owner for a bad reply;
+    LocalError for plans that do not agree."""
     first = _common(plans, key)
     rng = Rng(me.rng.bytes(32))  # one draw on the event loop; the rest may happen in a pool
     masks = rng.ring(first.iterations * first.inputs, first.ring_bits).reshape(first.iterations, first.inputs)
     once = Once(first.iterations, "mask")
-    encryptor = await me.compute(key.encryptor, rng, first.encryptions, blinder)
+    shares = await offer_known(me, links, key, plans, masks, blinder)
+    return {owner: HolderProduct(plans[owner], masks, once, shares[owner]) for owner in links}
+
+
+async def offer_known(
+    me: Party, links: Mapping[PartyId, Link], key: PrivateKey, plans: Mapping[PartyId, ProductPlan], vectors: U64,
+    blinder: Blinder | None = None,
+) -> dict[PartyId, U64]:
+    """Steps 1 to 3 with vectors (iterations, inputs) that the holder has already: its shares of A v_t, (iterations,
+    outputs), by owner. No online step: the vectors themselves are encrypted. As `offer` else."""
+    first = _common(plans, key)
+    encryptor = await me.compute(key.encryptor, Rng(me.rng.bytes(32)), first.encryptions, blinder)
     shares = {owner: np.empty((plan.iterations, plan.outputs), np.uint64) for owner, plan in plans.items()}
     seen: dict[PartyId, set[int]] = {owner: set() for owner in links}
 
     async def collect(owner: PartyId, iterations: range) -> None:
         link, plan = links[owner], plans[owner]
-        corrections = await me.compute(offset_corrections, masks[iterations.start : iterations.stop], plan)
+        corrections = await me.compute(offset_corrections, vectors[iterations.start : iterations.stop], plan)
         for part in chunks(plan.outputs, plan.chunk):
             reply = (await link.receive(MaskedProducts)).products
             vector = await parsed(me, link, key.public, reply, len(part), seen[owner])
@@ -217,24 +226,31 @@ async def offer(
         for number, iterations in enumerate(first.passes_of_iterations()):
             for part in chunks(first.inputs, first.chunk):
                 me.progress("encrypted masks", number * first.inputs + part.start, first.encryptions)
-                cells = masks[iterations.start : iterations.stop, part.start : part.stop]
+                cells = vectors[iterations.start : iterations.stop, part.start : part.stop]
                 message = EncryptedMasks(await me.compute(encrypted, encryptor, cells, first.slot_bits))
                 await me.together(*(link.send(message) for link in links.values()))                         # 1
             await me.together(*(collect(owner, iterations) for owner in links))
 
     await me.together(talk(), fill(me, encryptor.stock))
     me.progress("encrypted masks", first.encryptions, first.encryptions)
-    return {owner: HolderProduct(plans[owner], masks, once, shares[owner]) for owner in links}
+    return shares
 
 
 async def serve(
     me: Party, link: Link, peer_key: PublicKey, matrix: Matrix, plan: ProductPlan, blinder: Blinder | None = None
 ) -> OwnerProduct:
-    """The owner's role: `matrix` (outputs x inputs) of integers below 2^(entry_bits - 1) in absolute value; `blinder`:
-    tables of `peer_key` to be shared.
+    """The owner's role: `matrix` (outputs x inputs) of integers of `entry_bits` signed bits; `blinder`: tables of
+    `peer_key` to be shared.
 
     The matrix is read again online: it must not change. Blames the holder for bad ciphertexts.
     """
+    return OwnerProduct(plan, matrix, await serve_known(me, link, peer_key, matrix, plan, blinder))
+
+
+async def serve_known(
+    me: Party, link: Link, peer_key: PublicKey, matrix: Matrix, plan: ProductPlan, blinder: Blinder | None = None
+) -> U64:
+    """As `serve`, only the shares (iterations, outputs): of A r_t for `serve`, of A v_t opposite `offer_known`."""
     check_matrix(matrix, plan)
     if peer_key.bits != plan.key_bits:
         raise LocalError("the plan was made for keys of another length")
@@ -242,6 +258,7 @@ async def serve(
     sealer = await me.compute(Rerandomiser, peer_key, rng, plan.replies, blinder)
     shares = np.empty((plan.iterations, plan.outputs), np.uint64)
     seen: set[int] = set()
+
     async def talk() -> None:
         for number, iterations in enumerate(plan.passes_of_iterations()):
             me.progress("masked products", number, plan.passes)
@@ -260,7 +277,7 @@ async def serve(
 
     await me.together(talk(), fill(me, sealer.stock))
     me.progress("masked products", plan.passes, plan.passes)
-    return OwnerProduct(plan, matrix, shares)
+    return shares
 
 
 async def parsed(
@@ -293,7 +310,7 @@ def check_matrix(matrix: Matrix, plan: ProductPlan) -> None:
     if matrix.shape != (plan.outputs, plan.inputs) or not np.issubdtype(matrix.dtype, np.integer):
         raise LocalError(f"an integer matrix of {plan.outputs} x {plan.inputs} was agreed")
     bound = 1 << (plan.entry_bits - 1)
-    if int(matrix.max()) >= bound or int(matrix.min()) <= -bound:
+    if int(matrix.max()) >= bound or int(matrix.min()) < -bound:
         raise LocalError(f"a matrix entry does not fit {plan.entry_bits} signed bits", "scale the matrix down")
 
 
@@ -345,7 +362,7 @@ def offset_corrections(masks: U64, plan: ProductPlan) -> U64:
 
 def offset_binary(matrix: Matrix, plan: ProductPlan) -> U64:
     """A + 2^(entry_bits - 1) >= 0: exponents without negatives."""
-    return (matrix.astype(np.int64) + np.int64(1 << (plan.entry_bits - 1))).astype(np.uint64)
+    return matrix.astype(np.int64).view(np.uint64) + np.uint64(1 << (plan.entry_bits - 1))
 
 
 class _Wide:

@@ -1,10 +1,12 @@
 """Correlations made ahead of their use. Implements the source's contract from a stock, so roles cannot tell.
 
-A correlation leaves the stock once; when the stock runs out, the source makes more on the spot.
+A correlation leaves the stock once, oldest first; when the stock runs out, the source makes more on the spot. Angles
+may be added while others are taken, as long as those in stock suffice: then only `add_angles` asks the source.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from typing import NoReturn
 
 import numpy as np
@@ -23,7 +25,7 @@ class Stock:
         self._source = source
         self._bits = np.zeros(0, np.uint64)
         self._triples = Triples(*(np.zeros(0, np.uint64) for _ in range(3)))
-        self._angles: list[Trig] = []
+        self._angles: deque[Trig] = deque()
 
     @property
     def plan(self) -> TrigPlan:
@@ -34,24 +36,49 @@ class Stock:
         return self._source.lanes
 
     async def fill(self, me: Party, *, bits: int = 0, triples: int = 0) -> None:
-        """Put so many more bits and triples in stock."""
+        """Put so many more bits and triples in stock, the source's lanes side by side."""
         if bits:
-            self._bits = np.concatenate([self._bits, await self._source.bits(me, bits)])
+            fresh = await me.together(*(self._source.bits(me, size) for size in self._shared(bits)))
+            self._bits = np.concatenate([self._bits, *fresh])
         if triples:
-            fresh = await self._source.triples(me, triples)
-            old = self._triples
-            self._triples = Triples(
-                np.concatenate([old.a, fresh.a]), np.concatenate([old.b, fresh.b]), np.concatenate([old.c, fresh.c])
-            )
+            made = [self._triples, *await me.together(*(self._source.triples(me, n) for n in self._shared(triples)))]
+            a, b, c = (np.concatenate([getattr(part, name) for part in made]) for name in "abc")
+            self._triples = Triples(a, b, c)
 
-    async def add_angles(self, me: Party, count: int, vectors: int) -> None:
-        """Put so many vectors of `count` angles in stock, as many at once as the source has lanes."""
-        self._angles += await me.together(*(self._source.trig(me, count) for _ in range(vectors)))
+    def _shared(self, count: int) -> list[int]:
+        """`count` cut among the lanes."""
+        sizes = [count // self.lanes + (k < count % self.lanes) for k in range(self.lanes)]
+        return [size for size in sizes if size]
+
+    @property
+    def angles(self) -> int:
+        """How many are in stock."""
+        return sum(len(part.rho) for part in self._angles)
+
+    async def add_angles(self, me: Party, count: int) -> None:
+        """Put so many more angles in stock, the source's lanes side by side."""
+        self._angles += await me.together(*(self._source.trig(me, size) for size in self._shared(count)))
 
     async def trig(self, me: Party, count: int) -> Trig:
-        if self._angles and len(self._angles[0].rho) == count:
-            return self._angles.pop(0)
-        return await self._source.trig(me, count)
+        missing = count - self.angles
+        if missing > 0:
+            await self.add_angles(me, missing)
+        parts: list[Trig] = []
+        due = count
+        while due or not parts:
+            part = self._angles.popleft() if self._angles else await self._source.trig(me, 0)
+            if len(part.rho) > due:
+                self._angles.appendleft(_rows(part, due, len(part.rho)))
+                part = _rows(part, 0, due)
+            parts.append(part)
+            due -= len(part.rho)
+        if len(parts) == 1:
+            return parts[0]
+        return Trig(
+            np.concatenate([part.rho for part in parts]),
+            np.concatenate([part.cosines for part in parts], axis=1),
+            np.concatenate([part.sines for part in parts], axis=1),
+        )
 
     async def bits(self, me: Party, count: int) -> U64:
         if count > len(self._bits):
@@ -67,7 +94,11 @@ class Stock:
         return Triples(stock.a[:count], stock.b[:count], stock.c[:count])
 
     def __repr__(self) -> str:
-        return f"Stock({len(self._bits)} bits, {len(self._triples.a)} triples, {len(self._angles)} angles)"
+        return f"Stock({len(self._bits)} bits, {len(self._triples.a)} triples, {self.angles} angles)"
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("correlations are secrets and are never pickled")
+
+
+def _rows(part: Trig, start: int, stop: int) -> Trig:
+    return Trig(part.rho[start:stop], part.cosines[:, start:stop], part.sines[:, start:stop])

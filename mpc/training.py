@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,23 +16,22 @@ from mpc.correlations import CorrelationSource, TrigPlan
 from mpc.errors import LocalError, Reason
 from mpc.link import Link, PartyId
 from mpc.packed_products import offer_packed, serve_packed
-from mpc.paillier import Blinder, GroupBlinder, PublicKey
+from mpc.paillier import GroupBlinder, PublicKey
 from mpc.paillier_keys import OwnerBlinder, PrivateKey
-from mpc.precision import COARSE_BITS, ENTRY_BITS, STEP_ENTRY_BITS, Precision, plan_precision
-from mpc.product_plan import ProductPlan
-from mpc.products import HolderProduct, Matrix, OwnerProduct, exchange_keys, offer, serve
+from mpc.precision import Precision
+from mpc.preconditioner import I16, Counterparts, own_root, root_matrix, shared_hessian, whitened
+from mpc.products import HolderProduct, OwnerProduct, exchange_keys, offer, serve
 from mpc.protocol import Party
 from mpc.ring import I64, U64, from_signed
 from mpc.rng import Rng
-from mpc.sigmoid import PERIOD_BITS
+from mpc.run_sizes import Sizes, TrainOptions, padded, planned
 from mpc.stock import Stock
 from mpc.truncation import TruncationMasks, prepare_truncation
 
-WIDTH_STEP = 16  # widths are announced in multiples, so that exact feature counts stay private
-MAX_WIDTH = 1 << 14
-ANGLES_AHEAD_BYTES = 256 << 20
-NOISE_FACTOR = 1.0  # a change of the step must stand so far above its rounding noise to teach a direction
+T = TypeVar("T")
 
+MAX_WIDTH = 1 << 14
+NOISE_FACTOR = 1.0  # a change of the step must stand so far above its rounding noise to teach a direction
 
 
 # -- message
@@ -44,23 +44,6 @@ class Widths:
 
 
 # -- inputs ------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class TrainOptions:
-    """Agreed in the job spec. `parties` sorted; `tolerance` bounds the last preconditioned gradient, in
-    units of standardised weights."""
-
-    parties: tuple[PartyId, ...]
-    label_holder: PartyId
-    rows: int
-    iterations: int
-    penalty: float
-    clip: float
-    expected_default_rate: float
-    sigmoid: str
-    tolerance: float
-    key_bits: int
 
 
 @dataclass(frozen=True)
@@ -87,36 +70,56 @@ class State:
     me: Party
     peers: Mapping[PartyId, Link]
     options: TrainOptions
-    plan: Precision
+    sizes: Sizes
     stock: Stock
-    slices: dict[PartyId, slice]               # of the concatenated weight vector
-    matrix: I64                                # rows x padded width
-    coarse: I64                                # padded width x rows
-    preconditioner: I64
+    matrix: I16                                # rows x padded width
+    coarse: I16                                # padded width x rows
+    hessian: I64                               # my share of K, all widths x all widths
+    root: I64                                  # my L_i, padded width x padded width
     labels: U64 | None
     start: U64
     penalty: U64                               # per weight, zero at the intercept
     width: int
     products: Products
-    gradient_masks: TruncationMasks
-    step_masks: TruncationMasks
-    range_masks: TruncationMasks
+    masks: Masks
     anderson: Anderson
+
+    @property
+    def plan(self) -> Precision:
+        return self.sizes.plan
 
     def is_label_holder(self) -> bool:
         return self.me.id == self.options.label_holder
+
+    async def with_angles_made(self, t: int, iteration: Awaitable[T]) -> T:
+        """Run `iteration` t; meanwhile make its part of the angles that are still to come, before the last two."""
+        left, due = self.options.iterations - 1 - t, (self.options.iterations - t) * self.options.rows
+        missing = due - self.stock.angles
+        if left < 1 or missing <= 0:
+            return await iteration
+        done, _ = await self.me.together(iteration, self.stock.add_angles(self.me, -(-missing // left)))
+        result: T = done
+        return result
+
+
+@dataclass(frozen=True)
+class Masks:
+    """For the truncations of all iterations: gradients, before and after the two products with L, inner steps; and for
+    the one of the convergence test."""
+
+    gradient: TruncationMasks
+    before: TruncationMasks
+    after: TruncationMasks
+    inner: TruncationMasks
+    range: TruncationMasks
 
 
 @dataclass(frozen=True)
 class Products:
     """The correlations of step 1 by counterpart: what I hold the vector's masks of, and what I own the matrix of."""
 
-    forward_held: Mapping[PartyId, HolderProduct]
-    forward_owned: Mapping[PartyId, OwnerProduct]
-    backward_held: Mapping[PartyId, HolderProduct]
-    backward_owned: Mapping[PartyId, OwnerProduct]
-    step_held: Mapping[PartyId, HolderProduct]
-    step_owned: Mapping[PartyId, OwnerProduct]
+    held: Mapping[str, Mapping[PartyId, HolderProduct]]
+    owned: Mapping[str, Mapping[PartyId, OwnerProduct]]
 
 
 async def prepare(
@@ -128,115 +131,133 @@ async def prepare(
     accept_widths: Callable[[Mapping[PartyId, int]], None] = lambda widths: None,
 ) -> State:
     """Steps 0 and 1. LocalError for a block that is not what was agreed, PeerError for a bad counterpart."""
-    rows, own_width = block.matrix.shape
-    if rows != options.rows:
-        raise LocalError(f"the block has {rows} rows where {options.rows} were agreed")
+    check_block(me, block, options)
+    width = block.matrix.shape[1]
+    widths = await agree_widths(me, peers, options.rows, padded(width))                               # 0
+    accept_widths({p: widths[p] for p in peers})
+    sizes = planned(options, widths)
+    plan, mine = sizes.plan, sizes.slices[me.id]
+    matrix = np.zeros((options.rows, widths[me.id]), np.int16)
+    matrix[:, :width] = block.matrix
+    if not await me.compute(plan.standardised, matrix):
+        raise LocalError("a column of the block is larger than a standardised one")
+    coarse = np.ascontiguousarray((await me.compute(plan.coarse, matrix)).T)
+    root = await me.compute(own_root, matrix, plan.x_scale, sizes.preconditioner)
+    white = await me.compute(whitened, matrix, root, plan.x_scale, sizes.preconditioner)
+    key = await me.compute(tools.make_key, me.rng.child("paillier"), options.key_bits)
+    known = await counterparts(me, key, await exchange_keys(me, peers, key, options.key_bits), options.rows)
+
+    async def correlations() -> Stock:
+        links = {p: link.channel("correlations") for p, link in peers.items()}
+        stock = Stock(await tools.make_source(me, links, plan.trig))
+        await stock.fill(me, bits=sizes.bits, triples=sizes.triples)
+        await stock.add_angles(me, sizes.angles_ahead * options.rows)
+        return stock
+
+    async def preconditioner() -> tuple[I64, I64, Products]:
+        empty = np.asarray(~matrix.any(axis=0))
+        hessian = await shared_hessian(me, peers, known, white, empty, sizes.slices, sizes.preconditioner)
+        own = root_matrix(root, sizes.preconditioner)
+        return hessian, own, await small_products(me, peers, known, sizes, hessian, own)
+
+    stock, tall, (hessian, own, small) = await me.together(                                           # 1
+        correlations(), tall_products(me, peers, known, sizes, matrix, coarse), preconditioner()
+    )
+    anderson = Anderson(me, peers, stock, sizes.width, "train.anderson",
+                        NOISE_FACTOR * plan.step_noise(sizes.width) * plan.weight_unit)
+    await anderson.prepare(options.iterations)
+    start = np.zeros(sizes.width, np.uint64)
+    if block.start is not None:
+        start[mine.start : mine.start + width] = from_signed(np.rint(block.start * plan.weight_unit))
+    penalty = np.full(sizes.width, plan.penalty_factor, np.uint64)
+    penalty[sizes.slices[options.label_holder].start] = 0
+    return State(
+        me=me, peers=peers, options=options, sizes=sizes, stock=stock, matrix=matrix, coarse=coarse, hessian=hessian,
+        root=own, labels=None if block.labels is None else block.labels.astype(np.uint64), start=start,
+        penalty=penalty, width=width, products=Products(tall.held | small.held, tall.owned | small.owned),
+        masks=await truncation_masks(me, stock, sizes), anderson=anderson,
+    )
+
+
+async def truncation_masks(me: Party, stock: Stock, sizes: Sizes) -> Masks:
+    """All of them, from the stock."""
+    T, (before, after) = sizes.options.iterations, sizes.preconditioner.shifts
+
+    async def masks(vectors: int, shift: int) -> TruncationMasks:
+        return await prepare_truncation(me, stock, vectors * sizes.width, shift)
+
+    return Masks(
+        gradient=await masks(T, sizes.plan.gradient_shift), before=await masks(T, before), after=await masks(T, after),
+        inner=await masks(sizes.inner_products, sizes.preconditioner.inner_shift),
+        range=await masks(1, sizes.range_shift),
+    )
+
+
+def check_block(me: Party, block: Block, options: TrainOptions) -> None:
+    """LocalError for a block that is not what was agreed."""
+    if len(block.matrix) != options.rows:
+        raise LocalError(f"the block has {len(block.matrix)} rows where {options.rows} were agreed")
     if (me.id == options.label_holder) != (block.labels is not None):
         raise LocalError("labels belong to the label holder, and to nobody else")
-    plan = plan_precision(
-        len(options.parties), rows, options.clip, options.penalty, options.expected_default_rate, options.sigmoid
-    )
-    widths = await agree_widths(me, peers, rows, padded(own_width))                                   # 0
-    accept_widths({p: widths[p] for p in peers})
-    ends = np.cumsum([widths[party] for party in options.parties]).tolist()
-    slices = {p: slice(end - widths[p], end) for p, end in zip(options.parties, ends, strict=True)}
-    matrix = np.zeros((rows, widths[me.id]), np.int64)
-    matrix[:, :own_width] = block.matrix
-    coarse = plan.coarse(matrix).T
-    step_matrix = await me.compute(plan.preconditioner, matrix.astype(np.int16))
-    key = await me.compute(tools.make_key, me.rng.child("paillier"), options.key_bits)
-    keys = await exchange_keys(me, peers, key, options.key_bits)
-    trig = TrigPlan(len(options.parties), plan.trig_bits)
-    source, products = await me.together(                                                             # 1
-        tools.make_source(me, {p: link.channel("correlations") for p, link in peers.items()}, trig),
-        make_products(me, peers, key, keys, widths, options, (matrix, coarse, step_matrix)),
-    )
-    stock, cells = Stock(source), ends[-1] * options.iterations
-    gradient_masks = await prepare_truncation(me, stock, cells, plan.gradient_shift)
-    step_masks = await prepare_truncation(me, stock, cells, plan.step_shift)
-    range_masks = await prepare_truncation(me, stock, ends[-1], plan.range_shift(ends[-1]))
-    floor = NOISE_FACTOR * plan.step_noise(ends[-1]) * plan.weight_unit
-    anderson = Anderson(me, peers, stock, ends[-1], "train.anderson", floor)
-    await anderson.prepare(options.iterations)
-    await stock_angles(me, stock, rows, options.iterations)
-    start = np.zeros(ends[-1], np.uint64)
-    if block.start is not None:
-        first = slices[me.id].start
-        start[first : first + own_width] = from_signed(np.rint(block.start * plan.weight_unit))
-    penalty = np.full(ends[-1], plan.penalty_factor, np.uint64)
-    penalty[slices[options.label_holder].start] = 0
-    return State(
-        me=me, peers=peers, options=options, plan=plan, stock=stock, slices=slices, matrix=matrix, coarse=coarse,
-        preconditioner=step_matrix, labels=None if block.labels is None else block.labels.astype(np.uint64),
-        start=start, penalty=penalty, width=own_width, products=products, gradient_masks=gradient_masks,
-        step_masks=step_masks, range_masks=range_masks, anderson=anderson,
-    )
 
 
-async def make_products(
-    me: Party,
-    peers: Mapping[PartyId, Link],
-    key: PrivateKey,
-    keys: Mapping[PartyId, PublicKey],
-    widths: Mapping[PartyId, int],
-    options: TrainOptions,
-    matrices: tuple[Matrix, Matrix, Matrix],
+async def tall_products(
+    me: Party, peers: Mapping[PartyId, Link], known: Counterparts, sizes: Sizes, matrix: I16, coarse: I16
 ) -> Products:
-    """All private products of the run, side by side: mine with every counterpart's vectors, and theirs with mine.
-
-    `matrices`: X (rows x width), coarse X^T (width x rows), the preconditioner (width x width).
-    """
-    T, bits, rows = options.iterations, options.key_bits, options.rows
-    matrix, coarse, step_matrix = matrices
-    sealing, own_blinder = await blinders(me, key, keys, rows)
-    forward = {p: ProductPlan(w, rows, ENTRY_BITS, PERIOD_BITS, T, bits) for p, w in widths.items()}
-    backward = {p: ProductPlan(rows, w, COARSE_BITS + 1, 64, T, bits) for p, w in widths.items()}
-    step = {p: ProductPlan(w, w, STEP_ENTRY_BITS, 64, T, bits) for p, w in widths.items()}
+    """The private products over all rows, side by side: mine with every counterpart's vectors, and theirs with mine."""
     others: Sequence[PartyId] = list(peers)
 
-    def channels(name: str) -> dict[PartyId, Link]:
+    def links(name: str) -> dict[PartyId, Link]:
         return {p: peers[p].channel(f"{name}/{me.id}") for p in others}
 
-    async def hold_step(p: PartyId, link: Link) -> HolderProduct:
-        return (await offer(me, {p: link}, key, {p: step[p]}, own_blinder))[p]
-
-    async def own(name: str, p: PartyId, product: Matrix, plan: ProductPlan) -> OwnerProduct:
-        return await serve(me, peers[p].channel(f"{name}/{p}"), keys[p], product, plan, sealing[p])
-
+    forward, backward = (sizes.product(name, me.id) for name in ("forward", "backward"))
     made = await me.together(
-        offer(me, channels("backward"), key, {p: backward[p] for p in others}, own_blinder),
-        *(offer_packed(me, link, keys[p], forward[p], sealing[p]) for p, link in channels("forward").items()),
-        *(hold_step(p, link) for p, link in channels("step").items()),
-        *(serve_packed(me, peers[p].channel(f"forward/{p}"), key, matrix, forward[me.id], own_blinder)
+        offer(me, links("backward"), known.key, {p: sizes.product("backward", p) for p in others}, known.own_blinder),
+        *(offer_packed(me, link, known.keys[p], sizes.product("forward", p), known.sealing[p])
+          for p, link in links("forward").items()),
+        *(serve_packed(me, peers[p].channel(f"forward/{p}"), known.key, matrix, forward, known.own_blinder)
           for p in others),
-        *(own("backward", p, coarse, backward[me.id]) for p in others),
-        *(own("step", p, step_matrix, step[me.id]) for p in others),
+        *(serve(me, peers[p].channel(f"backward/{p}"), known.keys[p], coarse, backward, known.sealing[p])
+          for p in others),
     )
-    groups = [dict(zip(others, made[1 + k * len(others) :], strict=False)) for k in range(5)]
-    return Products(
-        forward_held=groups[0], step_held=groups[1], forward_owned=groups[2], backward_owned=groups[3],
-        step_owned=groups[4], backward_held=made[0],
-    )
+    groups = [dict(zip(others, made[1 + k * len(others) :], strict=False)) for k in range(3)]
+    return Products({"forward": groups[0], "backward": made[0]}, {"forward": groups[1], "backward": groups[2]})
 
 
-async def blinders(
+async def small_products(
+    me: Party, peers: Mapping[PartyId, Link], known: Counterparts, sizes: Sizes, hessian: I64, root: I64
+) -> Products:
+    """Of my share of K with everybody's share of a vector of all widths, and of my L with their shares of my part."""
+    others = list(peers)
+
+    def links(name: str) -> dict[PartyId, Link]:
+        return {p: peers[p].channel(f"{name}/{me.id}") for p in others}
+
+    async def hold_root(p: PartyId, link: Link) -> HolderProduct:
+        return (await offer(me, {p: link}, known.key, {p: sizes.product("root", p)}, known.own_blinder))[p]
+
+    async def own(name: str, p: PartyId, matrix: I64) -> OwnerProduct:
+        link, plan = peers[p].channel(f"{name}/{p}"), sizes.product(name, me.id)
+        return await serve(me, link, known.keys[p], matrix, plan, known.sealing[p])
+
+    inner, *made = await me.together(
+        offer(me, links("inner"), known.key, {p: sizes.product("inner", p) for p in others}, known.own_blinder),
+        *(hold_root(p, link) for p, link in links("root").items()),
+        *(own("root", p, root) for p in others),
+        *(own("inner", p, hessian) for p in others),
+    )
+    groups = [dict(zip(others, made[k * len(others) :], strict=False)) for k in range(3)]
+    return Products({"inner": inner, "root": groups[0]}, {"root": groups[1], "inner": groups[2]})
+
+
+async def counterparts(
     me: Party, key: PrivateKey, keys: Mapping[PartyId, PublicKey], expected: int
-) -> tuple[dict[PartyId, Blinder], Blinder | None]:
+) -> Counterparts:
     """Tables that all streams under one key share: for replies under each counterpart's, for ours (phe has none)."""
     rng = Rng(me.rng.bytes(32))
     made = await me.together(*(me.compute(GroupBlinder, keys[p], rng.child(p), expected) for p in keys))
-    sealing = dict(zip(keys, made, strict=True))
-    if key.public.engine == "phe":
-        return sealing, None
-    return sealing, await me.compute(OwnerBlinder, key, rng.child("own"), expected)
-
-
-async def stock_angles(me: Party, stock: Stock, rows: int, iterations: int) -> None:
-    """All angles ahead of the iterations where memory allows; else each when it is due."""
-    size = rows * (1 + 2 * len(stock.plan.bits)) * 8
-    for t in range(0, iterations if size * iterations <= ANGLES_AHEAD_BYTES else 0, stock.lanes):
-        me.progress("angles", t, iterations)
-        await stock.add_angles(me, rows, min(stock.lanes, iterations - t))
+    own = None if key.public.engine == "phe" else await me.compute(OwnerBlinder, key, rng.child("own"), expected)
+    return Counterparts(key, keys, dict(zip(keys, made, strict=True)), own)
 
 
 async def agree_widths(
@@ -246,15 +267,8 @@ async def agree_widths(
         await link.send(Widths(rows, width))
         theirs = await link.receive(Widths)
         link.require(theirs.rows == rows, Reason.WRONG_LENGTH)
-        link.require(0 < theirs.width <= MAX_WIDTH and theirs.width % WIDTH_STEP == 0, Reason.OUT_OF_RANGE)
+        link.require(0 < theirs.width <= MAX_WIDTH and padded(theirs.width) == theirs.width, Reason.OUT_OF_RANGE)
         return theirs.width
 
     found = await me.together(*(talk(link) for link in peers.values()))
     return {me.id: width, **dict(zip(peers, found, strict=True))}
-
-
-def padded(width: int) -> int:
-    """The announced width."""
-    return -(-width // WIDTH_STEP) * WIDTH_STEP
-
-

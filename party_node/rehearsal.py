@@ -23,7 +23,8 @@ from mpc.protocols import PROTOCOLS
 from mpc.protocols.train import Tools
 from mpc.ring import I64
 from mpc.rng import Rng
-from mpc.training import Block, TrainOptions, prepare
+from mpc.run_sizes import TrainOptions
+from mpc.training import Block, prepare
 from party_node.runtime import NodeParty
 from party_node.workers import Workers
 from wire.spec import JobSpec

@@ -38,7 +38,7 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     add("--correlation", type=float, default=0.5, help="between features of different parties, 0..1")
     add("--link", default="", help="such as 20mbps/20ms, each way (default: loopback as it is)")
     add("--key-bits", type=int, choices=[2048, 3072, 4096], default=2048)
-    add("--iterations", type=int, default=12)
+    add("--iterations", type=int, default=8)
     add("--lambda", dest="penalty", type=float, default=1e-3)
     add("--sigmoid", choices=["six", "eight"], default="eight")
     add("--test-fraction", type=float, default=0.3)

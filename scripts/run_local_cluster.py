@@ -42,7 +42,7 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     add("--id-profile", choices=["plain", "phone", "national_id", "email"], default="plain")
     add("--duplicates", choices=["first", "refuse"], default="first")
     add("--lambda", dest="penalty", type=float, default=1e-3)
-    add("--iterations", type=int, default=12)
+    add("--iterations", type=int, default=8)
     add("--expected-default-rate", type=float, default=None, help="default: the label's rate to one digit")
     add("--test-fraction", type=float, default=0.3, help="0: train and judge on the same rows")
     add("--seed", default="1", help="fixes the split in the signed spec")

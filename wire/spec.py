@@ -121,7 +121,7 @@ class TrainingSpec(_Part):
     """The objective is mean log-loss + penalty/2 |w|^2, intercept free (sklearn's C = 1/(n penalty))."""
 
     penalty: Annotated[float, Field(ge=MIN_PENALTY, le=1.0)] = 1e-3
-    iterations: Annotated[int, Field(ge=MIN_ITERATIONS, le=200)] = 12
+    iterations: Annotated[int, Field(ge=MIN_ITERATIONS, le=200)] = 8
     expected_default_rate: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.1
     sigmoid: Literal["six", "eight"] = "eight"
     tolerance: Annotated[float, Field(gt=0.0, le=1.0)] = 0.03

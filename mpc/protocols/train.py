@@ -2,19 +2,20 @@
 
    every party i: X_i (rows x d_i)        label holder besides: y        all: shares of every w
  0 widths, keys                -- Widths, PublicKeyMessage -->
- 1 offline, for T iterations   -- products' ciphertexts -->       shares of X_i r, X_i^T r, M_i r
+ 1 offline, for T iterations   -- products' ciphertexts -->       shares of X_i r, X_i^T r; of K = sum_i K_i, the
+                                                                  whitened Hessian (mpc.preconditioner); of L_i r, K_i r
  per iteration t = 1..T, at the point v:
  2 z = sum_i X_i v_i           -- Masked(v_i - r) to owner i -->  shares of z mod 2^37
  3 e = sigma(z) - y            -- open z - rho -->                shares of e from cos, sin of rho
  4 g_i = X_i^T e               -- Masked(e - r) to all -->        shares of n g_i, penalty added locally
  5 h = g >> f                  -- masked opening -->
- 6 p_i = M_i h_i               -- Masked(h_i - r) to owner i -->
+ 6 p = L q(K) L h              -- Masked(h_i - r) to owner i, Masked(y - r) to all, masked openings -->
  7 v <- Anderson's step from all v and p so far                   -- masked openings, one level -->
  8 |p| < tolerance?            -- one bit opened -->              else refused, nothing is released
  9 w_i = sum of shares         -- refreshed shares of w_i to i -->
 
 [SecureML 2017] for training on shares; [CAESAR, KDD 2021] for products by homomorphic encryption; [Boura et al.,
-FC 2018] for the masked sine series; block-Jacobi fixed Hessian with Anderson's acceleration (mpc.acceleration).
+FC 2018] for the masked sine series; [PrivLogit, 2016] for the fixed Hessian; Anderson's acceleration.
 """
 
 from __future__ import annotations
@@ -27,17 +28,18 @@ from numpy.typing import NDArray
 
 from mpc.acceleration import lines as acceleration_lines
 from mpc.comparison import comparison_lines, is_below, multiply
-from mpc.correlations import TrigPlan
 from mpc.errors import Reason, Refused
 from mpc.link import Link, PartyId
 from mpc.models.logistic import fit_logistic
 from mpc.opening import open_masked, open_to
-from mpc.precision import SQUARED_BITS, STEP, Precision
+from mpc.precision import SQUARED_BITS, Precision
+from mpc.preconditioner import combined
 from mpc.products import times
 from mpc.protocol import LedgerLine, Party, ProtocolSpec
 from mpc.ring import U64, RingVector, from_signed, mask_of, reduce, to_signed
+from mpc.run_sizes import TrainOptions, padded
 from mpc.sigmoid import PERIOD_BITS
-from mpc.training import Block, State, Tools, TrainOptions, Widths, padded, prepare
+from mpc.training import Block, State, Tools, Widths, prepare
 from mpc.truncation import truncate
 
 __all__ = ["LEDGER", "PROTOCOL", "Block", "Masked", "Tools", "TrainOptions", "Widths", "ideal", "padded", "run"]
@@ -71,31 +73,28 @@ async def run(
     point, push = state.start, state.start                                                      # shares, ints
     for t in range(options.iterations):
         me.progress("iterations", t, options.iterations)
-        z = await _forward(state, t, point)                                                          # 2
-        e = await _residual(state, z)                                                                # 3
-        g = await _backward(state, t, e) + point * state.penalty                                     # 4
-        h = await truncate(me, peers, g, state.gradient_masks, "train.gradient")                     # 5
-        p = await _precondition(state, t, h)                                                         # 6
-        push = np.uint64(0) - await truncate(me, peers, p, state.step_masks, "train.step")
-        point = await state.anderson.step(point, push)                                               # 7
+        point, push = await state.with_angles_made(t, _iteration(state, t, point))
     me.progress("iterations", options.iterations, options.iterations)
     await _require_converged(state, push)                                                            # 8
     return await _release(state, point)                                                              # 9
 
 
+async def _iteration(state: State, t: int, point: U64) -> tuple[U64, U64]:
+    """Steps 2 to 7: the next point, and the preconditioned gradient that led there."""
+    me, peers = state.me, state.peers
+    z = await _forward(state, t, point)                                                              # 2
+    e = await _residual(state, z)                                                                    # 3
+    g = await _backward(state, t, e) + point * state.penalty                                         # 4
+    h = await truncate(me, peers, g, state.masks.gradient, "train.gradient")                         # 5
+    push = np.uint64(0) - await _precondition(state, t, h)                                           # 6
+    return await state.anderson.step(point, push), push                                              # 7
+
+
 async def _forward(state: State, t: int, point: U64) -> U64:
     """Step 2: my share of z mod 2^37."""
-    me = state.me
-
-    async def talk(p: PartyId, link: Link) -> U64:
-        held, owned = state.products.forward_held[p], state.products.forward_owned[p]
-        await link.send(Masked(held.mask(t, reduce(point[state.slices[p]], PERIOD_BITS))))
-        theirs = await _masked(link, len(point[state.slices[me.id]]), PERIOD_BITS)
-        return (await me.compute(owned.apply, t, theirs)) + held.share(t)
-
-    shares = await me.together(*(talk(p, link.channel("forward")) for p, link in state.peers.items()))
-    own = await me.compute(times, state.matrix, point[state.slices[me.id]])
-    return reduce(sum(shares, own), PERIOD_BITS)
+    shares = await _by_owner(state, "forward", t, reduce(point, PERIOD_BITS))
+    own = await state.me.compute(times, state.matrix, point[state.sizes.slices[state.me.id]])
+    return reduce(sum((held + owned for held, owned in shares.values()), own), PERIOD_BITS)
 
 
 async def _residual(state: State, z: U64) -> U64:
@@ -113,33 +112,63 @@ async def _residual(state: State, z: U64) -> U64:
 async def _backward(state: State, t: int, e: U64) -> U64:
     """Step 4: my share of X^T e, all blocks concatenated."""
     me, result = state.me, np.zeros_like(state.start)
-    masked = next(iter(state.products.backward_held.values())).mask(t, e)
-
-    async def talk(p: PartyId, link: Link) -> U64:
-        _, theirs = await me.together(link.send(Masked(masked)), _masked(link, len(e), 64))
-        result[state.slices[p]] = state.products.backward_held[p].share(t)
-        return await me.compute(state.products.backward_owned[p].apply, t, theirs)
-
-    shares = await me.together(*(talk(p, link.channel("backward")) for p, link in state.peers.items()))
+    theirs = await _to_all(state, "backward", t, e)
+    for p, (held, _) in theirs.items():
+        result[state.sizes.slices[p]] = held
     own = await me.compute(times, state.coarse, e)
-    result[state.slices[me.id]] = sum(shares, own)
+    result[state.sizes.slices[me.id]] = sum((owned for _, owned in theirs.values()), own)
     return result
 
 
 async def _precondition(state: State, t: int, h: U64) -> U64:
-    """Step 6: my share of M h, block by block."""
-    me, result = state.me, np.zeros_like(h)
+    """Step 6: my share of L q(K) L h in units of weights."""
+    me, peers, plan = state.me, state.peers, state.sizes.preconditioner
+    u = await truncate(me, peers, await _by_blocks(state, 2 * t, h), state.masks.before, "train.step")
+    y = d = u
+    for number, coefficients in enumerate(plan.coefficients, t * len(plan.coefficients)):
+        shares = await _to_all(state, "inner", number, y)
+        own = await me.compute(times, state.hessian, y)
+        product = sum((held + owned for held, owned in shares.values()), own)
+        d = await truncate(me, peers, combined(d, u, product, coefficients), state.masks.inner, "train.step")
+        y = y + d
+    return await truncate(me, peers, await _by_blocks(state, 2 * t + 1, y), state.masks.after, "train.step")
 
-    async def talk(p: PartyId, link: Link) -> U64:
-        await link.send(Masked(state.products.step_held[p].mask(t, h[state.slices[p]])))
-        theirs = await _masked(link, len(state.preconditioner), 64)
-        result[state.slices[p]] = state.products.step_held[p].share(t)
-        return await me.compute(state.products.step_owned[p].apply, t, theirs)
 
-    shares = await me.together(*(talk(p, link.channel("step")) for p, link in state.peers.items()))
-    own = times(state.preconditioner, h[state.slices[me.id]])
-    result[state.slices[me.id]] = sum(shares, own)
+async def _by_blocks(state: State, t: int, vector: U64) -> U64:
+    """My share of L times a vector of all widths."""
+    result, mine = np.empty_like(vector), state.sizes.slices[state.me.id]
+    shares = await _by_owner(state, "root", t, vector)
+    for p, (held, _) in shares.items():
+        result[state.sizes.slices[p]] = held
+    result[mine] = sum((owned for _, owned in shares.values()), times(state.root, vector[mine]))
     return result
+
+
+async def _by_owner(state: State, name: str, t: int, vector: U64) -> dict[PartyId, tuple[U64, U64]]:
+    """To each owner its part of the vector, masked; from each my shares of its matrix times my share of its part, and
+    of my matrix times its share of my part."""
+    held, owned, slices = state.products.held[name], state.products.owned[name], state.sizes.slices
+
+    async def talk(p: PartyId, link: Link) -> tuple[U64, U64]:
+        await link.send(Masked(held[p].mask(t, vector[slices[p]])))
+        theirs = await _masked(link, owned[p].plan.inputs, owned[p].plan.ring_bits)
+        return held[p].share(t), await state.me.compute(owned[p].apply, t, theirs)
+
+    answers = await state.me.together(*(talk(p, link.channel(name)) for p, link in state.peers.items()))
+    return dict(zip(state.peers, answers, strict=True))
+
+
+async def _to_all(state: State, name: str, t: int, vector: U64) -> dict[PartyId, tuple[U64, U64]]:
+    """One masked vector to all owners; from each my shares of its matrix times mine, and of my matrix times its."""
+    held, owned = state.products.held[name], state.products.owned[name]
+    masked = next(iter(held.values())).mask(t, vector)
+
+    async def talk(p: PartyId, link: Link) -> tuple[U64, U64]:
+        _, theirs = await state.me.together(link.send(Masked(masked)), _masked(link, len(vector), 64))
+        return held[p].share(t), await state.me.compute(owned[p].apply, t, theirs)
+
+    answers = await state.me.together(*(talk(p, link.channel(name)) for p, link in state.peers.items()))
+    return dict(zip(state.peers, answers, strict=True))
 
 
 async def _masked(link: Link, length: int, bits: int) -> RingVector:
@@ -155,12 +184,12 @@ async def _require_converged(state: State, push: U64) -> None:
     A step may be so long that its square wraps and looks short. So it must also be short after a shift that leaves
     no room for that.
     """
-    me, peers, masks = state.me, state.peers, state.range_masks
+    me, peers, masks = state.me, state.peers, state.masks.range
     both = np.concatenate([push, await truncate(me, peers, push, masks, "train.square")])
     squares = await multiply(me, peers, both, both, state.stock, "train.square")
     totals = squares.reshape(2, -1).sum(axis=1, dtype=np.uint64)
     if state.is_label_holder():
-        bound = state.options.tolerance * state.plan.weight_unit * STEP / state.plan.parties
+        bound = state.options.tolerance * state.plan.weight_unit
         totals = totals - np.array([round(bound**2), 1 << 2 * (SQUARED_BITS - masks.shift)], np.uint64)
     if not await is_below(me, peers, totals, state.stock, "train.converged"):
         raise Refused(
@@ -174,7 +203,7 @@ async def _release(state: State, point: U64) -> NDArray[np.float64]:
     """Step 9: to each party its own weights."""
     mine = None
     for p in state.options.parties:
-        opened = await open_to(state.me, state.peers, RingVector(point[state.slices[p]], 64), p, "train.weights")
+        opened = await open_to(state.me, state.peers, RingVector(point[state.sizes.slices[p]], 64), p, "train.weights")
         mine = opened if p == state.me.id else mine
     assert mine is not None
     return to_signed(mine)[: state.width] / state.plan.weight_unit
@@ -188,11 +217,10 @@ def series_share(delta: U64, cosines: U64, sines: U64, plan: Precision) -> U64:
 
     sin(m (delta + rho)) = sin(m delta) cos(m rho) + cos(m delta) sin(m rho).
     """
-    trig = TrigPlan(plan.parties, plan.trig_bits)
     total = np.zeros(len(delta), np.uint64)
     for k, (m, b) in enumerate(zip(plan.series.harmonics, plan.series.coefficients, strict=True)):
         angle = reduce(delta * np.uint64(m), PERIOD_BITS) * (2 * np.pi / 2**PERIOD_BITS)
-        height = plan.residual_scale * b / trig.gain(k)
+        height = plan.residual_scale * b / plan.trig.gain(k)
         total += from_signed(np.rint(height * np.sin(angle))) * cosines[k]
         total += from_signed(np.rint(height * np.cos(angle))) * sines[k]
     return total
@@ -218,7 +246,7 @@ def ideal(
 LEDGER = (
     LedgerLine("train.delta", "masked", "all", "log-odds minus a uniform mask, one per row and iteration"),
     LedgerLine("train.gradient", "masked", "all", "gradient plus a uniform mask, for its truncation"),
-    LedgerLine("train.step", "masked", "all", "weight step plus a uniform mask, for its truncation"),
+    LedgerLine("train.step", "masked", "all", "weight step, as it is made, plus uniform masks, for its truncations"),
     *acceleration_lines("train.anderson"),
     LedgerLine("train.square", "masked", "all", "steps minus uniform masks, for the convergence test"),
     *comparison_lines("train.converged", "one bit: whether the last step was below the tolerance"),

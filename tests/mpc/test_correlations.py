@@ -68,7 +68,7 @@ SMALLER = {"Paillier": 16}  # by how much the slow cross-check divides the count
 CASES = [(kind, parties) for kind in SOURCES for parties in (2, 3, 4)]
 
 
-async def make(kind: str, parties: int, bits: tuple[int, ...] = (9, 8, 7, 6, 5, 4)) -> Sources:
+async def make(kind: str, parties: int, bits: tuple[int, ...] = (9, 8, 7, 2, 1, 1)) -> Sources:
     return await SOURCES[kind](Network(), NAMES[:parties], TrigPlan(parties, bits))
 
 
@@ -101,8 +101,10 @@ async def test_masked_angles_come_with_the_product_of_all_quantised_points(kind:
     rho = total([t.rho for t in trigs]) & np.uint64(2**plan.period_bits - 1)
     for index, harmonic in enumerate(plan.harmonics):
         angle = 2 * math.pi * harmonic * rho.astype(float) / 2**plan.period_bits
-        scale = plan.amplitude(index) ** plan.parties
-        slack = (1 + math.sqrt(0.5) / plan.amplitude(index)) ** plan.parties - 1
+        lead, other = (plan.quantiser(index, lead=lead) for lead in (True, False))
+        scale = lead.amplitude * other.amplitude ** (plan.parties - 1)
+        off = 1.0 if other.bits == 1 else math.sqrt(0.5)  # from the circle to the nearest corner, or by rounding
+        slack = (lead.amplitude + math.sqrt(0.5)) * (other.amplitude + off) ** (plan.parties - 1) / scale - 1
         assert np.abs(to_signed(cosines[index]) / scale - np.cos(angle)).max() <= slack
         assert np.abs(to_signed(sines[index]) / scale - np.sin(angle)).max() <= slack
         assert np.abs(to_signed(cosines[index])).max() <= plan.bound(index)
@@ -176,45 +178,67 @@ def test_shares_are_never_printed_or_pickled() -> None:
 # -- the plan ----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("bits", [2, 3, 4, 6, 9, 12])
+@pytest.mark.parametrize("bits", [1, 2, 3, 4, 6, 9, 12])
 @pytest.mark.parametrize("parties", [2, 3])
-def test_the_gain_is_the_first_fourier_coefficient_of_the_quantised_cosine(bits: int, parties: int) -> None:
-    plan = TrigPlan(parties, (bits,))
+def test_the_gain_is_the_product_of_the_first_fourier_coefficients_of_the_quantised_cosines(
+    bits: int, parties: int
+) -> None:
+    plan = TrigPlan(parties, (bits,), 5)
     angles = (np.arange(1 << 18) + 0.5) * (2 * math.pi / (1 << 18))
-    top = plan.amplitude(0)
-    coefficient = 2 * np.mean(np.rint(top * np.cos(angles)) * np.cos(angles))
-    assert plan.gain(0) == pytest.approx(coefficient**parties, rel=1e-4)
+    lead, other = (
+        2 * np.mean(plan.quantiser(0, lead=lead)(np.cos(angles)) * np.cos(angles)) for lead in (True, False)
+    )
+    assert plan.gain(0) == pytest.approx(lead * other ** (parties - 1), rel=1e-4)
 
 
-def test_divided_by_the_gain_the_opened_series_has_no_bias() -> None:
+@pytest.mark.parametrize("bits", [1, 2, 3, 5, 8])
+def test_the_noise_of_a_quantiser_is_what_it_leaves_of_a_cosine(bits: int) -> None:
+    plan = TrigPlan(2, (bits,))
+    angles = (np.arange(1 << 18) + 0.5) * (2 * math.pi / (1 << 18))
+    rounded = plan.quantiser(0, lead=False)
+    left = rounded(np.cos(angles)) / rounded.gain - np.cos(angles)
+    assert rounded.noise == pytest.approx(left.std(), rel=1e-3)
+
+
+@pytest.mark.parametrize("bits", [1, 4])
+def test_divided_by_the_gain_the_opened_series_has_no_bias(bits: int) -> None:
     """sin(m (z - rho)) C + cos(m (z - rho)) S, averaged over rho, is sin(m z): with the amplitude alone it is not."""
-    plan = TrigPlan(2, (4,))
+    plan = TrigPlan(2, (bits,), 4)
     count, z = 400_000, 0.7
     rhos = [Rng(bytes([k]) * 32).ring(count, 37) for k in range(2)]
     cosines, sines = (to_signed(part[0]) for part in ideal_trig(plan, rhos))
     delta = z - 2 * math.pi * total(rhos).astype(float) / 2**37
     opened = np.sin(delta) * cosines + np.cos(delta) * sines
-    noise = opened.std() / plan.gain(0) / math.sqrt(count)
-    assert abs(opened.mean() / plan.gain(0) - math.sin(z)) < 5 * noise
-    assert abs(opened.mean() / plan.amplitude(0) ** 2 - math.sin(z)) > 5 * noise
+    noise = opened.std() / plan.gain(0)
+    assert noise == pytest.approx(plan.noise(0), rel=0.1)
+    error = noise / math.sqrt(count)
+    assert abs(opened.mean() / plan.gain(0) - math.sin(z)) < 5 * error
+    amplitude = plan.quantiser(0, lead=True).amplitude * plan.quantiser(0, lead=False).amplitude
+    assert abs(opened.mean() / amplitude - math.sin(z)) > 5 * error
 
 
 @settings(max_examples=50, deadline=None)
 @given(st.lists(st.integers(0, 2**37 - 1), min_size=1, max_size=20))
 def test_the_quantised_circle_is_within_half_a_unit_and_its_amplitude(rho: list[int]) -> None:
     plan = TrigPlan(2, (9, 5))
-    cosines, sines = quantised_circle(plan, np.array(rho, np.uint64))
+    cosines, sines = quantised_circle(plan, np.array(rho, np.uint64), lead=False)
     for index, harmonic in enumerate((1, 3)):
-        top = plan.amplitude(index)
+        top = plan.quantiser(index, lead=False).amplitude
         angles = [2 * math.pi * (harmonic * r % 2**37) / 2**37 for r in rho]
         assert np.abs(cosines[index] - [top * math.cos(t) for t in angles]).max() <= 0.5 + 1e-9
         assert np.abs(sines[index] - [top * math.sin(t) for t in angles]).max() <= 0.5 + 1e-9
 
 
-@pytest.mark.parametrize(("parties", "bits", "period"), [(1, (9,), 37), (2, (), 37), (2, (1,), 37), (2, (9,), 60)])
+@pytest.mark.parametrize(("parties", "bits", "period"), [(1, (9,), 37), (2, (), 37), (2, (0,), 37), (2, (9,), 60)])
 def test_a_plan_that_cannot_work_is_refused(parties: int, bits: tuple[int, ...], period: int) -> None:
     with pytest.raises(ValueError, match=r"has|needs"):
-        TrigPlan(parties, bits, period)
+        TrigPlan(parties, bits, period_bits=period)
+
+
+@pytest.mark.parametrize("lead", [1, 17])
+def test_a_plan_whose_first_party_has_too_few_or_too_many_bits_is_refused(lead: int) -> None:
+    with pytest.raises(ValueError, match="first party"):
+        TrigPlan(2, (9,), lead)
 
 
 async def test_a_source_for_another_number_of_parties_is_refused() -> None:
@@ -371,7 +395,7 @@ async def test_two_ways_share_the_load_and_may_be_used_at_once() -> None:
         for n, source in sources.items()
     })
     for turn in (0, 1):
-        trigs = [found[n][turn] for n in names]
+        trigs = [found[n][turn] for n in (names if turn == 0 else names[::-1])]  # each way has its own first party
         cosines, _ = ideal_trig(plan, [t.rho for t in trigs])
         assert np.array_equal(total([t.cosines for t in trigs]), cosines)
     sent = {

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from mpc import run_sizes
 from mpc.correlations import TrigPlan
 from mpc.errors import LocalError, PeerError, Reason, Refused
 from mpc.link import PartyId
@@ -21,11 +22,17 @@ from mpc.testing.memory_link import Network, Sent, party, run_roles
 KEY_BITS = 1024
 
 
+@pytest.fixture(autouse=True)
+def narrow_padding(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The work on the preconditioner grows with the cube of all padded widths; who needs real ones says so."""
+    monkeypatch.setattr(run_sizes, "WIDTH_STEP", 4)
+
+
 def blocks_of(parties: int, rows: int, seed: int = 1, rate: float = 0.3) -> dict[PartyId, train.Block]:
     """Correlated features cut into blocks; the first party holds labels and intercept."""
     rng = np.random.default_rng(seed)
     names = [PartyId(f"party-{k}") for k in range(parties)]
-    width = 4
+    width = 3
     shared = rng.normal(size=(rows, 2))
     features = np.clip(rng.normal(size=(rows, width * parties)) + shared @ rng.normal(size=(2, width * parties)), -5, 5)
     features = np.clip((features - features.mean(0)) / features.std(0), -5, 5)
@@ -65,7 +72,7 @@ def dealt(names: tuple[PartyId, ...]) -> Callable[[str], train.Tools]:
                 dealers.append(Dealer(names, plan))
             return dealers[0].source(name)
 
-        return train.Tools(lambda rng, bits: small_key(bits, names.index(PartyId(name)) + 1, "gmp"), source)
+        return train.Tools(lambda rng, bits: small_key(bits, names.index(PartyId(name)) + 1), source)
 
     return tools
 
@@ -92,11 +99,11 @@ async def run_all(
 @pytest.mark.parametrize("parties", [2, 3, 4])
 async def test_the_weights_equal_the_exact_pooled_fit(parties: int) -> None:
     blocks = blocks_of(parties, 300)
-    options = options_for(blocks, iterations=10 + 5 * parties, tolerance=0.02)
+    options = options_for(blocks, iterations=8, tolerance=0.02)
     found = await run_all(blocks, options)
     wanted = train.ideal(blocks, options)
     for name in options.parties:
-        assert np.abs(found[name] - wanted[name]).max() < 2e-2, name
+        assert np.abs(found[name] - wanted[name]).max() < 3e-3, name
 
 
 async def test_a_party_that_forbids_the_widths_of_the_others_stops_before_any_key() -> None:
@@ -115,7 +122,7 @@ async def test_a_party_that_forbids_the_widths_of_the_others_stops_before_any_ke
 
     with pytest.raises(LocalError, match="budget"):
         await run_roles({first: role(first, second, accept_widths=forbid), second: role(second, first)})
-    assert heard == [{second: 16}]
+    assert heard == [{second: 4}]
     assert {type(sent.message) for sent in network.transcript if sent.sender == first} == {train.Widths}
 
 
@@ -153,7 +160,7 @@ async def test_only_the_lines_of_the_ledger_are_opened_and_they_are_counted() ->
     await run_all(blocks, options, ledgers=ledgers)
     for name, ledger in ledgers.items():
         assert ledger.opened["train.delta"] == options.iterations * options.rows
-        assert ledger.opened["train.weights"] == 32, name
+        assert ledger.opened["train.weights"] == 8, name
         assert ledger.opened["train.converged"] >= 1
 
 

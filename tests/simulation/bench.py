@@ -7,7 +7,7 @@ with a party's columns. Correlations are always the ideal dealer's.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Mapping
+from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,16 +19,17 @@ from mpc import products, training
 from mpc.correlations import TrigPlan, Triples
 from mpc.link import PartyId
 from mpc.models.logistic import fit_logistic
+from mpc.preconditioner import Counterparts, PreconditionerPlan
 from mpc.products import HolderProduct, OwnerProduct, ProductPlan
 from mpc.protocol import LedgerLine
 from mpc.protocols import train
-from mpc.ring import U64, reduce
+from mpc.ring import U64, from_signed, reduce
 from mpc.rng import Rng
+from mpc.run_sizes import WIDTH_STEP
 from mpc.stock import Stock
 from mpc.testing.dealer import Dealer
 from mpc.testing.keys import small_key
 from mpc.testing.memory_link import Network, TestParty, party, run_roles
-from mpc.training import WIDTH_STEP
 from mpc.truncation import TruncationMasks
 from tests.simulation.observer import Recording, observing
 
@@ -88,9 +89,7 @@ class Bench:
             if not self.real:
                 IdealProducts(self.seed, self.permute).install(patch)
             if self.permute:
-                parts = [self.permute.get(p, np.arange(WIDTH_STEP)) for p in options.parties]
-                order = np.concatenate([k * WIDTH_STEP + part for k, part in enumerate(parts)])
-                permute_masks(order, patch)
+                permute_masks(IdealProducts(self.seed, self.permute).order(options.parties), patch)
             with observing(recording):
                 try:
                     asyncio.run(self._all(blocks, options, network))
@@ -108,7 +107,7 @@ class Bench:
                     dealers.append(Dealer(options.parties, plan, Rng(self.seed.to_bytes(32, "big")).child("dealer")))
                 return dealers[0].source(name)
 
-            return train.Tools(lambda rng, bits: small_key(bits, options.parties.index(PartyId(name)) + 1, "gmp"),
+            return train.Tools(lambda rng, bits: small_key(bits, options.parties.index(PartyId(name)) + 1),
                                source)
 
         roles: dict[str, Coroutine[Any, Any, Any]] = {}
@@ -145,11 +144,13 @@ class IdealProducts:
     def __init__(self, seed: int, permute: Permutations) -> None:
         self._rng = Rng(seed.to_bytes(32, "big")).child("ideal products")
         self._permute = permute
+        self._blocks: dict[PartyId, Any] = {}
 
     def install(self, patch: pytest.MonkeyPatch) -> None:
         """In place of the real products of training."""
         patch.setattr(training, "exchange_keys", self.exchange_keys)
-        patch.setattr(training, "blinders", self.blinders)
+        patch.setattr(training, "counterparts", self.counterparts)
+        patch.setattr(training, "shared_hessian", self.shared_hessian)
         patch.setattr(training, "offer", self.offer)
         patch.setattr(training, "serve", self.serve)
         patch.setattr(training, "offer_packed", self.offer_packed)
@@ -158,8 +159,29 @@ class IdealProducts:
     async def exchange_keys(self, me: Any, peers: Any, key: Any, bits: int) -> dict[PartyId, Any]:
         return dict.fromkeys(peers)
 
-    async def blinders(self, me: Any, key: Any, keys: Any, expected: int) -> tuple[dict[PartyId, Any], None]:
-        return dict.fromkeys(keys), None
+    async def counterparts(self, me: Any, key: Any, keys: Any, expected: int) -> Counterparts:
+        return Counterparts(key, keys, dict.fromkeys(keys), None)  # type: ignore[arg-type]
+
+    async def shared_hessian(
+        self, me: Any, peers: Any, known: Any, white: Any, empty: Any, slices: Any, plan: PreconditionerPlan
+    ) -> Any:
+        """Shares of the true K; the same words in the order of the columns, whatever that is."""
+        names = sorted([me.id, *peers])
+        self._blocks[me.id] = white * ~empty
+        while len(self._blocks) < len(names):
+            await asyncio.sleep(0)
+        whole = np.concatenate([self._blocks[p] for p in names], axis=1).astype(np.int64)
+        order = self.order(names) if self._permute else np.arange(whole.shape[1])
+        words = from_signed(whole.T @ whole)[np.ix_(np.argsort(order), np.argsort(order))]
+        np.fill_diagonal(words, np.where(np.diag(words) > 0, np.uint64(round(plan.hessian_unit)), np.uint64(0)))
+        shares = {p: self._rng.child(f"hessian/{p}").ring(words.size).reshape(words.shape) for p in names[1:]}
+        shares[names[0]] = words - np.sum(list(shares.values()), axis=0, dtype=np.uint64)
+        return np.ascontiguousarray(shares[me.id][np.ix_(order, order)]).view(np.int64)
+
+    def order(self, names: Sequence[PartyId]) -> NDArray[np.int64]:
+        """Where each place of a vector over all weights goes."""
+        parts = [self._permute.get(p, np.arange(WIDTH_STEP)) for p in names]
+        return np.concatenate([k * WIDTH_STEP + part for k, part in enumerate(parts)])
 
     async def offer(self, me: Any, links: Any, key: Any, plans: Any, blinder: Any) -> dict[PartyId, HolderProduct]:
         once = products.Once(next(iter(plans.values())).iterations, "mask")
@@ -180,11 +202,13 @@ class IdealProducts:
         def drawn(label: str, width: int) -> U64:
             return self._rng.child(label).ring(plan.iterations * width, plan.ring_bits).reshape(-1, width)
 
-        backward = "backward" in channel   # one stream of masks for all owners
-        masks = drawn(channel if backward else f"{channel} to {owner}", plan.inputs)
+        to_all = "backward" in channel or "inner" in channel   # one stream of masks for all owners
+        masks = drawn(channel if to_all else f"{channel} to {owner}", plan.inputs)
         shares = drawn(f"{channel} to {owner}: shares", plan.outputs)
         order = self._permute.get(owner)
+        if "inner" in channel and self._permute:   # vectors of all widths
+            order = self.order(sorted([PartyId(name) for name in NAMES[: plan.inputs // WIDTH_STEP]]))
         if order is not None:
-            masks = masks if backward else masks[:, order]
+            masks = masks if "backward" in channel else masks[:, order]
             shares = shares if "forward" in channel else shares[:, order]
         return np.ascontiguousarray(masks), np.ascontiguousarray(shares)

@@ -89,7 +89,7 @@ def _init(directory: PartyDirectory, party: str, port: int, doctor: int) -> str:
 
 def fixed_keys(party: int, spec: JobSpec) -> Tools:
     """The real correlations with a key that is made once for the whole test run."""
-    return Tools(lambda rng, bits: small_key(bits, KEY_SEED + party, "gmp"), real_tools(spec).make_source)
+    return Tools(lambda rng, bits: small_key(bits, KEY_SEED + party), real_tools(spec).make_source)
 
 
 class RecordingStub:

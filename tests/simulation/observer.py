@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from mpc import opening, products, training
+from mpc import opening, preconditioner, products, training
 from mpc.models.fine_bins import NumericBins
 from mpc.paillier_keys import PrivateKey
 from mpc.protocols import align, bin, score, train
@@ -139,6 +139,7 @@ def _observe_openings(recording: Recording, patch: pytest.MonkeyPatch) -> None:
 def _observe_products(recording: Recording, patch: pytest.MonkeyPatch) -> None:
     setup: Any = training   # its imports too
     mask, serve, offer_packed = products.HolderProduct.mask, setup.serve, setup.offer_packed
+    serve_known = preconditioner.serve_known
     exchange, backward = setup.exchange_keys, train._backward
 
     def masking(self: Any, t: int, share: U64) -> Any:
@@ -165,6 +166,13 @@ def _observe_products(recording: Recording, patch: pytest.MonkeyPatch) -> None:
         recording.keys[me.id] = key
         return await exchange(me, peers, key, bits)
 
+    async def serving_known(me: Any, link: Any, key: Any, matrix: Any, plan: Any, blinder: Any) -> Any:
+        if plan.passes == 1:
+            exponents = products.offset_binary(matrix, plan)
+            recording.powers.append(Powers(link.peer, me.id, link._channel, exponents, plan, packed=False))
+        return await serve_known(me, link, key, matrix, plan, blinder)
+
+    patch.setattr(preconditioner, "serve_known", serving_known)
     patch.setattr(products.HolderProduct, "mask", masking)
     patch.setattr(training, "serve", serving)
     patch.setattr(training, "offer_packed", offering)

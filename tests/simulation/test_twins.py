@@ -3,19 +3,20 @@ have."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from functools import cache
 from typing import Any
 
 import numpy as np
 import pytest
 
-from mpc import precision
 from mpc.link import PartyId
 from mpc.opening import Opening
+from mpc.preconditioner import PreconditionerPlan, own_root, root_matrix
+from mpc.protocols.train import Masked
+from mpc.run_sizes import WIDTH_STEP
 from mpc.testing.transcript import leaves, shape
-from mpc.training import WIDTH_STEP
-from tests.simulation.bench import Bench, Blocks, blocks_of
+from tests.simulation.bench import SCALE, Bench, Blocks, blocks_of
 from tests.simulation.bin_checks import failures
 from tests.simulation.observer import Recording
 
@@ -64,8 +65,8 @@ def test_when_columns_and_masks_are_permuted_the_others_see_the_same_words_in_th
         assert len(seen) == len(again) > 40
         for one, other in zip(seen, again, strict=True):
             assert (one.sender, one.channel, type(one.message)) == (other.sender, other.channel, type(other.message))
-            if isinstance(one.message, Opening):
-                before, after = one.message.share.values, other.message.share.values
+            if isinstance(one.message, Opening | Masked):
+                before, after = (getattr(m, fields(m)[0].name).values for m in (one.message, other.message))
                 assert np.array_equal(after, in_place(plain, before)) or np.array_equal(after, before)
             else:
                 for left, right in zip(leaves(one.message), leaves(other.message), strict=True):
@@ -97,8 +98,8 @@ def test_when_columns_change_their_sign_the_others_get_the_same_model_and_unifor
     assert failures(twin) == []
 
 
-def test_a_preconditioner_of_permuted_columns_is_the_permuted_preconditioner() -> None:
+def test_the_root_of_permuted_columns_is_the_permuted_root() -> None:
     block = blocks_of(2, ROWS, seed=3)[SHOP].matrix
-    plan = precision.plan_precision(2, ROWS, 5.0, 0.1, 0.3, "six")
-    assert np.array_equal(plan.preconditioner(block[:, ORDER[:3]]),
-                          plan.preconditioner(block)[np.ix_(ORDER[:3], ORDER[:3])])
+    plan = PreconditionerPlan(2, ROWS, 0.1, 0.21, 2.0**25, 2.0**19)
+    plain, moved = (root_matrix(own_root(m, SCALE, plan), plan) for m in (block, block[:, ORDER[:3]]))
+    assert np.array_equal(moved, plain[np.ix_(ORDER[:3], ORDER[:3])])
