@@ -27,6 +27,7 @@ from mpc.models.logistic import F64
 from mpc.models.woe import I64, counted, information_against
 
 MOST_ROWS = 3_000_000_000  # products of two counts stay below 2^63
+UNIT = 2.0**45  # of information value, per 1.0: sums of whole units are exact, so equal mergings are seen to be equal
 
 
 class Trend(StrEnum):
@@ -128,8 +129,9 @@ def best_bins(counts: BinCounts, constraints: Constraints) -> Merging:
     """The merging of neighbouring bins with the greatest information value that keeps the constraints.
 
     Bins apart stay as they are. Levels have no order: they are put in that of their bad rates, and the merged bins
-    ascend. Of equally good mergings the one with fewest bins; where not even one bin of all keeps the minimum,
-    it is one bin of all. LocalError: a bin apart holds customers, but fewer than the minimum.
+    ascend. Of equally good mergings the one with fewest bins, and of these the one whose last cut comes first, then the
+    cut before it, and so on; where not even one bin of all keeps the minimum, it is one bin of all. LocalError: a bin
+    apart holds customers, but fewer than the minimum.
     """
     if len(counts.good) > MOST_FINE_BINS or int(counts.rows.sum()) > MOST_ROWS:
         raise LocalError(f"more than {MOST_FINE_BINS} bins or {MOST_ROWS:,} customers in one column")
@@ -183,7 +185,7 @@ class _Groups:
         value = information_against(in_good, in_bad, int(counts.good.sum()), int(counts.bad.sum()))
         large = after & (in_good + in_bad >= constraints.least_rows(int(counts.rows.sum())))
         large &= (in_good >= constraints.minimum_good) & (in_bad >= constraints.minimum_bad)
-        value = np.where(large, value, -np.inf)
+        value = np.where(large, np.rint(value * UNIT) / UNIT, -np.inf)
         if not large[0, -1]:
             value[0, -1] = 0.0  # too few for the minimum even together: one bin of all is what is left
         return cls(value, bad, good + bad)
@@ -231,9 +233,9 @@ def _best_partition(groups: _Groups, moves: _Moves, most: int) -> tuple[list[int
             reached = np.where(rule(one, other), before, -np.inf)  # [groups, h, j]
             first = reached.argmax(axis=1)
             value = np.take_along_axis(reached, first[:, None], axis=1)[:, 0] + groups.value[i, i + 1 :]
-            better = value > best[to, 2:, i, i + 1 :]
-            best[to, 2:, i, i + 1 :][better] = value[better]
-            came[to, 2:, i, i + 1 :][better] = (source * n + first)[better]
+            known, from_ = best[to, 2:, i, i + 1 :], came[to, 2:, i, i + 1 :]
+            better = (value > known) | ((value == known) & (first < from_ % n))
+            known[better], from_[better] = value[better], (source * n + first)[better]
     return _traced(best[:, :, :, n], came, n)
 
 
@@ -242,7 +244,8 @@ def _traced(final: F64, came: I64, n: int) -> tuple[list[int], float]:
     top = float(final.max())
     per_count = final.max(axis=(0, 2))
     count = int(np.argmax(per_count >= top - 1e-12 * max(top, 1.0)))
-    phase, start = divmod(int(final[:, count].argmax()), n + 1)
+    start = int(final[:, count].max(axis=0).argmax())
+    phase = int(final[:, count, start].argmax())
     starts, end = [start], n
     for left in range(count, 1, -1):
         source, before = divmod(int(came[phase, left, starts[0], end]), n)

@@ -7,9 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mpc.errors import LocalError
-from mpc.models.binning import BinCounts, Constraints, Trend, best_bins
+from mpc.models.binning import UNIT, BinCounts, Constraints, Trend, best_bins
 from mpc.models.fine_bins import LevelBins, NumericBins, level_bins, numeric_bins
-from mpc.models.woe import information_value
+from mpc.models.woe import information_against, information_value
 
 RUNS = {
     Trend.ASCENDING: lambda rates: rises(rates),
@@ -107,6 +107,34 @@ def test_levels_are_joined_better_than_in_any_order_of_runs(case):
 def test_equal_rates_are_joined_because_fewer_bins_say_as_much():
     column = BinCounts(np.array([90, 180, 60]), np.array([10, 20, 40]), 3)
     assert best_bins(column, Constraints(Trend.ASCENDING)).group == (0, 0, 1)
+
+
+def test_of_mirrored_mergings_the_one_whose_last_cut_comes_first_is_taken():
+    good, bad = np.array([50, 30, 30, 50]), np.array([5, 20, 20, 5])
+    found = best_bins(BinCounts(good, bad, 4), Constraints(Trend.FREE, 1, 0.0, maximum_bins=2))
+    assert found.group == (0, 1, 1, 1)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(st.sampled_from([(9, 1), (8, 4), (3, 3), (9, 1)]), min_size=2, max_size=8),
+       st.sampled_from([Trend.ASCENDING, Trend.DESCENDING, Trend.FREE]), st.integers(1, 4))
+def test_equally_good_mergings_are_told_apart_by_the_rule(cells, trend, most):
+    """Few kinds of bins, so that ties abound: fewest bins, then the earliest last cut, then the cut before it."""
+    good, bad = (np.array(part) for part in zip(*cells, strict=True))
+    total_good, total_bad = int(good.sum()), int(bad.sum())
+    found = []
+    for ends in parts(len(cells)):
+        cuts = tuple(ends[1:-1])
+        one = np.array([[good[a:b].sum(), bad[a:b].sum()] for a, b in pairwise(ends)])
+        if len(cuts) < most and RUNS[trend]([Fraction(int(b), int(g + b)) for g, b in one]):
+            units = np.rint(information_against(one[:, 0], one[:, 1], total_good, total_bad) * UNIT).sum() / UNIT
+            found.append((units, cuts))
+    top = max(units for units, _ in found)
+    few = min(len(cuts) for units, cuts in found if units >= top - 1e-12 * max(top, 1.0))
+    highest = max(units for units, cuts in found if len(cuts) == few)
+    due = min(tuple(reversed(cuts)) for units, cuts in found if len(cuts) == few and units == highest)
+    group = best_bins(BinCounts(good, bad, len(cells)), Constraints(trend, 1, 0.0, maximum_bins=most)).group
+    assert tuple(place for place in range(len(cells) - 1, 0, -1) if group[place] != group[place - 1]) == due
 
 
 def test_auto_takes_the_direction_that_says_more():
