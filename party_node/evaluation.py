@@ -20,10 +20,19 @@ from mpc.domains import Domain
 from mpc.errors import LocalError
 from mpc.models import cutoffs, metrics
 from mpc.models.curves import CURVE_POINTS, binned_ks, binned_roc
-from mpc.models.intervals import AucComparison, Interval, bias_corrected, bootstrap, calibration_line, delong
+from mpc.models.intervals import (
+    AucComparison,
+    Interval,
+    added_information,
+    bias_corrected,
+    bootstrap,
+    calibration_line,
+    delong,
+)
 from mpc.models.logistic import F64, log_losses
 from mpc.models.metrics import Ranking
 from mpc.rng import Rng
+from wire.comparison_table import p_text
 
 MINIMUM_CELL = 20          # rows in a released bin, group or quadrant; bad and good customers behind a curve
 MINIMUM_BAD = 20           # below this a verdict would be luck
@@ -45,8 +54,11 @@ class FigureJson(TypedDict):
 
 
 class VerdictJson(TypedDict):
-    kind: Literal["better", "none", "worse", "unclear"]
+    """`none`: no measurable gain, and so where joint measurably ranks worse. p_value: of the test for a gain."""
+
+    kind: Literal["better", "none", "unclear"]
     text: str
+    p_value: float
 
 
 class TradeOffJson(TypedDict):
@@ -155,7 +167,7 @@ def evaluate(
     return Evaluation(
         version=1,
         rows={"test": len(y), "bad": bad if enough else None},
-        verdict=verdict(auc, bad, len(y) - bad),
+        verdict=verdict(auc, added_information(y, models["joint"].scores, models["solo"].scores), bad, len(y) - bad),
         approval_rate=approval_rate,
         models={name: figures[name] for name in models},
         difference=figures["difference"],
@@ -171,22 +183,29 @@ def evaluate(
     )
 
 
-def verdict(auc: AucComparison, bad: int, good: int) -> VerdictJson:
-    """The plain sentence: does the joint model rank better than the label holder alone? Tested at `VERDICT_LEVEL`."""
-    gap = auc.difference
-    p_value = "p < 0.001" if auc.p_value < 0.001 else f"p = {auc.p_value:.3f}"
-    figures = f"AUC {gap.value:+.3f} ({gap.low:+.3f}..{gap.high:+.3f}), {p_value}"
+def verdict(auc: AucComparison, p_value: float, bad: int, good: int) -> VerdictJson:
+    """The plain sentence: does the joint model rank better than the label holder alone?
+
+    A gain: the joint AUC is higher, and what joint adds to solo goes with the outcome, tested on one side at
+    `VERDICT_LEVEL` (`p_value`, of `added_information`). Anything else is no gain; that joint measurably ranks worse
+    is said beside it (DeLong, two-sided, at the same level).
+    """
+    gap, rounded = auc.difference, _rounded(p_value)
+    figures = f"AUC {gap.value:+.3f} ({gap.low:+.3f}..{gap.high:+.3f})"
     for count, name in ((bad, "bad"), (good, "good")):
         if count < MINIMUM_BAD:
             text = f"too few {name} customers to tell: fewer than {MINIMUM_BAD} in the hold-out rows"
-            return {"kind": "unclear", "text": text}
-    if auc.p_value < VERDICT_LEVEL:
-        if gap.value > 0.0:
-            return {"kind": "better", "text": f"joint ranks better: {figures}"}
-        return {"kind": "worse", "text": f"no measurable gain, joint ranks worse: {figures}"}
-    if (gap.high - gap.low) / 2 > UNCLEAR_HALF_WIDTH:
-        return {"kind": "unclear", "text": f"too few bad customers to tell: {figures}"}
-    return {"kind": "none", "text": f"no measurable gain: {figures}, tested at {100 * VERDICT_LEVEL:g} %"}
+            return {"kind": "unclear", "text": text, "p_value": rounded}
+    if p_value < VERDICT_LEVEL and gap.value > 0.0:
+        return {"kind": "better", "text": f"joint ranks better: {figures}, {p_text(p_value)}", "p_value": rounded}
+    worse = auc.p_value < VERDICT_LEVEL and gap.value < 0.0
+    if not worse and (gap.high - gap.low) / 2 > UNCLEAR_HALF_WIDTH:
+        text = f"too few bad customers to tell: {figures}, {p_text(p_value)}"
+        return {"kind": "unclear", "text": text, "p_value": rounded}
+    text = f"no measurable gain: {figures}, {p_text(p_value)}, tested at {100 * VERDICT_LEVEL:g} %"
+    if worse:
+        text += f"; joint even ranks worse ({p_text(auc.p_value)})"
+    return {"kind": "none", "text": text, "p_value": rounded}
 
 
 def _redrawn(

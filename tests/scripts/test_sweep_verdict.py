@@ -23,7 +23,7 @@ def sweep():
 def test_a_useless_partner_brings_no_measurable_gain_and_a_useful_one_does(sweep, monkeypatch):
     monkeypatch.setattr(sweep, "TRUTH", 60_000)
     result = sweep.sweep(4, 25_000, 1)
-    assert result["useless"]["no_measurable_gain"] == 4
+    assert result["useless"]["none"] == 4
     assert abs(result["useless"]["mean_difference"]) < 0.02
     useful = result["useful"]
     assert useful["better"] == 4
@@ -41,10 +41,10 @@ def test_the_useless_partner_knows_nothing(sweep):
 
 
 def test_bars_that_are_missed_are_an_exit_status(sweep, monkeypatch, capsys):
-    result = {"useless": {"runs": 100, "no_measurable_gain": 94}, "useful": {"gain_found_and_truth_held": 95}}
+    result = {"useless": {"runs": 100, "none": 94}, "useful": {"gain_found_and_truth_held": 95}}
     monkeypatch.setattr(sweep, "sweep", lambda *_: result)
     assert sweep.main([]) == 1
-    result["useless"]["no_measurable_gain"] = 95
+    result["useless"]["none"] = 95
     assert sweep.main([]) == 0
     result["useful"]["gain_found_and_truth_held"] = 89
     assert sweep.main([]) == 1
