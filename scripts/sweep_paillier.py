@@ -19,7 +19,7 @@ import numpy as np
 from phe import PaillierPrivateKey, PaillierPublicKey
 
 from mpc.errors import LocalError
-from mpc.kernels import Residues, engine_name, modulus
+from mpc.kernels import Residues, engine_name, modulus, packed
 from mpc.paillier import CipherVector, Rerandomiser, public_encryptor
 from mpc.paillier_keys import PrivateKey
 from mpc.rng import Rng
@@ -80,7 +80,7 @@ class Sweep:
         for engine in engines():
             ring = modulus(value, engine)
             loaded = ring.load(few)
-            packed = ring.to_bytes(loaded, ring.width + 3)
+            written = ring.to_bytes(loaded, ring.width + 3)
             results: dict[str, tuple[Residues, list[int]]] = {
                 "product": (ring.mul(ring.load(left), ring.load(right)), multiplied),
                 "power": (ring.pow_same(loaded, n), power),
@@ -89,7 +89,7 @@ class Sweep:
                 "columns": (ring.multiexp_columns(loaded, weights, 21), by_column),
                 "groups": (ring.group_products(loaded, groups, 5), grouped),
                 "combination": (ring.combine(halves[0], halves[1], width, (value - 1, n)), combined),
-                "bytes": (ring.from_bytes(packed, len(few), ring.width + 3), few),
+                "bytes": (ring.from_bytes(written, len(few), ring.width + 3), few),
             }
             for operation, (found, want) in results.items():
                 self.same(operation, engine, ring.store(found), want)
