@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -24,8 +24,6 @@ from party_node import cluster
 from party_node.cluster import ClusterPool, NotForTheCluster, packed, run_step, unpacked
 from party_node.runtime import NodeParty, make_pool
 
-HAS_RAY = importlib.util.find_spec("ray") is not None
-with_ray = pytest.mark.skipif(not HAS_RAY, reason="Ray is not installed: pip install '.[cluster]'")
 KEY = small_key(384, 1, "gmp")
 BLOCKS, INPUTS, BITS = 5, 3, 20
 
@@ -51,7 +49,6 @@ def pool() -> Iterator[ClusterPool]:
     cores.use(1)
 
 
-@with_ray
 async def test_steps_run_on_the_cluster_and_give_what_threads_give(pool: ClusterPool) -> None:
     me = NodeParty("bank", Rng(bytes(32)), Ledger({}), pool, lambda what, done, total: None)
     found = await me.together(*(me.compute(powers_product, cells(), BLOCKS, masks(i), BITS) for i in range(4)))
@@ -73,7 +70,6 @@ def process_after_a_while() -> int:
     return os.getpid()
 
 
-@with_ray
 def test_two_workers_work_at_the_same_time(pool: ClusterPool) -> None:
     import ray
 
@@ -143,8 +139,8 @@ def test_what_travels_comes_back_equal_under_any_engine() -> None:
     assert KEY.decrypt(far) == KEY.decrypt(powers_product(vector, BLOCKS, masks(1), BITS))
 
 
-@pytest.mark.skipif(HAS_RAY, reason="Ray is installed")
-def test_without_ray_the_choice_of_it_names_the_remedy() -> None:
+def test_without_ray_the_choice_of_it_names_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(LocalError, match="needs Ray") as caught:
         ClusterPool(2)
     assert "pip install" in caught.value.advice
