@@ -56,6 +56,11 @@ class Party(Protocol):
     @property
     def ledger(self) -> Ledger: ...
 
+    def burn(self, what: str, index: int) -> None:
+        """Note for good that the one-time values `index` of `what` are used, before anything made with them leaves;
+        LocalError if they were used before, by an earlier process too."""
+        ...
+
     async def compute(self, step: Callable[..., T], /, *args: Any, **kwargs: Any) -> T:
         """Run a pure step off the event loop (thread pool over kernels that release the GIL, or a cluster)."""
         ...

@@ -255,13 +255,15 @@ class Jobs:
         links = await self._hub.open(job, others, agreed.approvals_digest)
         lines = {line.code: line for protocol in PROTOCOLS.values() for line in protocol.ledger}
         ledger = Ledger({code: lines[code] for code in spec.reveal if code in lines})
-        me = NodeParty(self.party, Rng.from_system(), ledger, self._pool, feed.progress)
+        me = NodeParty(self.party, Rng.from_system(), ledger, self._pool, feed.progress,
+                       lambda what, index: self._store.burn(job, what, [index]))
         context = JobContext(
             job=job, spec=spec, me=me, links=links, table_path=Path(agreed.dataset.path),
             kinds=agreed.dataset.kinds_for_reading(), tools=self._make_tools(spec),
             accept_count=lambda count: self._consent.check_count(agreed, count),
             settles=lambda lower: self._consent.settles(agreed, lower),
             accept_widths=lambda widths: self._consent.charge_widths(agreed, widths),
+            pin=lambda what, digest: self._store.pin(job, what, digest),
         )
         for name, stage in stages_of(spec):
             self._store.set_stage(job, name)

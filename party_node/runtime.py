@@ -16,15 +16,22 @@ from party_node.workers import Workers
 
 T = TypeVar("T")
 Progress = Callable[[str, int, int], None]
+Burn = Callable[[str, int], None]
 IDLE_LOOK_S = 0.01
+
+
+def forgotten(what: str, index: int) -> None:
+    """For runs without a job, whose one-time values nobody else ever sees."""
 
 
 class NodeParty:
     """Implements mpc.protocol.Party for one job: threads over kernels that release the GIL."""
 
-    def __init__(self, party: str, rng: Rng, ledger: Ledger, pool: Workers, progress: Progress) -> None:
+    def __init__(
+        self, party: str, rng: Rng, ledger: Ledger, pool: Workers, progress: Progress, burn: Burn = forgotten
+    ) -> None:
         self._id, self._rng, self._ledger = PartyId(party), rng, ledger
-        self._pool, self._progress = pool, progress
+        self._pool, self._progress, self._burn = pool, progress, burn
 
     @property
     def id(self) -> PartyId:
@@ -37,6 +44,9 @@ class NodeParty:
     @property
     def ledger(self) -> Ledger:
         return self._ledger
+
+    def burn(self, what: str, index: int) -> None:
+        self._burn(what, index)
 
     async def compute(self, step: Callable[..., T], /, *args: Any, **kwargs: Any) -> T:
         loop = asyncio.get_running_loop()

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-VERSION = 1
-TABLES = (
+_FIRST = (
     "CREATE TABLE meta(key TEXT PRIMARY KEY, value INTEGER NOT NULL)",
     "INSERT INTO meta VALUES('fencing_token', 0)",
     "CREATE TABLE datasets(name TEXT PRIMARY KEY, record TEXT NOT NULL, registered REAL NOT NULL)",
@@ -25,3 +24,10 @@ TABLES = (
          count INTEGER NOT NULL, head TEXT NOT NULL, signature BLOB NOT NULL,
          PRIMARY KEY(job, peer, ours))""",
 )
+_PINNED = (
+    "ALTER TABLE burnt RENAME COLUMN product TO what",
+    "CREATE TABLE pinned(job TEXT NOT NULL, what TEXT NOT NULL, digest BLOB NOT NULL, PRIMARY KEY(job, what))",
+)
+
+MIGRATIONS = (_FIRST, _PINNED)   # entry v leads from version v to v + 1
+VERSION = len(MIGRATIONS)

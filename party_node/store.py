@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import chain
 from pathlib import Path
 from threading import RLock
 from typing import Any
@@ -120,11 +121,11 @@ class Store:
     def _migrate(self, path: Path) -> None:
         with self._write() as db:
             version = int(db.execute("PRAGMA user_version").fetchone()[0])
-            if version == 0:
-                for statement in schema.TABLES:
+            if version < schema.VERSION:
+                for statement in chain.from_iterable(schema.MIGRATIONS[version:]):
                     db.execute(statement)
                 db.execute(f"PRAGMA user_version={schema.VERSION:d}")
-        if version not in (0, schema.VERSION):
+        if version > schema.VERSION:
             self._db.close()
             raise StoreError(f"{path} has schema {version}, this release knows {schema.VERSION}",
                              "install the release that wrote it")
@@ -312,14 +313,22 @@ class Store:
         used = {Budget(row["budget"]): int(row["total"]) for row in rows}
         return {budget: used.get(budget, 0) for budget in Budget}
 
-    def burn(self, job: str, product: str, indices: Iterable[int]) -> None:
+    def burn(self, job: str, what: str, indices: Iterable[int]) -> None:
         """Mark correlations as used, before their use; StoreError, and none burnt, if any was used before."""
         try:
             with self._write() as db:
-                db.executemany("INSERT INTO burnt VALUES(?,?,?)", [(job, product, i) for i in indices])
+                db.executemany("INSERT INTO burnt VALUES(?,?,?)", [(job, what, i) for i in indices])
         except sqlite3.IntegrityError:
-            raise StoreError(f"a mask of {product} in job {job[:12]} was used before",
+            raise StoreError(f"a mask of {what} in job {job[:12]} was used before",
                              "the job must stop; start a new one") from None
+
+    def pin(self, job: str, what: str, digest: bytes) -> None:
+        """Remember what masks are made for; StoreError if the job has pinned something else under that name."""
+        with self._write() as db:
+            db.execute("INSERT OR IGNORE INTO pinned VALUES(?,?,?)", (job, what, digest))
+            kept = db.execute("SELECT digest FROM pinned WHERE job = ? AND what = ?", (job, what)).fetchone()
+            if bytes(kept["digest"]) != digest:
+                raise StoreError(f"{what} of job {job[:12]} has changed", "the job must stop; start a new one")
 
     def remember_alignment(self, job: str, dataset: str, partners: Iterable[str], count: int) -> None:
         """Keep how many customers a job had in common, for the guard against differencing."""

@@ -73,8 +73,10 @@ async def run(
     point, push = state.start, state.start                                                      # shares, ints
     for t in range(options.iterations):
         me.progress("iterations", t, options.iterations)
+        me.burn("training", t)                                   # before anything of this iteration leaves
         point, push = await state.with_angles_made(t, _iteration(state, t, point))
     me.progress("iterations", options.iterations, options.iterations)
+    me.burn("training", options.iterations)
     await _require_converged(state, push)                                                            # 8
     return await _release(state, point)                                                              # 9
 

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from mpc.errors import PeerError, Reason
+from mpc.errors import LocalError, PeerError, Reason
 from mpc.link import PartyId
 from mpc.protocol import Ledger, LedgerLine
 from mpc.rng import Rng
@@ -104,6 +104,12 @@ class TestParty:
     ledger: Ledger
     steps: list[tuple[str, int, int]] = field(default_factory=list)
     threads: bool = False
+    burnt: set[tuple[str, int]] = field(default_factory=set)   # give another party the same set: a restart
+
+    def burn(self, what: str, index: int) -> None:
+        if (what, index) in self.burnt:
+            raise LocalError(f"a mask of {what} was used before")
+        self.burnt.add((what, index))
 
     async def compute(self, step: Callable[..., T], /, *args: Any, **kwargs: Any) -> T:
         if self.threads:

@@ -44,6 +44,8 @@ class JobContext:
     settles: Callable[[int], bool] = lambda lower: False
     # Hears the padded widths of the others' blocks before anything of training is sent; raises past the budget.
     accept_widths: Callable[[Mapping[PartyId, int]], None] = lambda widths: None
+    # Remembers the digest of what masks are made for; raises if the job has another one under that name.
+    pin: Callable[[str, bytes], None] = lambda what, digest: None
     # align
     common: int = 0                                  # customers that all parties have
     copies: NDArray[np.int64] | None = None          # per customer, how many rows: where the label holder keeps all

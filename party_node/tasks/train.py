@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from mpc.link import PartyId
 from mpc.models.logistic import fit_logistic
 from mpc.protocols import train
-from party_node.data.matrix import quantise
+from party_node.data.matrix import matrix_digest, quantise
 from party_node.tasks.context import JobContext
 
 
@@ -26,8 +26,12 @@ async def run(context: JobContext) -> None:
         labels = context.outcome[context.rows][fitted]
         fit = partial(fit_logistic, own, labels, spec.training.penalty, 0)
         context.solo_weights = (await context.me.compute(fit)).weights
+    matrix = await context.me.compute(_quantised, own, context)
+    clip = spec.preparation.clip
+    context.pin("the training matrix", await context.me.compute(matrix_digest, matrix, clip))
+    matrix.flags.writeable = False  # one changed entry, and what masks are made for is another matrix
     block = train.Block(
-        matrix=await context.me.compute(_quantised, own, context),
+        matrix=matrix,
         labels=labels,
         start=context.solo_weights,
     )
@@ -37,7 +41,7 @@ async def run(context: JobContext) -> None:
         rows=int(fitted.sum()),
         iterations=spec.training.iterations,
         penalty=spec.training.penalty,
-        clip=spec.preparation.clip,
+        clip=clip,
         expected_default_rate=spec.training.expected_default_rate,
         sigmoid=spec.training.sigmoid,
         tolerance=spec.training.tolerance,

@@ -3,14 +3,17 @@
 import asyncio
 import threading
 from functools import partial
+from pathlib import Path
 
 import pytest
 
 from mpc.blinding import Stock, fill
+from mpc.errors import LocalError
 from mpc.kernels import Residues, cores, modulus
 from mpc.protocol import Ledger
 from mpc.rng import Rng
 from party_node.runtime import NodeParty
+from party_node.store import Store
 from party_node.workers import Workers
 
 
@@ -77,3 +80,14 @@ async def test_a_step_that_fails_leaves_the_pool_idle_and_so_does_a_closed_pool(
     with pytest.raises(RuntimeError):
         await node(pool).compute(fails)
     assert not pool.busy
+
+
+async def test_one_time_values_are_noted_in_the_store_of_the_node(tmp_path: Path) -> None:
+    store, pool = Store(tmp_path / "state.db"), Workers(1)
+    me = NodeParty("bank", Rng(bytes(32)), Ledger({}), pool, lambda what, done, total: None,
+                   lambda what, index: store.burn("job", what, [index]))
+    me.burn("training", 0)
+    store.close()
+    again = Store(tmp_path / "state.db")
+    with pytest.raises(LocalError, match="used before"):
+        again.burn("job", "training", [0])

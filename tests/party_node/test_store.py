@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import sqlite3
 import stat
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from party_node import schema
 from party_node.budgets import Budget, Debit
 from party_node.store import TRANSITIONS, BudgetExhausted, HeadRow, JobState, Store, StoreError
 
@@ -139,6 +141,16 @@ def test_a_mask_is_burnt_once_even_across_a_restart(store: Store, tmp_path: Path
     again.burn(JOB, "backward/bank-b", [3])
 
 
+def test_what_masks_are_made_for_is_pinned_even_across_a_restart(store: Store, tmp_path: Path) -> None:
+    store.pin(JOB, "the training matrix", b"d" * 32)
+    store.close()
+    again = Store(tmp_path / "state.db")
+    again.pin(JOB, "the training matrix", b"d" * 32)
+    again.pin("another job", "the training matrix", b"e" * 32)
+    with pytest.raises(StoreError, match="has changed"):
+        again.pin(JOB, "the training matrix", b"e" * 32)
+
+
 def _try_claim(directory: str) -> str:
     try:
         Store(Path(directory) / "state.db").claim(Path(directory) / "node.lock")
@@ -193,6 +205,22 @@ def test_a_newer_schema_is_refused(store: Store, tmp_path: Path) -> None:
     store.close()
     with pytest.raises(StoreError, match="schema 99"):
         Store(tmp_path / "state.db")
+
+
+def test_a_file_of_the_first_schema_is_brought_to_ours_and_keeps_what_it_knows(tmp_path: Path) -> None:
+    path = tmp_path / "state.db"
+    with sqlite3.connect(path) as old:
+        for statement in schema.MIGRATIONS[0]:
+            old.execute(statement)
+        old.execute("INSERT INTO burnt(job, product, idx) VALUES(?, 'training', 3)", (JOB,))
+        old.execute("PRAGMA user_version=1")
+    old.close()
+    for _ in range(2):
+        store = Store(path)
+        with pytest.raises(StoreError, match="used before"):
+            store.burn(JOB, "training", [3])
+        store.pin(JOB, "the training matrix", b"d" * 32)
+        store.close()
 
 
 def test_registering_again_keeps_the_budget_spent(store: Store) -> None:

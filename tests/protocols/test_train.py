@@ -82,6 +82,7 @@ async def run_all(
     options: train.TrainOptions,
     network: Network | None = None,
     ledgers: Mapping[str, Ledger] | None = None,
+    burnt: Mapping[PartyId, set[tuple[str, int]]] | None = None,
 ) -> dict[PartyId, Any]:
     network = network or Network()
     tools = dealt(options.parties)
@@ -90,6 +91,8 @@ async def run_all(
         me = party(name, seed=7, ledger={line.code: line for line in train.LEDGER})
         if ledgers is not None:
             me.ledger = ledgers[name]
+        if burnt is not None:
+            me.burnt = burnt[name]
         peers = {p: network.link(name, p) for p in options.parties if p != name}
         return train.run(me, peers, blocks[name], options, tools(name))
 
@@ -151,6 +154,27 @@ async def test_steps_whose_squares_wrap_do_not_pass_for_convergence(iterations: 
     with pytest.raises(Refused, match="did not converge"):
         await run_all(blocks, options, ledgers=ledgers)
     assert not [name for name, ledger in ledgers.items() if "train.weights" in ledger.opened]
+
+
+@pytest.mark.parametrize("last", [0, 2, 8])
+async def test_after_a_crash_no_iteration_that_had_begun_runs_again(last: int) -> None:
+    """The same job, the same seeds, what survived of the first run is its list of burnt iterations."""
+    blocks = blocks_of(2, 200)
+    options = options_for(blocks, iterations=8)
+    burnt: dict[PartyId, set[tuple[str, int]]] = {name: set() for name in options.parties}
+
+    def crash(sent: Sent) -> object:
+        if ("training", last) in burnt[options.parties[0]] and type(sent.message).__name__ in ("Masked", "Opening"):
+            raise ConnectionError
+        return sent.message
+
+    with pytest.raises(ConnectionError):
+        await run_all(blocks, options, Network(tamper=crash), burnt=burnt)
+    assert burnt[options.parties[0]] == {("training", t) for t in range(last + 1)}
+    network = Network()
+    with pytest.raises(LocalError, match="used before"):
+        await run_all(blocks, options, network, burnt=burnt)
+    assert not [s for s in network.transcript if isinstance(s.message, train.Masked)]
 
 
 async def test_only_the_lines_of_the_ledger_are_opened_and_they_are_counted() -> None:
