@@ -56,7 +56,7 @@ def forecast(spec: JobSpec, rows: dict[str, int]) -> dict[str, Any]:
         **({"bin": (parties - 1) * training * ciphertext} if spec.binning else {}),
         "train": _products(sizes) + pairs * training * rounds * 5 + pairs // 2 * (
             2 * sum(sizes.plan.trig.bits) * training * rounds * BYTES_PER_ANGLE_OT
-            + (sizes.bits + sizes.triples * OTS_PER_TRIPLE) * BYTES_PER_OT
+            + (sizes.bits + 2 * sizes.ands + sizes.triples * OTS_PER_TRIPLE) * BYTES_PER_OT
         ),
         "evaluate": pairs * common * 8,
     }

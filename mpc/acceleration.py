@@ -23,7 +23,7 @@ from typing import NoReturn
 
 import numpy as np
 
-from mpc.comparison import COMPARISON_TRIPLES, multiply, shared_signs
+from mpc.comparison import COMPARISON_ANDS, as_sums, multiply, shared_signs
 from mpc.errors import LocalError
 from mpc.link import Link, PartyId
 from mpc.opening import holds_constants, open_masked, refreshed
@@ -42,12 +42,14 @@ FIRST = 6                  # y_0 = 6 (17/16 - x): |1 - x y_0| < 0.7 on [1/16, 1)
 
 @dataclass(frozen=True)
 class Needs:
-    """Correlations of a run: masks of the two truncations, shared bits (those of the masks included), triples."""
+    """Correlations of a run: masks of the two truncations, shared bits (those of the masks included), triples of words
+    and of bits."""
 
     narrow: int
     ratio: int
     bits: int
     triples: int
+    ands: int
 
 
 def anderson_needs(steps: int, width: int) -> Needs:
@@ -55,7 +57,7 @@ def anderson_needs(steps: int, width: int) -> Needs:
     pairs, signs = sum(min(k, PAIRS) for k in range(steps)), steps * (LEVELS + 1)
     narrow, ratio = 4 * pairs + steps * 2 * NEWTON_STEPS, steps * (3 * width + 1)
     products = pairs * (5 * width + 2) + steps * (width + 2 * NEWTON_STEPS)
-    return Needs(narrow, ratio, 64 * (narrow + ratio + signs), products + COMPARISON_TRIPLES * signs)
+    return Needs(narrow, ratio, 64 * (narrow + ratio + signs) + signs, products, COMPARISON_ANDS * signs)
 
 
 def lines(code: str) -> tuple[LedgerLine, ...]:
@@ -129,6 +131,7 @@ class Anderson:
         if holds_constants(self.me, self.peers):
             values = values - bounds
         signs = await shared_signs(self.me, self.peers, values, self.stock, f"{self.code}.masked")
+        signs = await as_sums(self.me, self.peers, signs, self.stock, f"{self.code}.masked")
         below = RingVector(np.array([signs.sum(dtype=np.uint64)]), 64)
         fresh = await refreshed(self.me, self.peers, below)
         opened = int((await open_masked(self.me, self.peers, fresh, f"{self.code}.level"))[0])

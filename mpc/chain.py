@@ -3,8 +3,8 @@
 Parties stand in a line, by id or against it. A running value starts as the first party's secret, and each later party k
 multiplies its own secret factor into it: the earlier parties hold shares of the running value and *give*
 them, k *takes* with its factor, pair by pair, and all k parties hold shares of the product. Masked angles
-multiply points on the circle; shared bits come from x XOR b = x + b - 2 x b; triples need no line, only the
-cross terms a_i b_j.
+multiply points on the circle; shared bits come from x XOR b = x + b - 2 x b; triples, of words or of bits, need no
+line, only the cross terms a_i b_j.
 
 How a pair makes shares of (value x factor) is its own business: `mpc.ot_source`, `mpc.paillier_source`.
 """
@@ -17,7 +17,7 @@ from typing import NoReturn, Protocol
 
 import numpy as np
 
-from mpc.correlations import Trig, TrigPlan, Triples, quantised_circle
+from mpc.correlations import Bits, Trig, TrigPlan, Triples, quantised_circle
 from mpc.errors import LocalError
 from mpc.link import PartyId
 from mpc.protocol import Party
@@ -111,38 +111,50 @@ class ChainSource:
             real, imaginary = _turned(products)
         return real, imaginary
 
-    async def bits(self, me: Party, count: int) -> U64:
-        """My shares of `count` bits: the XOR of one uniform bit of each party.
-
-        PeerError as the products raise it.
-        """
-        shares = np.empty(count, np.uint64)
+    async def bits(self, me: Party, count: int) -> Bits:
+        """`count` bits: the XOR of one uniform bit of each party. PeerError as the products raise it."""
+        own = self._rng.ring(count, 1)
+        sums = own.copy()
         with self._alone():
             for part in _batches(count, _BIT_BATCH):
-                share = self._rng.ring(part.stop - part.start, 1)
+                share = sums[part]
                 if self._takers:
                     factors = np.negative(share.view(np.int64))
                     share = share + (await self._take(me, factors[:, None], (1,), 1))[:, 0, 0]
                 for giver in self._givers:
                     twice = np.uint64(2) * share
                     share = share + (await giver.share(me, twice[:, None, None], (1,)))[:, 0, 0]
-                shares[part] = share
-        return shares
+                sums[part] = share
+        return Bits(sums, own)
 
     async def triples(self, me: Party, count: int) -> Triples:
-        """My shares of `count` triples: c = sum of all a_i b_j. PeerError as the products raise it."""
+        """`count` triples mod 2^64: c = sum of all a_i b_j. PeerError as the products raise it."""
         a, b = self._rng.ring(count), self._rng.ring(count)
-        c = a * b
+        crossed = await self._crossed(me, a, b, (a.view(np.int64), b.view(np.int64)), 64, _TRIPLE_BATCH)
+        return Triples(a, b, a * b + crossed)
+
+    async def ands(self, me: Party, count: int) -> Triples:
+        """`count` triples of bits: modulo 2 a sum is an XOR and -1 is 1. PeerError as the products raise it."""
+        a, b = self._rng.ring(count, 1), self._rng.ring(count, 1)
+        factors = (np.negative(a.view(np.int64)), np.negative(b.view(np.int64)))
+        crossed = await self._crossed(me, a, b, factors, 1, _BIT_BATCH)
+        return Triples(a, b, (a * b + crossed) & np.uint64(1))
+
+    async def _crossed(
+        self, me: Party, a: U64, b: U64, factors: tuple[I64, I64], width: int, batch: int
+    ) -> U64:
+        """My share of the sum of a_i b_j over all i other than j; `factors`: my a and b as factors of `width` bits."""
+        total = np.zeros_like(a)
         with self._alone():
-            for part in _batches(count, _TRIPLE_BATCH):
+            for part in _batches(len(a), batch):
                 values = np.stack((a[part], b[part]), axis=1)[:, :, None]
-                factors = np.stack((b[part], a[part]), axis=1).view(np.int64)
+                mine = np.stack((factors[1][part], factors[0][part]), axis=1)
                 products = await me.together(
-                    *(giver.share(me, values, (64, 64)) for giver in self._givers),
-                    *(taker.share(me, factors, (64, 64), 1) for taker in self._takers),
+                    *(giver.share(me, values, (width, width)) for giver in self._givers),
+                    *(taker.share(me, mine, (width, width), 1) for taker in self._takers),
                 )
-                c[part] += np.sum(products, axis=(0, 2, 3), dtype=np.uint64)
-        return Triples(a, b, c)
+                total[part] = np.sum(products, axis=(0, 2, 3), dtype=np.uint64)
+        return total
 
     async def _take(self, me: Party, factors: I64, widths: Sequence[int], words: int) -> U64:
         """The sum over all earlier parties of my shares of their values times my factors."""

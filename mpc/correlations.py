@@ -2,9 +2,9 @@
 
 It knows sizes, never rows or labels.
 
-Three kinds, all additively shared between N parties: a random angle with its cosines and sines, random bits,
-and random products (Beaver triples). A `CorrelationSource` makes them; training cannot tell which one it has:
-`mpc.ot_source.OtSource` (oblivious transfer, the real one), `mpc.paillier_source.PaillierSource` (slow, the
+Four kinds, shared between N parties: a random angle with its cosines and sines, random bits (as sums and as XORs),
+and random products, of words (Beaver triples) and of bits. A `CorrelationSource` makes them; training cannot tell which
+one it has: `mpc.ot_source.OtSource` (oblivious transfer, the real one), `mpc.paillier_source.PaillierSource` (slow, the
 cross-check) and `mpc.testing.dealer.DealerSource` (ideal, tests only).
 """
 
@@ -143,8 +143,26 @@ class Trig:
 
 
 @dataclass(frozen=True, repr=False)
+class Bits:
+    """My shares of `count` uniform bits that nobody knows, two ways: `sums` mod 2^64 and `flips` (0 or 1), whose XOR
+    over all parties is the same bit. Each is used once."""
+
+    sums: U64 = field(repr=False)
+    flips: U64 = field(repr=False)
+
+    def __len__(self) -> int:
+        return len(self.sums)
+
+    def __repr__(self) -> str:
+        return f"Bits({len(self)})"
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("shares are secrets and are never pickled")
+
+
+@dataclass(frozen=True, repr=False)
 class Triples:
-    """My shares mod 2^64 of uniform a, b and of c = a b, each (count,).
+    """My shares of uniform a, b and of c = a b, each (count,): mod 2^64, or of bits, as XORs of 0 and 1.
 
     One triple serves one product, once.
     """
@@ -153,8 +171,15 @@ class Triples:
     b: U64 = field(repr=False)
     c: U64 = field(repr=False)
 
+    def __len__(self) -> int:
+        return len(self.a)
+
+    def part(self, start: int, stop: int) -> Triples:
+        """Triples start..stop-1."""
+        return Triples(self.a[start:stop], self.b[start:stop], self.c[start:stop])
+
     def __repr__(self) -> str:
-        return f"Triples({len(self.a)})"
+        return f"Triples({len(self)})"
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("shares are secrets and are never pickled")
@@ -180,12 +205,16 @@ class CorrelationSource(Protocol):
         """`count` masked angles with their shared cosines and sines."""
         ...
 
-    async def bits(self, me: Party, count: int) -> U64:
-        """My shares mod 2^64, (count,), of uniform bits that nobody knows."""
+    async def bits(self, me: Party, count: int) -> Bits:
+        """`count` uniform bits that nobody knows."""
         ...
 
     async def triples(self, me: Party, count: int) -> Triples:
-        """`count` Beaver triples."""
+        """`count` Beaver triples mod 2^64."""
+        ...
+
+    async def ands(self, me: Party, count: int) -> Triples:
+        """`count` triples of bits."""
         ...
 
 

@@ -79,7 +79,13 @@ class Sizes:
 
     @property
     def triples(self) -> int:
+        """Of words, as `bits`."""
         return anderson_needs(self.options.iterations, self.width).triples
+
+    @property
+    def ands(self) -> int:
+        """Triples of bits, as `bits`."""
+        return anderson_needs(self.options.iterations, self.width).ands
 
     def product(self, name: str, party: PartyId) -> ProductPlan:
         """Of the private product `name` whose matrix `party` owns."""

@@ -11,20 +11,20 @@ from typing import NoReturn
 
 import numpy as np
 
-from mpc.correlations import CorrelationSource, Trig, TrigPlan, Triples
+from mpc.correlations import Bits, CorrelationSource, Trig, TrigPlan, Triples
 from mpc.protocol import Party
-from mpc.ring import U64
 
 
 class Stock:
     """Implements mpc.correlations.CorrelationSource. All parties fill and take alike."""
 
-    __slots__ = ("_angles", "_bits", "_source", "_triples")
+    __slots__ = ("_ands", "_angles", "_bits", "_source", "_triples")
 
     def __init__(self, source: CorrelationSource) -> None:
+        empty = np.zeros(0, np.uint64)
         self._source = source
-        self._bits = np.zeros(0, np.uint64)
-        self._triples = Triples(*(np.zeros(0, np.uint64) for _ in range(3)))
+        self._bits = Bits(empty, empty)
+        self._triples = self._ands = Triples(empty, empty, empty)
         self._angles: deque[Trig] = deque()
 
     @property
@@ -35,15 +35,15 @@ class Stock:
     def lanes(self) -> int:
         return self._source.lanes
 
-    async def fill(self, me: Party, *, bits: int = 0, triples: int = 0) -> None:
-        """Put so many more bits and triples in stock, the source's lanes side by side."""
-        if bits:
-            fresh = await me.together(*(self._source.bits(me, size) for size in self._shared(bits)))
-            self._bits = np.concatenate([self._bits, *fresh])
-        if triples:
-            made = [self._triples, *await me.together(*(self._source.triples(me, n) for n in self._shared(triples)))]
-            a, b, c = (np.concatenate([getattr(part, name) for part in made]) for name in "abc")
-            self._triples = Triples(a, b, c)
+    async def fill(self, me: Party, *, bits: int = 0, triples: int = 0, ands: int = 0) -> None:
+        """Put so many more bits, triples and triples of bits in stock, the source's lanes side by side."""
+        fresh = await me.together(*(self._source.bits(me, size) for size in self._shared(bits)))
+        self._bits = Bits(np.concatenate([self._bits.sums, *(part.sums for part in fresh)]),
+                          np.concatenate([self._bits.flips, *(part.flips for part in fresh)]))
+        made = await me.together(*(self._source.triples(me, size) for size in self._shared(triples)))
+        self._triples = _joined([self._triples, *made])
+        made = await me.together(*(self._source.ands(me, size) for size in self._shared(ands)))
+        self._ands = _joined([self._ands, *made])
 
     def _shared(self, count: int) -> list[int]:
         """`count` cut among the lanes."""
@@ -80,24 +80,37 @@ class Stock:
             np.concatenate([part.sines for part in parts], axis=1),
         )
 
-    async def bits(self, me: Party, count: int) -> U64:
-        if count > len(self._bits):
+    async def bits(self, me: Party, count: int) -> Bits:
+        stock = self._bits
+        if count > len(stock):
             return await self._source.bits(me, count)
-        taken, self._bits = self._bits[:count], self._bits[count:]
-        return taken
+        self._bits = Bits(stock.sums[count:], stock.flips[count:])
+        return Bits(stock.sums[:count], stock.flips[:count])
 
     async def triples(self, me: Party, count: int) -> Triples:
         stock = self._triples
-        if count > len(stock.a):
+        if count > len(stock):
             return await self._source.triples(me, count)
-        self._triples = Triples(stock.a[count:], stock.b[count:], stock.c[count:])
-        return Triples(stock.a[:count], stock.b[:count], stock.c[:count])
+        self._triples = stock.part(count, len(stock))
+        return stock.part(0, count)
+
+    async def ands(self, me: Party, count: int) -> Triples:
+        stock = self._ands
+        if count > len(stock):
+            return await self._source.ands(me, count)
+        self._ands = stock.part(count, len(stock))
+        return stock.part(0, count)
 
     def __repr__(self) -> str:
-        return f"Stock({len(self._bits)} bits, {len(self._triples.a)} triples, {self.angles} angles)"
+        return (f"Stock({len(self._bits)} bits, {len(self._triples)} triples, {len(self._ands)} of bits, "
+                f"{self.angles} angles)")
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("correlations are secrets and are never pickled")
+
+
+def _joined(parts: list[Triples]) -> Triples:
+    return Triples(*(np.concatenate([getattr(part, name) for part in parts]) for name in "abc"))
 
 
 def _rows(part: Trig, start: int, stop: int) -> Trig:

@@ -150,7 +150,7 @@ async def prepare(
     async def correlations() -> Stock:
         links = {p: link.channel("correlations") for p, link in peers.items()}
         stock = Stock(await tools.make_source(me, links, plan.trig))
-        await stock.fill(me, bits=sizes.bits, triples=sizes.triples)
+        await stock.fill(me, bits=sizes.bits, triples=sizes.triples, ands=sizes.ands)
         await stock.add_angles(me, sizes.angles_ahead * options.rows)
         return stock
 

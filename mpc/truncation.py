@@ -69,7 +69,7 @@ async def prepare_truncation(me: Party, source: CorrelationSource, count: int, s
     )
     for start in range(0, count, _BATCH):
         size = min(_BATCH, count - start)
-        bits = (await source.bits(me, 64 * size)).reshape(size, 64)
+        bits = (await source.bits(me, 64 * size)).sums.reshape(size, 64)
         here = slice(start, start + size)
         masks.mask[here] = bits @ (np.uint64(1) << np.arange(64, dtype=np.uint64))
         masks.high[here] = bits[:, shift:] @ (np.uint64(1) << np.arange(64 - shift, dtype=np.uint64))

@@ -8,12 +8,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NoReturn
 
-from mpc.correlations import CorrelationSource, Trig, TrigPlan, Triples
+from mpc.correlations import Bits, CorrelationSource, Trig, TrigPlan, Triples
 from mpc.errors import LocalError
 from mpc.link import Link, PartyId
 from mpc.ot_source import OtSource
 from mpc.protocol import Party
-from mpc.ring import U64
 
 
 class TwoWaySource:
@@ -50,11 +49,14 @@ class TwoWaySource:
     async def trig(self, me: Party, count: int) -> Trig:
         return await self._next().trig(me, count)
 
-    async def bits(self, me: Party, count: int) -> U64:
+    async def bits(self, me: Party, count: int) -> Bits:
         return await self._next().bits(me, count)
 
     async def triples(self, me: Party, count: int) -> Triples:
         return await self._next().triples(me, count)
+
+    async def ands(self, me: Party, count: int) -> Triples:
+        return await self._next().ands(me, count)
 
     def __repr__(self) -> str:
         return f"TwoWaySource({self._sources[0]!r})"

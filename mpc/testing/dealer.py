@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from mpc.correlations import Trig, TrigPlan, Triples, ideal_trig
+from mpc.correlations import Bits, Trig, TrigPlan, Triples, ideal_trig
 from mpc.link import PartyId
 from mpc.protocol import Party
 from mpc.ring import U64
@@ -42,15 +42,25 @@ class Dealer:
         shares = zip(rhos, self._share(cosines), self._share(sines), strict=True)
         return [Trig(rho, c, s) for rho, c, s in shares]
 
-    def bits(self, count: int) -> list[U64]:
+    def bits(self, count: int) -> list[Bits]:
         """All parties' shares of fresh bits."""
-        return self._share(self._rng.ring(count, 1))
+        bits = self._rng.ring(count, 1)
+        return [Bits(*both) for both in zip(self._share(bits), self._flips(bits), strict=True)]
 
     def triples(self, count: int) -> list[Triples]:
         """All parties' shares of fresh products."""
         a, b = self._rng.ring(count), self._rng.ring(count)
         shares = zip(self._share(a), self._share(b), self._share(a * b), strict=True)
         return [Triples(*parts) for parts in shares]
+
+    def ands(self, count: int) -> list[Triples]:
+        """All parties' shares of fresh products of bits."""
+        a, b = self._rng.ring(count, 1), self._rng.ring(count, 1)
+        return [Triples(*parts) for parts in zip(self._flips(a), self._flips(b), self._flips(a & b), strict=True)]
+
+    def _flips(self, bits: U64) -> list[U64]:
+        shares = [self._rng.ring(bits.size, 1) for _ in self._parties[1:]]
+        return [np.bitwise_xor.reduce([bits, *shares]), *shares]
 
     def _share(self, values: U64) -> list[U64]:
         shares = [self._rng.ring(values.size).reshape(values.shape) for _ in self._parties[1:]]
@@ -87,11 +97,14 @@ class DealerSource:
     async def trig(self, me: Party, count: int) -> Trig:
         return self._next(me, self._dealer.trig, count)
 
-    async def bits(self, me: Party, count: int) -> U64:
+    async def bits(self, me: Party, count: int) -> Bits:
         return self._next(me, self._dealer.bits, count)
 
     async def triples(self, me: Party, count: int) -> Triples:
         return self._next(me, self._dealer.triples, count)
+
+    async def ands(self, me: Party, count: int) -> Triples:
+        return self._next(me, self._dealer.ands, count)
 
     def _next(self, me: Party, kind: Callable[[int], list[T]], count: int) -> T:
         assert me.id == self._party, "a source belongs to one party"

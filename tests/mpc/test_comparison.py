@@ -9,13 +9,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mpc.comparison import COMPARISON_TRIPLES, comparison_lines, is_below, multiply
+from mpc.comparison import COMPARISON_ANDS, as_sums, comparison_lines, is_below, multiply
 from mpc.correlations import CorrelationSource, TrigPlan, Triples
 from mpc.errors import LocalError
 from mpc.link import Link, PartyId
 from mpc.opening import Opening
 from mpc.protocol import Party
-from mpc.ring import U64, from_signed, to_signed
+from mpc.ring import U64, from_signed, mask_of, to_signed
 from mpc.rng import Rng
 from mpc.testing.dealer import Dealer
 from mpc.testing.memory_link import Network, TestParty, party, run_roles
@@ -79,7 +79,7 @@ async def test_a_comparison_opens_one_bit_and_otherwise_only_masked_words() -> N
     people = {name: party(name, ledger=lines) for name in NAMES[:3]}
     await sign_of(-5, 3, people=people)
     for person in people.values():
-        assert person.ledger.opened == {"t.sign": 1, "t.sign.masked": 1 + 2 * COMPARISON_TRIPLES}
+        assert person.ledger.opened == {"t.sign": 1, "t.sign.masked": 1 + 2 * COMPARISON_ANDS}
 
 
 async def test_a_comparison_without_its_ledger_line_sends_no_result() -> None:
@@ -88,35 +88,35 @@ async def test_a_comparison_without_its_ledger_line_sends_no_result() -> None:
         await sign_of(3, 2, people={name: party(name, ledger=masked_only) for name in NAMES[:2]})
 
 
-async def opened_words(value: int, runs: int) -> U64:
-    """What all parties see before the result in many comparisons of one value: sums of the masked openings."""
-    words = []
+async def opened_words(value: int, runs: int) -> dict[int, U64]:
+    """What all parties see before the result in many comparisons of one value, words and bits: sums of the masked
+    openings."""
+    seen: dict[int, list[U64]] = {64: [], 1: []}
     for seed in range(runs):
         network = Network()
         await sign_of(value, 2, seed, network)
         sent = [s for s in network.transcript if isinstance(s.message, Opening)]
-        mine, theirs = ([s.message.share.values for s in sent if s.sender == n][:-1] for n in NAMES[:2])
-        words += [a + b for a, b in zip(mine, theirs, strict=True)]
-    return np.concatenate(words)
+        mine, theirs = ([s.message.share for s in sent if s.sender == n][:-1] for n in NAMES[:2])
+        for a, b in zip(mine, theirs, strict=True):
+            seen[a.bits].append(a.values + b.values & mask_of(a.bits))
+    return {bits: np.concatenate(words) for bits, words in seen.items()}
 
 
-def chi_square(words: U64) -> float:
-    """Of the top nibble and of the low nibble; 15 degrees of freedom each: 60 is beyond 1e-6."""
-    expected = len(words) / 16
-    nibbles = ((words >> np.uint64(60)), words & np.uint64(15))
-    counts = [np.bincount(n.astype(np.int64), minlength=16) for n in nibbles]
-    return max(float(np.sum((c - expected) ** 2 / expected)) for c in counts)
+def unfairness(seen: Mapping[int, U64]) -> float:
+    """In standard deviations: how far from a half the share of ones is, in the bits and in every place of the words."""
+    columns = [seen[1], *(seen[64] >> np.uint64(place) & np.uint64(1) for place in range(64))]
+    return max(abs(float(c.mean()) - 0.5) * 2 * len(c) ** 0.5 for c in columns)
 
 
 async def test_what_is_opened_on_the_way_is_uniform() -> None:
     for value in (0, -1, 10**9):
-        assert chi_square(await opened_words(value, 12)) < 60
+        assert unfairness(await opened_words(value, 24)) < 5
 
 
 async def test_planted_fault_products_without_masks_are_not_uniform(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Dealer, "triples", lambda self, count: [
+    monkeypatch.setattr(Dealer, "ands", lambda self, count: [
         Triples(*(np.zeros(count, np.uint64),) * 3) for _ in range(2)])
-    assert chi_square(await opened_words(0, 12)) > 60
+    assert unfairness(await opened_words(0, 24)) > 5
 
 
 async def test_the_shares_of_the_result_are_fresh_and_only_their_sum_is_the_bit() -> None:
@@ -124,10 +124,22 @@ async def test_the_shares_of_the_result_are_fresh_and_only_their_sum_is_the_bit(
     for seed in range(64):
         network = Network()
         await sign_of(7, 3, seed, network)
-        sent = [s.message.share.values[0] for s in network.transcript if isinstance(s.message, Opening)]
-        last += [int(v) >> 60 for v in sent[-6::2]]
-    counts = np.bincount(last, minlength=16)
-    assert np.sum((counts - 12.0) ** 2 / 12) < 60
+        sent = [s.message.share for s in network.transcript if isinstance(s.message, Opening)]
+        last += [int(share.values[0]) for share in sent[-6::2]]
+    assert abs(sum(last) - 96) < 5 * 192**0.5 / 2
+
+
+@pytest.mark.parametrize("parties", [2, 3])
+async def test_bits_shared_as_xors_become_sums(parties: int) -> None:
+    names, network, rng = NAMES[:parties], Network(), Rng(b"x" * 32)
+    dealer, bits = Dealer(names, TrigPlan(parties)), rng.ring(100, 1)
+    shares = [rng.ring(100, 1) for _ in names[1:]]
+    shares.append(np.bitwise_xor.reduce([bits, *shares]))
+    results = await run_roles({
+        n: as_sums(party(n), peers_of(network, n, parties), shares[i], dealer.source(n), "t.bits")
+        for i, n in enumerate(names)
+    })
+    assert np.array_equal(np.sum(list(results.values()), axis=0, dtype=np.uint64), bits)
 
 
 @pytest.mark.parametrize("parties", [2, 3, 4])

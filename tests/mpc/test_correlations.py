@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from mpc import chain
 from mpc.comparison import is_below
-from mpc.correlations import CorrelationSource, Trig, TrigPlan, Triples, ideal_trig, quantised_circle
+from mpc.correlations import Bits, CorrelationSource, Trig, TrigPlan, Triples, ideal_trig, quantised_circle
 from mpc.errors import LocalError, PeerError, Reason
 from mpc.link import Link, PartyId
 from mpc.ot import Columns, Corrections
@@ -124,13 +124,15 @@ async def test_masks_and_shares_are_uniform_at_every_party(kind: str, parties: i
 @pytest.mark.parametrize(("kind", "parties"), CASES)
 async def test_shared_bits_are_fair_bits_in_uniform_shares(kind: str, parties: int) -> None:
     count = 4096 // SMALLER.get(kind, 1)
-    shares = await all_parties(await make(kind, parties), "bits", count)
-    bits = total(list(shares.values()))
+    shares: list[Bits] = list((await all_parties(await make(kind, parties), "bits", count)).values())
+    bits = total([share.sums for share in shares])
     assert set(bits.tolist()) == {0, 1}
+    assert np.array_equal(np.bitwise_xor.reduce([share.flips for share in shares]), bits)
     assert abs(int(bits.sum()) - count / 2) < 3 * math.sqrt(count)  # six standard deviations
-    for share in shares.values():
-        assert chi_square_of_top_bits(share) < 60
-        assert abs(int((share & np.uint64(1)).sum()) - count / 2) < 3 * math.sqrt(count)
+    for share in shares:
+        assert chi_square_of_top_bits(share.sums) < 60
+        for low in (share.sums & np.uint64(1), share.flips):
+            assert abs(int(low.sum()) - count / 2) < 3 * math.sqrt(count)
 
 
 @pytest.mark.parametrize(("kind", "parties"), CASES)
@@ -143,6 +145,17 @@ async def test_triples_are_products_of_uniform_numbers(kind: str, parties: int) 
         assert chi_square_of_top_bits(words) < 60
 
 
+@pytest.mark.parametrize(("kind", "parties"), CASES)
+async def test_triples_of_bits_are_products_of_fair_bits(kind: str, parties: int) -> None:
+    count = 4096 // SMALLER.get(kind, 1)
+    triples: list[Triples] = list((await all_parties(await make(kind, parties), "ands", count)).values())
+    a, b, c = (np.bitwise_xor.reduce([getattr(t, name) for t in triples]) for name in "abc")
+    assert np.array_equal(a & b, c)
+    for bits in (a, b, *(getattr(t, name) for t in triples for name in "abc")):
+        assert set(bits.tolist()) == {0, 1}
+        assert abs(int(bits.sum()) - count / 2) < 3 * math.sqrt(count)
+
+
 @pytest.mark.parametrize("kind", SOURCES)
 async def test_calls_of_all_kinds_may_follow_each_other_and_never_repeat(kind: str) -> None:
     sources = await make(kind, 3, (6, 4))
@@ -152,6 +165,7 @@ async def test_calls_of_all_kinds_may_follow_each_other_and_never_repeat(kind: s
         trigs = await run_roles({n: s.trig(people[n], 64) for n, s in sources.items()})
         await run_roles({n: s.bits(people[n], 64) for n, s in sources.items()})
         await run_roles({n: s.triples(people[n], 8) for n, s in sources.items()})
+        await run_roles({n: s.ands(people[n], 8) for n, s in sources.items()})
         seen.append(trigs)
     for name in sources:
         assert not np.any(seen[0][name].rho == seen[1][name].rho)
@@ -170,7 +184,8 @@ def test_shares_are_never_printed_or_pickled() -> None:
     values = np.arange(3, dtype=np.uint64)
     assert repr(Trig(values, values[None], values[None])) == "Trig(1 harmonics x 3)"
     assert repr(Triples(values, values, values)) == "Triples(3)"
-    for secret in (Trig(values, values[None], values[None]), Triples(values, values, values)):
+    assert repr(Bits(values, values)) == "Bits(3)"
+    for secret in (Trig(values, values[None], values[None]), Bits(values, values), Triples(values, values, values)):
         with pytest.raises(TypeError, match="never pickled"):
             secret.__reduce__()
 

@@ -75,17 +75,17 @@ def masked_values_are_uniform(recording: Recording) -> Findings:
     limit = FALSE_ALARM / (2 * max(1, len(tested)))
     found = []
     for name, bits, words in tested:
-        for end, shift in (("low", 0), ("high", bits - 8)):
-            p = _chi_square((words >> np.uint64(shift)) & np.uint64(0xFF))
+        for end, shift in (("low", 0), ("high", max(0, bits - 8))):
+            p = _chi_square((words >> np.uint64(shift)) & np.uint64(0xFF), min(bits, 8))
             if p < limit:
                 found.append(f"the {end} bits of {name} are not uniform (p = {p:.1e}, {len(words)} values)")
     return found
 
 
-def _chi_square(octets: NDArray[np.uint64]) -> float:
-    """p-value of eight bits being uniform; in 16 classes where there are few values."""
-    classes = 256 if len(octets) >= 2560 else 16
-    counts = np.bincount((octets.astype(np.int64) * classes) >> 8, minlength=classes)
+def _chi_square(octets: NDArray[np.uint64], bits: int) -> float:
+    """p-value of `bits` <= 8 bits being uniform; in 16 classes at most where there are few values."""
+    classes = min(1 << bits, 256 if len(octets) >= 2560 else 16)
+    counts = np.bincount((octets.astype(np.int64) * classes) >> bits, minlength=classes)
     return float(stats.chisquare(counts).pvalue)
 
 
