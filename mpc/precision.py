@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from mpc.correlations import TrigPlan
 from mpc.errors import LocalError
-from mpc.sigmoid import SERIES, SineSeries
+from mpc.sigmoid import SineSeries, chosen
 
 ENTRY_BITS = 16            # of the feature matrix in the forward pass
 BACKWARD_BITS = (11, 15)   # and in the backward pass: the fewest and the most, see `coarse`
@@ -128,7 +128,7 @@ def plan_precision(
     parties: int, rows: int, clip: float, penalty: float, expected_default_rate: float, sigmoid: str
 ) -> Precision:
     """The plan for a run; LocalError when the bits do not suffice."""
-    series, curvature = SERIES[sigmoid], expected_default_rate * (1 - expected_default_rate)
+    series, curvature = chosen(sigmoid, expected_default_rate), expected_default_rate * (1 - expected_default_rate)
     x_scale = int(32767 // clip)
     # Along a direction in which X^T X / n has the eigenvalue m, noise s of the residuals gives the weights
     # s sqrt(m / n) / (c m + penalty); that is largest at c m = penalty.

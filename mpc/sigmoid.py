@@ -44,4 +44,17 @@ SERIES = {
     "eight": SineSeries(
         (0.61786, 0.16392, 0.06547, 0.02768, 0.01174, 0.00504, 0.00217, 0.00109), 46.4, 16.0, 5.5e-4
     ),
+    "twelve": SineSeries(
+        (0.621587, 0.172439, 0.0741, 0.034071, 0.015883, 0.007432, 0.003473, 0.001629, 0.000761, 0.000355, 0.00017,
+         0.000098),
+        52.0, 16.0, 5.5e-5,
+    ),
 }
+RARE = 0.1  # where one outcome is rarer, the error of "eight" is no longer small beside its share
+
+
+def chosen(name: str, expected_default_rate: float) -> SineSeries:
+    """The series `name` of a spec; "auto" is "eight", or "twelve" where defaults, or their absence, are rare."""
+    if name == "auto":
+        name = "twelve" if min(expected_default_rate, 1 - expected_default_rate) < RARE else "eight"
+    return SERIES[name]

@@ -40,7 +40,7 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     add("--key-bits", type=int, choices=[2048, 3072, 4096], default=2048)
     add("--iterations", type=int, default=8)
     add("--lambda", dest="penalty", type=float, default=1e-3)
-    add("--sigmoid", choices=["six", "eight"], default="eight")
+    add("--sigmoid", choices=["auto", "six", "eight", "twelve"], default="auto")
     add("--test-fraction", type=float, default=0.3)
     add("--json", action="store_true", help="one JSON object on stdout")
     return parser.parse_args(argv)

@@ -50,7 +50,7 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     add("--bins", action="store_true", help="columns enter as weights of evidence of bins, counted jointly")
     add("--counts-at", choices=["label_holder", "feature_holder"], default="label_holder",
         help="with --bins: who sees the counts of fine bins")
-    add("--sigmoid", choices=["six", "eight"], default="eight")
+    add("--sigmoid", choices=["auto", "six", "eight", "twelve"], default="auto")
     add("--engine", choices=["own", "phe"], default="own")
     add("--out", type=Path, required=True)
     add("--json", action="store_true", help="one JSON object on stdout")

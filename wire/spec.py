@@ -123,7 +123,7 @@ class TrainingSpec(_Part):
     penalty: Annotated[float, Field(ge=MIN_PENALTY, le=1.0)] = 1e-3
     iterations: Annotated[int, Field(ge=MIN_ITERATIONS, le=200)] = 8
     expected_default_rate: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.1
-    sigmoid: Literal["six", "eight"] = "eight"
+    sigmoid: Literal["auto", "six", "eight", "twelve"] = "auto"
     tolerance: Annotated[float, Field(gt=0.0, le=1.0)] = 0.03
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from mpc.protocols import finish, score
 from mpc.ring import from_signed, to_signed
-from mpc.sigmoid import SERIES
+from mpc.sigmoid import chosen
 from party_node.evaluation import evaluate
 from party_node.tasks.context import JobContext
 
@@ -29,7 +29,8 @@ async def run(context: JobContext) -> None:
     accepted = None
     if total is not None:
         joint = to_signed(total) / SCORE_SCALE
-        valid = SERIES[context.spec.training.sigmoid].valid
+        training = context.spec.training
+        valid = chosen(training.sigmoid, training.expected_default_rate).valid
         accepted = bool(np.abs(joint).max() <= valid)
         if accepted:
             assert context.outcome is not None

@@ -17,7 +17,7 @@ from mpc.protocols.train import TrainOptions, series_share
 from mpc.ring import to_signed
 from mpc.rng import Rng
 from mpc.run_sizes import Sizes, planned
-from mpc.sigmoid import PERIOD_BITS, SERIES
+from mpc.sigmoid import PERIOD_BITS, SERIES, chosen
 
 
 @pytest.mark.parametrize("name", sorted(SERIES))
@@ -116,3 +116,12 @@ def test_a_shortened_step_has_room_for_its_square_however_wrong_it_is(
 def test_too_many_rows_for_the_ring_are_refused_with_advice() -> None:
     with pytest.raises(LocalError, match="fewer rows"):
         plan_precision(2, 1 << 40, 5.0, 1e-3, 0.1, "six")
+
+
+@pytest.mark.parametrize(("name", "rate", "wanted"), [
+    ("auto", 0.2, "eight"), ("auto", 0.02, "twelve"), ("auto", 0.97, "twelve"), ("six", 0.02, "six"),
+])
+def test_the_series_is_the_named_one_or_a_finer_one_where_an_outcome_is_rare(
+    name: str, rate: float, wanted: str
+) -> None:
+    assert chosen(name, rate) is SERIES[wanted]
