@@ -40,7 +40,7 @@ from mpc.paillier import (
 from mpc.paillier_keys import PrivateKey
 from mpc.product_plan import ProductPlan, chunks
 from mpc.protocol import Party
-from mpc.ring import U64, RingVector, reduce
+from mpc.ring import U64, RingVector, reduce, times
 from mpc.rng import Rng
 
 __all__ = [
@@ -315,13 +315,6 @@ def check_matrix(matrix: Matrix, plan: ProductPlan) -> None:
 
 
 # -- steps -------------------------------------------------------------------------------------------------------
-
-
-def times(matrix: Matrix, vector: U64) -> U64:
-    """A v mod 2^64, in blocks of rows: no 64-bit copy of a large matrix that has fewer bits."""
-    parts = [matrix[rows.start : rows.stop].astype(np.int64, copy=False).view(np.uint64) @ vector
-             for rows in chunks(len(matrix), 1 << 16)]
-    return np.concatenate(parts).astype(np.uint64, copy=False)
 
 
 def encrypted(encryptor: Encryptor, masks: U64, slot_bits: int) -> SealedVector:

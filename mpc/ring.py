@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 U64 = NDArray[np.uint64]
 I64 = NDArray[np.int64]
 
+TILE, SIDE = 1 << 18, 1 << 14   # entries, columns at most, of a matrix that are widened to 64 bits at a time
+
 
 def mask_of(bits: int) -> np.uint64:
     """The all-ones word of `bits` bits."""
@@ -33,6 +35,19 @@ def to_signed(values: U64, bits: int = 64) -> I64:
         return values.view(np.int64)
     shift = np.uint64(64 - bits)
     return (values << shift).view(np.int64) >> np.int64(64 - bits)
+
+
+def times(matrix: NDArray[np.integer], vector: U64) -> U64:
+    """A v mod 2^64, tile by tile: a large matrix of fewer bits is never copied whole."""
+    result = np.zeros(len(matrix), np.uint64)
+    side = min(matrix.shape[1], SIDE)
+    height = max(1, TILE // max(1, side))
+    for top in range(0, len(matrix), height):
+        rows = slice(top, top + height)
+        for left in range(0, matrix.shape[1], SIDE):
+            columns = slice(left, left + SIDE)
+            result[rows] += matrix[rows, columns].astype(np.int64, copy=False).view(np.uint64) @ vector[columns]
+    return result
 
 
 @dataclass(frozen=True)

@@ -60,6 +60,17 @@ class Stock:
         self._angles += await me.together(*(self._source.trig(me, size) for size in self._shared(count)))
 
     async def trig(self, me: Party, count: int) -> Trig:
+        parts = await self.parts(me, count)
+        if len(parts) == 1:
+            return parts[0]
+        return Trig(
+            np.concatenate([part.rho for part in parts]),
+            np.concatenate([part.cosines for part in parts], axis=1),
+            np.concatenate([part.sines for part in parts], axis=1),
+        )
+
+    async def parts(self, me: Party, count: int) -> list[Trig]:
+        """The next `count` angles as they lie in stock, not copied: at least one part."""
         missing = count - self.angles
         if missing > 0:
             await self.add_angles(me, missing)
@@ -72,13 +83,7 @@ class Stock:
                 part = _rows(part, 0, due)
             parts.append(part)
             due -= len(part.rho)
-        if len(parts) == 1:
-            return parts[0]
-        return Trig(
-            np.concatenate([part.rho for part in parts]),
-            np.concatenate([part.cosines for part in parts], axis=1),
-            np.concatenate([part.sines for part in parts], axis=1),
-        )
+        return parts
 
     async def bits(self, me: Party, count: int) -> Bits:
         stock = self._bits

@@ -34,9 +34,8 @@ from mpc.models.logistic import fit_logistic
 from mpc.opening import open_masked, open_to
 from mpc.precision import SQUARED_BITS, Precision
 from mpc.preconditioner import combined
-from mpc.products import times
 from mpc.protocol import LedgerLine, Party, ProtocolSpec
-from mpc.ring import U64, RingVector, from_signed, mask_of, reduce, to_signed
+from mpc.ring import U64, RingVector, from_signed, mask_of, reduce, times, to_signed
 from mpc.run_sizes import TrainOptions, padded
 from mpc.sigmoid import PERIOD_BITS
 from mpc.training import Block, State, Tools, Widths, prepare
@@ -101,10 +100,14 @@ async def _forward(state: State, t: int, point: U64) -> U64:
 
 async def _residual(state: State, z: U64) -> U64:
     """Step 3: my share of e in units of 1 / residual_scale."""
-    trig = await state.stock.trig(state.me, len(z))
-    masked = RingVector(reduce(z - trig.rho, PERIOD_BITS), PERIOD_BITS)
-    delta = await open_masked(state.me, state.peers, masked, "train.delta")
-    e = await state.me.compute(series_share, delta, trig.cosines, trig.sines, state.plan)
+    me, angles = state.me, await state.stock.parts(state.me, len(z))
+    masked = reduce(z - np.concatenate([part.rho for part in angles]), PERIOD_BITS)
+    delta = await open_masked(me, state.peers, RingVector(masked, PERIOD_BITS), "train.delta")
+    cuts = np.split(delta, np.cumsum([len(part.rho) for part in angles])[:-1])
+    e = np.concatenate(await me.together(*(
+        me.compute(series_share, cut, part.cosines, part.sines, state.plan)
+        for cut, part in zip(cuts, angles, strict=True)
+    )))
     if state.labels is not None:
         scale = np.uint64(state.plan.residual_scale)
         e = e + (scale >> np.uint64(1)) - state.labels * scale
