@@ -31,6 +31,7 @@ class Reason(StrEnum):
     CIPHERTEXT_REPEATED = "two ciphertexts carry the same randomness"
     BAD_COMMITMENT = "an opened commitment does not match"
     BAD_TRANSCRIPT = "the transcripts of the two sides differ"
+    UNEQUAL = "different parties were told different things"
     SMALL_CELL = "a bin holds fewer customers than the minimum cell that was agreed"
     TOO_FEW_COMMON = "too few customers in common for the minimum that was agreed"
     MALFORMED = "a message could not be parsed"

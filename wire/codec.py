@@ -29,7 +29,7 @@ from mpc.products import EncryptedMasks, MaskedProducts
 from mpc.protocols.align import Blinded, Returned
 from mpc.protocols.align_count import Programmed
 from mpc.protocols.align_oprf import Tags
-from mpc.protocols.align_terms import Copies, Indices, SetSize, Verdict
+from mpc.protocols.align_terms import Copies, Indices, SetSize, SizesHeard, Verdict
 from mpc.protocols.bin import AnonymousCounts, EncryptedLabels, JoinedBins, MaskedCounts, Unmasked
 from mpc.protocols.coin import CoinShare, Commitment, Seen
 from mpc.protocols.finish import Accepted, AuditHead, Countersigned
@@ -62,6 +62,7 @@ class Line:
 
 REGISTRY: Mapping[type, Line] = {
     SetSize: Line("align", "align_set_size"),
+    SizesHeard: Line("align", "align_sizes_heard"),
     Blinded: Line("align", "align_blinded"),
     Verdict: Line("align", "align_verdict"),
     Indices: Line("align", "align_indices"),

@@ -3,7 +3,7 @@
    H: hash to ristretto255 under the session; k_i: fresh secret of party i; each list is shuffled at every stop
 
    owner i                      every other party j, in turn            leader
- 1 SetSize              <------>  all to all
+ 1 SetSize              <------>  all to all; of three or more, each then says what it was told: SizesHeard
  2 shuffle{ k_i H(x) }  -- Blinded -->  shuffle{ k_j P }  -- Blinded -->  F_i = { k_0 .. k_N-1 H(x) }
    the leader's own list, at its last stop    -- Returned -->             F_leader, 12 bytes a value
  3                                                                      |F_0 n .. n F_N-1| : a number, no members
@@ -50,6 +50,7 @@ from mpc.protocols.align_terms import (
     Copies,
     Indices,
     SetSize,
+    SizesHeard,
     Verdict,
     announce,
     check_inputs,
@@ -370,7 +371,7 @@ PROTOCOL = ProtocolSpec(
     name="align",
     version=1,
     messages=(
-        SetSize, Blinded, Returned, Verdict, Indices, Copies,
+        SetSize, SizesHeard, Blinded, Returned, Verdict, Indices, Copies,
         MaskKey, BaseOffer, BaseAnswer, TreeSums, Offsets, Programmed, Counted, Tags,
     ),
     roles={"label_holder": run, "feature_holder": run},

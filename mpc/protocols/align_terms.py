@@ -42,6 +42,13 @@ class SetSize:
 
 
 @dataclass(frozen=True)
+class SizesHeard:
+    """The sizes of all parties as the sender was told them, its own included, in the order of the parties' names."""
+
+    counts: RingVector
+
+
+@dataclass(frozen=True)
 class Verdict:
     """How many customers all have in common; 0 says that they are too few, and not how many."""
 
@@ -133,7 +140,30 @@ async def announce(
         return theirs
 
     sizes = await me.together(*(exchange(link) for link in peers.values()))
-    return {me.id: count, **dict(zip(peers, sizes, strict=True))}
+    announced = {me.id: count, **dict(zip(peers, sizes, strict=True))}
+    if len(peers) > 1:
+        await _compare(me, peers, announced)
+    return announced
+
+
+async def _compare(me: Party, peers: Mapping[PartyId, Link], sizes: Mapping[PartyId, int]) -> None:
+    """Whether all were told the same. PeerError UNEQUAL: whoever misreports us or itself is to blame; else the party
+    that announced, or so it seems, two sizes (links carry no signatures: the one who reports it may be lying)."""
+    names = sorted(sizes)
+    mine = RingVector(np.array([sizes[name] for name in names], np.uint64), INDEX_BITS)
+
+    async def exchange(link: Link) -> dict[PartyId, int]:
+        await link.send(SizesHeard(mine))
+        theirs = (await link.receive(SizesHeard)).counts
+        link.require(len(theirs) == len(names), Reason.WRONG_LENGTH)
+        link.require(theirs.bits == INDEX_BITS, Reason.OUT_OF_RANGE)
+        heard = dict(zip(names, theirs.values.tolist(), strict=True))
+        link.require(all(heard[name] == sizes[name] for name in (me.id, link.peer)), Reason.UNEQUAL)
+        return heard
+
+    for heard in await me.together(*(exchange(link) for link in peers.values())):
+        for name, link in peers.items():
+            link.require(heard[name] == sizes[name], Reason.UNEQUAL)
 
 
 async def send_places(link: Link, places: I64) -> None:

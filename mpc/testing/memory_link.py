@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
+from inspect import CORO_CREATED, getcoroutinestate
 from typing import Any, TypeVar
 
 from mpc.errors import LocalError, PeerError, Reason
@@ -71,7 +72,8 @@ class MemoryLink:
     async def receive(self, kind: type[T]) -> T:
         queue = self._network.queue(self._peer, self._me, self._channel)
         try:
-            message = await asyncio.wait_for(queue.get(), self._network.timeout_s)
+            async with asyncio.timeout(self._network.timeout_s):   # wait_for of Python 3.11 may swallow a cancellation
+                message = await queue.get()
         except TimeoutError:
             raise PeerError(self._peer, self._step(), Reason.TIMEOUT) from None
         self._received += 1
@@ -140,10 +142,12 @@ async def together(*conversations: Awaitable[Any]) -> list[Any]:
     finally:
         for task in tasks:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        for conversation in conversations:
-            if isinstance(conversation, Coroutine):
-                conversation.close()  # one that was cancelled before it began
+        try:
+            await asyncio.gather(*tasks, return_exceptions=True)
+        finally:
+            for conversation in conversations:
+                if isinstance(conversation, Coroutine) and getcoroutinestate(conversation) == CORO_CREATED:
+                    conversation.close()  # one that was cancelled before it began
 
 
 def party(name: str, seed: int = 1, ledger: Mapping[str, LedgerLine] | None = None) -> TestParty:

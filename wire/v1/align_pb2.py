@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from wire.v1 import common_pb2 as wire_dot_v1_dot_common__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x13wire/v1/align.proto\x12\x07wire.v1\x1a\x14wire/v1/common.proto\"\x18\n\x07SetSize\x12\r\n\x05\x63ount\x18\x01 \x01(\x04\"*\n\x07\x42linded\x12\x1f\n\x06points\x18\x01 \x01(\x0b\x32\x0f.wire.v1.Vector\"\x19\n\x08Returned\x12\r\n\x05heads\x18\x01 \x01(\x0c\"\x19\n\x07Verdict\x12\x0e\n\x06\x63ommon\x18\x01 \x01(\x04\"*\n\x07Indices\x12\x1f\n\x06places\x18\x01 \x01(\x0b\x32\x0f.wire.v1.Vector\")\n\x06\x43opies\x12\x1f\n\x06\x63ounts\x18\x01 \x01(\x0b\x32\x0f.wire.v1.Vector\"\x17\n\x07Offsets\x12\x0c\n\x04rows\x18\x01 \x01(\x0c\",\n\nProgrammed\x12\x1e\n\x05words\x18\x01 \x01(\x0b\x32\x0f.wire.v1.Vector\"*\n\x07\x43ounted\x12\x1f\n\x06points\x18\x01 \x01(\x0b\x32\x0f.wire.v1.Vector\"G\n\x04Tags\x12\x1e\n\x05\x66irst\x18\x01 \x01(\x0b\x32\x0f.wire.v1.Vector\x12\x1f\n\x06second\x18\x02 \x01(\x0b\x32\x0f.wire.v1.Vectorb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x13wire/v1/align.proto\x12\x07wire.v1\x1a\x14wire/v1/common.proto\"\x18\n\x07SetSize\x12\r\n\x05\x63ount\x18\x01 \x01(\x04\"-\n\nSizesHeard\x12\x1f\n\x06\x63ounts\x18\x01 \x01(\x0b\x32\x0f.wire.v1.Vector\"*\n\x07\x42linded\x12\x1f\n\x06points\x18\x01 \x01(\x0b\x32\x0f.wire.v1.Vector\"\x19\n\x08Returned\x12\r\n\x05heads\x18\x01 \x01(\x0c\"\x19\n\x07Verdict\x12\x0e\n\x06\x63ommon\x18\x01 \x01(\x04\"*\n\x07Indices\x12\x1f\n\x06places\x18\x01 \x01(\x0b\x32\x0f.wire.v1.Vector\")\n\x06\x43opies\x12\x1f\n\x06\x63ounts\x18\x01 \x01(\x0b\x32\x0f.wire.v1.Vector\"\x17\n\x07Offsets\x12\x0c\n\x04rows\x18\x01 \x01(\x0c\",\n\nProgrammed\x12\x1e\n\x05words\x18\x01 \x01(\x0b\x32\x0f.wire.v1.Vector\"*\n\x07\x43ounted\x12\x1f\n\x06points\x18\x01 \x01(\x0b\x32\x0f.wire.v1.Vector\"G\n\x04Tags\x12\x1e\n\x05\x66irst\x18\x01 \x01(\x0b\x32\x0f.wire.v1.Vector\x12\x1f\n\x06second\x18\x02 \x01(\x0b\x32\x0f.wire.v1.Vectorb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,22 +34,24 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_SETSIZE']._serialized_start=54
   _globals['_SETSIZE']._serialized_end=78
-  _globals['_BLINDED']._serialized_start=80
-  _globals['_BLINDED']._serialized_end=122
-  _globals['_RETURNED']._serialized_start=124
-  _globals['_RETURNED']._serialized_end=149
-  _globals['_VERDICT']._serialized_start=151
-  _globals['_VERDICT']._serialized_end=176
-  _globals['_INDICES']._serialized_start=178
-  _globals['_INDICES']._serialized_end=220
-  _globals['_COPIES']._serialized_start=222
-  _globals['_COPIES']._serialized_end=263
-  _globals['_OFFSETS']._serialized_start=265
-  _globals['_OFFSETS']._serialized_end=288
-  _globals['_PROGRAMMED']._serialized_start=290
-  _globals['_PROGRAMMED']._serialized_end=334
-  _globals['_COUNTED']._serialized_start=336
-  _globals['_COUNTED']._serialized_end=378
-  _globals['_TAGS']._serialized_start=380
-  _globals['_TAGS']._serialized_end=451
+  _globals['_SIZESHEARD']._serialized_start=80
+  _globals['_SIZESHEARD']._serialized_end=125
+  _globals['_BLINDED']._serialized_start=127
+  _globals['_BLINDED']._serialized_end=169
+  _globals['_RETURNED']._serialized_start=171
+  _globals['_RETURNED']._serialized_end=196
+  _globals['_VERDICT']._serialized_start=198
+  _globals['_VERDICT']._serialized_end=223
+  _globals['_INDICES']._serialized_start=225
+  _globals['_INDICES']._serialized_end=267
+  _globals['_COPIES']._serialized_start=269
+  _globals['_COPIES']._serialized_end=310
+  _globals['_OFFSETS']._serialized_start=312
+  _globals['_OFFSETS']._serialized_end=335
+  _globals['_PROGRAMMED']._serialized_start=337
+  _globals['_PROGRAMMED']._serialized_end=381
+  _globals['_COUNTED']._serialized_start=383
+  _globals['_COUNTED']._serialized_end=425
+  _globals['_TAGS']._serialized_start=427
+  _globals['_TAGS']._serialized_end=498
 # @@protoc_insertion_point(module_scope)

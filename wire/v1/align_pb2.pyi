@@ -39,6 +39,28 @@ class SetSize(_message.Message):
 Global___SetSize: _TypeAlias = SetSize  # noqa: Y015
 
 @_typing.final
+class SizesHeard(_message.Message):
+    """The sizes of all parties as the sender was told them, its own included, in the order of the parties' names."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COUNTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def counts(self) -> _common_pb2.Vector: ...
+    def __init__(
+        self,
+        *,
+        counts: _common_pb2.Vector | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["counts", b"counts"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["counts", b"counts"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SizesHeard: _TypeAlias = SizesHeard  # noqa: Y015
+
+@_typing.final
 class Blinded(_message.Message):
     """Part of a list: shuffled points under the secrets of all whom it has passed."""
 
