@@ -15,7 +15,7 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from coordinator import driver
+from coordinator import driver, tables
 from coordinator.config import CoordinatorDirectory
 from coordinator.forecast import forecast, seconds
 from coordinator.job_plan import load_plan
@@ -29,6 +29,7 @@ from wire import command
 from wire.command import console
 from wire.comparison_table import print_comparison
 from wire.line import Line
+from wire.page import write_report
 from wire.pki import check, write_private
 from wire.spec import JobSpec, encode_spec, job_id
 
@@ -200,11 +201,26 @@ def _keep(directory: CoordinatorDirectory, record: Data) -> Data:
     folder = directory.job(record["job_id"])
     folder.mkdir(parents=True, mode=0o700, exist_ok=True)
     write_private(folder / "record.json", json.dumps(record, indent=1).encode())
-    write_private(folder / "report.html", render(record, None, None).encode())
+    write_report(folder, render(record), tables.sheets(record))
     if record["evaluation"] is not None:
         print_comparison(record["evaluation"], console())
     console().print(f"report: {folder / 'report.html'}")
     return record
+
+
+@app.command("report")
+def report_command(ctx: typer.Context, job: JobId) -> Data:
+    """Make the report of a finished job again from its record: page, CSV and XLSX."""
+    row = _find_job(ctx, job)
+    folder = _directory(ctx).job(row.id)
+    try:
+        record = json.loads((folder / "record.json").read_bytes())
+    except (OSError, ValueError):
+        raise LocalError(f"job {row.id[:12]} has no record that can be read",
+                         "only a job that finished has one") from None
+    write_report(folder, render(record), tables.sheets(record))
+    console().print(f"report: {folder / 'report.html'}")
+    return {"job": row.id, "path": str(folder)}
 
 
 @app.command()

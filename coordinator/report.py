@@ -1,7 +1,7 @@
-"""The model committee's document: one self-contained HTML page made from a job's public record.
+"""The model committee's document: one self-contained HTML page made from a job's public record, and its tables.
 
 Uses what the nodes released and nothing else; whatever the record lacks is left out, whatever it holds is
-escaped. The page runs no script and fetches nothing. Parties' own parts (`fragments`) and the pooled fit exist
+escaped. The page runs no script and fetches nothing. Parties' own parts (`parts`) and the pooled fit exist
 only where one machine owns all directories: a coordinator never has them. Knows no row, label, score or weight.
 """
 
@@ -11,34 +11,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from coordinator import tables
 from coordinator.plots import pictures
-from wire.comparison_table import DASH, PERCENT, POINTS, Json, comparison_rows, entry, number, verdict_text
+from coordinator.tables import items, pairs
+from wire.comparison_table import DASH, Json, comparison_rows, entry, number, verdict_text
+from wire.page import SECTIONS, environment
 
-_PAGES = Environment(
-    loader=FileSystemLoader(Path(__file__).parent / "templates"),
-    autoescape=True,
-    undefined=StrictUndefined,
-    trim_blocks=True,
-    lstrip_blocks=True,
-)
-
-# (key, word, meaning): read = the sum of the others
-FLOW = (
-    ("matched", "matched", "customers that all parties have"),
-    ("unmatched", "unmatched", "customers that some other party does not have"),
-    ("duplicate", "duplicate", "further rows of an id that was read before"),
-    ("blank", "blank", "rows without an id"),
-    ("refused", "refused", "rows whose id or label could not be used"),
-)
-SWAP_WORDS = (
-    ("joint_only", "approved by joint, declined by solo"),
-    ("solo_only", "declined by joint, approved by solo"),
-    ("approved_by_both", "approved by both"),
-    ("declined_by_both", "declined by both"),
-)
 TITLES = {"model": "Joint credit-risk model", "alignment": "Customers in common"}
 PARAMETER_WORDS = {
     "lambda": "penalty (lambda)",
@@ -69,54 +49,69 @@ PARAMETER_WORDS = {
 }
 
 
+# What the coordinator has nothing to say of: it is in the parties' own parts
+OWN_SECTIONS = ("characteristics", "model", "scorecard", "stability", "segments", "money")
+OPTIONAL = ("segments", "money")   # only where an analyst asked for them
+OF_ALIGNMENTS = ("purpose", "data", "population", "limits", "ledger", "record")
+RANKING = ("ROC", "KS", "Calibration", "Lift")   # pictures that stand in `validation`; the others compare
+
+
 def render(
     record: Mapping[str, Any],  # decoded JSON, read defensively
-    fragments: Mapping[str, str] | None = None,
+    parts: Mapping[str, Mapping[str, Markup]] | None = None,
     pooled: Mapping[str, Any] | None = None,
 ) -> str:
-    """The page. `record`: the job's public record; `fragments`: party id -> its own HTML, made by its node;
+    """The page. `record`: the job's public record; `parts`: party id -> section -> its own HTML, made by its node;
     `pooled`: auc, ks and optionally max_abs_error of the fit on all columns together."""
     evaluation = entry(record, "evaluation")
-    return _PAGES.get_template("report.html").render(
+    makes_model = entry(record, "goal") != "alignment"
+    own = parts or {}
+    said = {name for sections in own.values() for name in sections}
+    shown = [name for name in SECTIONS if (makes_model or name in OF_ALIGNMENTS) and
+             (name not in OPTIONAL or name in said)]
+    drawn = [(title, caption, Markup(svg)) for title, caption, svg in pictures(evaluation)]  # noqa: S704 drawn here
+    return environment(Path(__file__).parent / "templates").get_template("report.html").render(
+        sections=[(name, SECTIONS[name]) for name in shown],
+        own=own,
+        own_sections=OWN_SECTIONS,
         job_id=text(entry(record, "job_id")),
         title=TITLES.get(text(entry(record, "goal")), TITLES["model"]),
-        makes_model=entry(record, "goal") != "alignment",
+        makes_model=makes_model,
         purpose=text(entry(record, "purpose")),
         created=text(entry(record, "created")),
         verdict=verdict_text(evaluation),
         verdict_kind=_one_of(entry(evaluation, "verdict", "kind"), ("better", "none", "worse", "unclear")),
         headline=_headline(record),
-        parties=[_party(party) for party in _items(entry(record, "parties"))],
+        institutions=tables.institutions(record),
         comparison=comparison_rows(evaluation, pooled),
         has_pooled=bool(pooled),
         coefficient_gap=_scientific(entry(pooled, "max_abs_error")),
         rows_test=count(entry(evaluation, "rows", "test")),
         rows_bad=count(entry(evaluation, "rows", "bad")),
-        pictures=[(title, caption, Markup(svg)) for title, caption, svg in pictures(evaluation)],  # noqa: S704 drawn here
-        trade_off=[_trade_off(line) for line in _items(entry(evaluation, "trade_off"))],
-        swap=_swap(entry(evaluation, "swap_set")),
-        withheld=[text(line) for line in _items(entry(evaluation, "withheld"))],
+        ranking=[picture for picture in drawn if picture[0] in RANKING],
+        against=[picture for picture in drawn if picture[0] not in RANKING],
+        groups=tables.risk_groups(evaluation),
+        trade_off=tables.trade_off(evaluation),
+        swap=tables.swap_set(evaluation),
+        withheld=[text(line) for line in items(entry(evaluation, "withheld"))],
         flow=_flow(entry(record, "rows")),
-        flow_words=FLOW,
+        flow_words=tables.FLOW,
         totals=[(word, count(entry(record, key))) for key, word in
                 (("common", "in common"), ("train_rows", "to train"), ("test_rows", "held out to judge"))],
         judged_on_training=_judged_on_training(record),
-        ledger=_ledger(entry(record, "ledger")),
+        ledger=tables.ledger(record),
         stages=_stages(entry(record, "seconds")),
         traffic=_traffic(entry(record, "bytes")),
         parameters=_parameters(entry(record, "parameters")),
         approvals=_texts(entry(record, "approvals")),
         audit_heads=_texts(entry(record, "audit_heads")),
-        fragments={name: Markup(html) for name, html in (fragments or {}).items()},  # noqa: S704 escaped by its node
         minimum_cell=count(entry(evaluation, "limits", "minimum_cell")),
     )
 
 
 def text(value: Json) -> str:
     """A short piece of foreign text, or a dash."""
-    if value is None or isinstance(value, Mapping | list):
-        return DASH
-    return str(value)[:500] or DASH
+    return tables.text(value) or DASH
 
 
 def count(value: Json) -> str:
@@ -148,16 +143,8 @@ def size(value: Json) -> str:
     raise AssertionError("the last unit takes all")
 
 
-def _items(value: Json) -> list[Any]:  # decoded JSON
-    return value if isinstance(value, list) else []
-
-
-def _pairs(value: Json) -> list[tuple[str, Any]]:  # decoded JSON
-    return [(str(key), item) for key, item in value.items()] if isinstance(value, Mapping) else []
-
-
 def _texts(value: Json) -> list[tuple[str, str]]:
-    return [(key, text(item)) for key, item in _pairs(value)]
+    return [(key, text(item)) for key, item in pairs(value)]
 
 
 def _one_of(value: Json, allowed: tuple[str, ...]) -> str:
@@ -173,72 +160,25 @@ def _headline(record: Mapping[str, Any]) -> list[tuple[str, str]]:
     evaluation = record.get("evaluation")
     solo, joint = (number(entry(evaluation, "models", m, "auc", "value")) for m in ("solo", "joint"))
     auc = DASH if solo is None or joint is None else f"{solo:.3f} → {joint:.3f}"
-    seconds = [number(value) for _, value in _pairs(record.get("seconds"))]
+    seconds = [number(value) for _, value in pairs(record.get("seconds"))]
     total = number(entry(record, "seconds", "total"))
     spent = sum(value for value in seconds if value is not None) if total is None else total
-    sent = [number(v) for _, links in _pairs(record.get("bytes")) for _, v in _pairs(links)]
+    sent = [number(v) for _, links in pairs(record.get("bytes")) for _, v in pairs(links)]
     worth = [("AUC, solo → joint", auc)] if record.get("goal") != "alignment" else []
     return [
         *worth,
         ("customers in common", count(record.get("common"))),
-        ("institutions", str(len(_items(record.get("parties"))) or DASH)),
+        ("institutions", str(len(items(record.get("parties"))) or DASH)),
         ("time", duration(spent) if seconds else DASH),
         ("traffic", size(sum(v for v in sent if v is not None)) if sent else DASH),
     ]
 
 
-def _party(party: Json) -> dict[str, str]:
-    role = text(entry(party, "role"))
-    return {
-        "id": text(entry(party, "id")),
-        "role": {"label_holder": "label holder (has the outcome)", "feature_holder": "feature holder"}.get(role, role),
-        "dataset": text(entry(party, "dataset")),
-        "columns": count(entry(party, "columns_count")),
-    }
-
-
-def _trade_off(line: Json) -> dict[str, str]:
-    def shown(key: str, column: str) -> str:
-        value = number(entry(line, key, column, "value"))
-        return DASH if value is None else PERCENT.one(value)
-
-    def gap(key: str) -> tuple[str, str]:
-        parts = [number(entry(line, key, "difference", end)) for end in ("value", "low", "high")]
-        value, low, high = parts
-        if value is None or low is None or high is None:
-            return DASH, ""
-        return POINTS.one(value, "+"), POINTS.ends(low, high, "+")
-
-    rate = number(entry(line, "approval_rate"))
-    bad, bad_interval = gap("bad_rate")
-    return {
-        "approval": DASH if rate is None else f"{100 * rate:g} %",
-        "solo": shown("bad_rate", "solo"),
-        "joint": shown("bad_rate", "joint"),
-        "gap": bad,
-        "gap_interval": bad_interval,
-        "solo_approval": shown("approval_at_equal_bad_rate", "solo"),
-        "joint_approval": shown("approval_at_equal_bad_rate", "joint"),
-    }
-
-
-def _swap(swap: Json) -> dict[str, Any] | None:  # handed to the template
-    rate = number(entry(swap, "approval_rate"))
-    if rate is None:
-        return None
-    cells = []
-    for key, words in SWAP_WORDS:
-        bad = number(entry(swap, "cells", key, "bad_rate"))
-        rows = count(entry(swap, "cells", key, "rows"))
-        cells.append((words, rows, DASH if bad is None else PERCENT.one(bad)))
-    return {"approval": f"{100 * rate:g} %", "cells": cells}
-
-
 def _flow(rows: Json) -> list[dict[str, Any]]:  # handed to the template
     found = []
-    for party, counts in _pairs(rows):
+    for party, counts in pairs(rows):
         read = number(entry(counts, "read")) or 0.0
-        parts = [(key, word, number(entry(counts, key)) or 0.0) for key, word, _ in FLOW]
+        parts = [(key, word, number(entry(counts, key)) or 0.0) for key, word, _ in tables.FLOW]
         widths = [(key, 100 * value / read) for key, _, value in parts if read > 0 and value > 0]
         adds_up = read == sum(value for *_, value in parts)
         found.append(
@@ -254,36 +194,26 @@ def _judged_on_training(record: Mapping[str, Any]) -> bool:
     return train is not None and train == test and number(entry(record, "parameters", "hold_out")) == 0
 
 
-def _ledger(lines: Json) -> list[dict[str, str]]:
-    """Revealed lines first: these are what somebody found out."""
-    found = [
-        {key: text(entry(line, key)).replace("_", " ") if key == "to" else text(entry(line, key))
-         for key in ("code", "kind", "to", "what")} | {"count": count(entry(line, "count"))}
-        for line in _items(lines)
-    ]
-    return sorted(found, key=lambda line: line["kind"] == "masked")
-
-
 def _stages(seconds: Json) -> list[dict[str, Any]]:  # handed to the template
-    pairs = [(name, number(value) or 0.0) for name, value in _pairs(seconds) if name != "total"]
-    longest = max((value for _, value in pairs), default=0.0) or 1.0
-    return [{"name": name, "time": duration(value), "width": 100 * value / longest} for name, value in pairs]
+    spent = [(name, number(value) or 0.0) for name, value in pairs(seconds) if name != "total"]
+    longest = max((value for _, value in spent), default=0.0) or 1.0
+    return [{"name": name, "time": duration(value), "width": 100 * value / longest} for name, value in spent]
 
 
 def _traffic(stages: Json) -> dict[str, Any]:  # handed to the template
     """A table: one row per stage, one column per link, and the sum."""
-    table = _pairs(stages)
-    links = sorted({link for _, amounts in table for link, _ in _pairs(amounts)})
+    table = pairs(stages)
+    links = sorted({link for _, amounts in table for link, _ in pairs(amounts)})
     rows = []
     for stage, amounts in table:
-        total = sum(number(v) or 0.0 for _, v in _pairs(amounts))
+        total = sum(number(v) or 0.0 for _, v in pairs(amounts))
         rows.append((stage, [size(entry(amounts, link)) for link in links], size(total)))
     return {"links": [link.replace("->", " → ") for link in links], "rows": rows}
 
 
 def _parameters(parameters: Json) -> list[tuple[str, str]]:
     shown = []
-    for name, value in _pairs(parameters):
+    for name, value in pairs(parameters):
         spoken = {True: "yes", False: "no"}[value] if isinstance(value, bool) else text(value)
         shown.append((PARAMETER_WORDS.get(name, name.replace("_", " ")), spoken))
     return shown

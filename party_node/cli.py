@@ -8,9 +8,7 @@ from __future__ import annotations
 import asyncio
 import getpass
 import hashlib
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -20,14 +18,14 @@ from pydantic import TypeAdapter, ValidationError
 from rich.table import Table as Grid
 
 from mpc.errors import LocalError
-from mpc.models.scorecard import Scale
 from mpc.protocols import PROTOCOLS
-from party_node import datasets, doctor, mock
-from party_node.audit import AuditLog, verify_log
+from party_node import analyst_cli, datasets, doctor, mock
+from party_node.audit import verify_log
 from party_node.budgets import Budget
-from party_node.config import Address, PartyConfig, PartyDirectory, write_private
+from party_node.config import Address, PartyDirectory, write_private
 from party_node.consent import Consent
 from party_node.departures import what_leaves
+from party_node.session import HOME, Session, opened
 from party_node.store import Store
 from wire import command, pki
 from wire.command import console, plain
@@ -35,7 +33,6 @@ from wire.consortium import Consortium, load_consortium
 from wire.spec import PartyName, decode_spec
 
 Data = dict[str, Any]
-HOME = Path("party")
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False,
                   help="One institution's node: it computes on your tables and never shows them.")
 dataset_app = typer.Typer(no_args_is_help=True, help="Tables that you offer, and on which terms.")
@@ -44,19 +41,7 @@ cert_app = typer.Typer(no_args_is_help=True, help="This node's certificate.")
 app.add_typer(dataset_app, name="dataset")
 app.add_typer(audit_app, name="audit")
 app.add_typer(cert_app, name="cert")
-
-
-@dataclass
-class Session:
-    """One invocation: where the party lives, and its name once that is known."""
-
-    directory: PartyDirectory = field(default_factory=lambda: PartyDirectory(HOME))
-    party: str = "this machine"
-    program: str = "party-node"
-
-    @property
-    def log_file(self) -> Path:
-        return self.directory.log_file
+analyst_cli.add_to(app)
 
 
 def run_command(arguments: Sequence[str]) -> int:
@@ -72,23 +57,6 @@ def _common(
 ) -> None:
     session: Session = ctx.obj
     session.directory = PartyDirectory(directory.absolute())
-
-
-@contextmanager
-def _opened(session: Session) -> Iterator[tuple[PartyConfig, Store, AuditLog]]:
-    """Configuration, state and audit log of a directory whose permissions are in order."""
-    session.directory.check_permissions()
-    config = session.directory.load_config()
-    session.party = config.party
-    store = Store(session.directory.state_db)
-    try:
-        audit = AuditLog(session.directory.audit_log, config.party)
-        try:
-            yield config, store, audit
-        finally:
-            audit.close()
-    finally:
-        store.close()
 
 
 def _checked(kind: Any, option: str, value: str) -> str:
@@ -162,7 +130,7 @@ def doctor_command(
 def join(ctx: typer.Context, file: Annotated[Path, typer.Argument(help="The consortium file.")]) -> Data:
     """Install the consortium file, after checking our own entry; prints everybody's fingerprints."""
     session: Session = ctx.obj
-    with _opened(session) as (config, _, audit):
+    with opened(session) as (config, _, audit):
         consortium = load_consortium(file)
         content = file.read_bytes()
         doctor.check_own_entry(session.directory, config, consortium)
@@ -189,7 +157,7 @@ def _show_members(consortium: Consortium, me: str) -> list[Data]:
 def dataset_register(ctx: typer.Context, file: Annotated[Path, typer.Argument(help="The dataset's TOML.")]) -> Data:
     """Read and profile a table here, and remember its digest and its policy."""
     session: Session = ctx.obj
-    with _opened(session) as (config, store, audit):
+    with opened(session) as (config, store, audit):
         out = console()
         with out.status("reading the table"):
             found = datasets.prepare(file, config, session.directory.snapshots)
@@ -221,7 +189,7 @@ def dataset_mock(
 ) -> Data:
     """Write a made-up table of a dataset's schema, for partners to prepare with; no cell of the real one is read."""
     session: Session = ctx.obj
-    with _opened(session) as (_, store, _audit):
+    with opened(session) as (_, store, _audit):
         found = datasets.find(store, name)
     if found is None:
         raise LocalError(f"no dataset `{name}` is registered", "run: party-node dataset list")
@@ -238,7 +206,7 @@ def dataset_list(ctx: typer.Context) -> Data:
     session: Session = ctx.obj
     listed = []
     grid = Grid("dataset", "rows", "columns", "label", "partners", "approval", "budgets spent")
-    with _opened(session) as (_, store, _audit):
+    with opened(session) as (_, store, _audit):
         for dataset in datasets.registered(store):
             budgets = _budgets(dataset, store)
             listed.append({"name": dataset.name, "rows": dataset.rows, "digest": dataset.digest,
@@ -285,7 +253,7 @@ def approve_command(
 ) -> Data:
     """Show what would leave this bank, then sign the job for it."""
     session: Session = ctx.obj
-    with _opened(session) as (config, store, audit):
+    with opened(session) as (config, store, audit):
         row = store.find_job(job)
         consortium = load_consortium(session.directory.consortium_file(config))
         consent = Consent(config.party, session.directory.load_identity(), store, audit,
@@ -312,7 +280,7 @@ def jobs_command(ctx: typer.Context) -> Data:
     session: Session = ctx.obj
     listed = []
     grid = Grid("job", "state", "stage", "purpose", "proposed by", "at (UTC)", "what went wrong")
-    with _opened(session) as (_, store, _audit):
+    with opened(session) as (_, store, _audit):
         for row in store.jobs():
             created = f"{datetime.fromtimestamp(row.created, UTC):%Y-%m-%d %H:%M}"
             purpose = plain(decode_spec(row.spec).purpose)
@@ -322,25 +290,6 @@ def jobs_command(ctx: typer.Context) -> Data:
                          plain(row.error_text))
     console().print(grid if listed else "no jobs yet")
     return {"jobs": listed}
-
-
-@app.command("scorecard")
-def scorecard_command(
-    ctx: typer.Context,
-    job: Annotated[str, typer.Argument(help="The job's id, or its first characters.")],
-    out: Annotated[Path | None, typer.Option(help="Write our part there: .json or .pmml.")] = None,
-    base_score: Annotated[float, typer.Option(help="The score at --odds.")] = Scale.base_score,
-    odds: Annotated[float, typer.Option(help="Good customers to one bad, at --base-score.")] = Scale.odds,
-    doubling: Annotated[float, typer.Option(help="Points that double the odds.")] = Scale.doubling,
-    decimals: Annotated[int, typer.Option(help="Digits of the points.")] = 0,
-) -> Data:
-    """Show our part of a finished model as points; all parties have to use one scale."""
-    from party_node import scorecard  # brings the stages of a job with it, and the other commands do without them
-
-    session: Session = ctx.obj
-    with _opened(session) as (config, _, audit):
-        return scorecard.show(session.directory.models, config.party, audit, job,
-                              Scale(base_score, odds, doubling, decimals), out)
 
 
 @audit_app.command("verify")
@@ -363,7 +312,7 @@ def audit_verify(ctx: typer.Context) -> Data:
 def cert_renew(ctx: typer.Context) -> Data:
     """Issue a fresh certificate from our own CA; the peers need do nothing."""
     session: Session = ctx.obj
-    with _opened(session) as (config, _, audit):
+    with opened(session) as (config, _, audit):
         audit.event("certificate", what="renewed")
         identity = pki.renew(session.directory.tls, config.party)
         found = pki.check(identity.certificate_pem, config.party, identity.ca_pem)

@@ -30,9 +30,8 @@ from party_node.consent import Agreed, AlreadyRunning, Answer, Consent
 from party_node.data.errors import DataError
 from party_node.feed import Feed, FeedState
 from party_node.kept_rows import drop_unsettled, settle_rows, write_rows
-from party_node.model import PART, PASSING, report_of, settle, write_part
+from party_node.model import PART, PASSING, settle, write_part
 from party_node.rehearsal import Rehearsed, rehearse
-from party_node.report import render_fragment, render_page
 from party_node.runtime import NodeParty
 from party_node.store import HeadRow, JobState, Store
 from party_node.tasks import stages as stages_of
@@ -280,7 +279,7 @@ class Jobs:
         """Keep the own part when all have theirs, with the peers' signatures on our audit log."""
         job, spec = context.job, context.spec
         part = self._public_part(running, context)
-        keep_result = await asyncio.to_thread(self._written, context, part)
+        keep_result = await asyncio.to_thread(self._written, context)
         ours = self._audit.signed_head(self._identity, job)
         mine = finish.AuditHead(ours.count, bytes.fromhex(ours.hash), ours.signature)
 
@@ -300,13 +299,12 @@ class Jobs:
         keep_result(data)
         return data
 
-    def _written(self, context: JobContext, part: PartyPart) -> Callable[[bytes], None]:
+    def _written(self, context: JobContext) -> Callable[[bytes], None]:
         """Write the own result under a passing name; what is returned keeps it, with the public part."""
         if context.spec.goal == "alignment":
             rows = write_rows(self._directory.alignments, context)
             return lambda data: settle_rows(rows)
-        page = render_page(render_fragment(report_of(context, part)))
-        folder, digest = write_part(self._directory.models, context, page)
+        folder, digest = write_part(self._directory.models, context)
 
         def keep_model(data: bytes) -> None:
             write_private(folder / PART, data)

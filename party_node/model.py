@@ -3,6 +3,7 @@
 models/<job>/manifest.json   version, job, role, preparation, columns with weights in standardised and original units
 models/<job>/weights.npz     weights, rows of the table in canonical order, which of them judged (no pickle)
 models/<job>/scores.npz      label holder only: outcome, joint and solo scores of the judging rows
+models/<job>/public.json     what this party handed to the coordinator
 A part is written under a passing name and renamed when all parties have theirs; a passing name is never a model.
 """
 
@@ -27,11 +28,10 @@ from party_node.kept_scores import FILE_NAME, write_scores
 from party_node.tasks.context import JobContext
 from party_node.tasks.prepare import with_intercept
 from wire.pki import write_private
-from wire.record import PartyPart
 
 VERSION = 1
 PASSING = ".partial"
-MANIFEST, ARRAYS, PART, REPORT = "manifest.json", "weights.npz", "public.json", "report.html"
+MANIFEST, ARRAYS, PART = "manifest.json", "weights.npz", "public.json"
 
 
 @dataclass(frozen=True, repr=False)
@@ -59,7 +59,7 @@ class ModelPart:
         raise TypeError("a model part is private and is never pickled")
 
 
-def write_part(models: Path, context: JobContext, report_html: str) -> tuple[Path, str]:
+def write_part(models: Path, context: JobContext) -> tuple[Path, str]:
     """Write the part under its passing name; returns (path, SHA-256 of the manifest)."""
     folder = models / f"{context.job}{PASSING}"
     shutil.rmtree(folder, ignore_errors=True)
@@ -74,7 +74,6 @@ def write_part(models: Path, context: JobContext, report_html: str) -> tuple[Pat
     write_private(folder / ARRAYS, buffer.getvalue())
     if context.scores:
         write_scores(folder / FILE_NAME, **context.scores)
-    write_private(folder / REPORT, report_html.encode())
     return folder, hashlib.sha256(manifest).hexdigest()
 
 
@@ -107,47 +106,6 @@ def load_part(models: Path, job: str) -> ModelPart:
     except (OSError, KeyError, ValueError) as error:
         raise LocalError(f"the model of job {found[0].name[:12]} cannot be read ({type(error).__name__})",
                          "restore it from a copy") from None
-
-
-def report_of(context: JobContext, part: PartyPart) -> dict[str, Any]:
-    """What the party's own report shows; for its own site only."""
-    assert context.preparation is not None
-    assert context.weights is not None
-    first = int(context.is_label_holder)
-    original, _ = context.preparation.original_units(context.weights[first:])
-    return {
-        "party": context.me.id,
-        "role": context.my_part.role,
-        "job_id": context.job,
-        "rows": part.rows,
-        "common": part.common,
-        "train_rows": part.train_rows,
-        "test_rows": part.test_rows,
-        "preparation": context.preparation.report.to_json() | {"warning": context.preparation.report.warning},
-        "coefficients": [
-            {"column": name, "weight": float(weight), "per_unit": float(per_unit)}
-            for name, weight, per_unit in zip(context.preparation.names, context.weights[first:], original, strict=True)
-        ],
-        "intercept": float(context.weights[0]) if first else None,
-        "bins": _bins(context),
-        "ledger": [line.model_dump() for line in part.ledger],
-        "digests": {"weights": hashlib.sha256(context.weights.tobytes()).hexdigest()},
-    }
-
-
-def _bins(context: JobContext) -> list[dict[str, Any]]:
-    """The party's own bins, for its own site only."""
-    return [
-        {
-            "column": column.name,
-            "information": column.information,
-            "bins": [
-                {"holds": words, "good": column.good[k], "bad": column.bad[k], "weight": float(column.weights[k])}
-                for k, words in enumerate(column.labels())
-            ],
-        }
-        for column in (context.binning.columns if context.binning else ())
-    ]
 
 
 def _manifest(context: JobContext) -> Mapping[str, Any]:

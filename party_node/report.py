@@ -1,94 +1,128 @@
-"""One institution's own part of the report: an HTML fragment for its own model directory, and a page around it.
+"""One institution's own part of the report, made from what it kept of a finished job: a page, and tables as files.
 
-It holds the party's own weights and column names, so it stays at the party's own site; nothing of another party
-is in it. Every value is escaped. The caller saves it, 0600.
+It holds the party's own columns, bins and weights, at the label holder figures at full detail too: it stays at the
+party's own site, and nothing of another party is in it. The same files and options give the same bytes.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-_PAGES = Environment(
-    loader=FileSystemLoader(Path(__file__).parent / "templates"),
-    autoescape=True,
-    undefined=StrictUndefined,
-    trim_blocks=True,
-    lstrip_blocks=True,
-)
-FLOW = ("read", "matched", "unmatched", "duplicate", "blank", "refused")
+from mpc.errors import LocalError
+from party_node import characteristics
+from party_node.finished import Finished
+from party_node.judgement import Asked, Judgement
+from wire.page import SECTIONS, Block, Section, environment, write_report
+from wire.sheets import Cell, Column, Sheet
+
+FLOW = ("read", "blank", "refused", "duplicate", "unmatched", "matched")
+FOLDER = "report"   # in the model's directory, unless the analyst names another
 
 
-def render_fragment(part: Mapping[str, Any]) -> str:  # plain dicts of the party's own making
-    """The `<section>` of this party.
+@dataclass(frozen=True, repr=False)
+class OwnPart:
+    """What one party has to say about one job."""
 
-    `part`: party, role, job_id; optional rows {read, matched, ...}, common, train_rows, test_rows, preparation
-    (PreparationReport.to_json), coefficients [{column, weight, per_unit?}], intercept (label holder), bins [{column,
-    information, bins [{holds, good, bad, weight}]}], ledger [{kind, what, count}] of what this party learned, digests
-    {name: hex}.
-    """
-    preparation = part.get("preparation") or {}
-    rows = part.get("rows") or {}
-    weights = [_coefficient(line) for line in part.get("coefficients") or []]
-    largest = max((abs(line["weight"]) for line in weights), default=0.0) or 1.0
-    return _PAGES.get_template("party_fragment.html").render(
-        party=part["party"],
-        role=str(part["role"]).replace("_", " "),
-        job_id=part["job_id"],
-        flow=[(name, f"{rows[name]:,}") for name in FLOW if name in rows],
-        totals=[(word, f"{part[key]:,}") for key, word in
-                (("common", "in common"), ("train_rows", "to train"), ("test_rows", "held out")) if key in part],
-        used=list(preparation.get("columns_out", ())),
-        given=len(preparation.get("columns_in", ())),
-        dropped=[(name, reason) for name, reason in preparation.get("dropped", ())],
-        merged=sorted((preparation.get("merged") or {}).items()),
-        clipped=preparation.get("clipped_cells"),
-        warning=preparation.get("warning"),
-        shrunk=(preparation.get("leverage") or {}).get("shrunk_rows"),
-        coefficients=sorted(
-            (line | {"width": 50 * abs(line["weight"]) / largest} for line in weights),
-            key=lambda line: -abs(line["weight"]),
-        ),
-        intercept=_number(part.get("intercept")),
-        bins=[_binned(column) for column in part.get("bins") or []],
-        ledger=part.get("ledger") or [],
-        digests=sorted((part.get("digests") or {}).items()),
-    )
+    found: Finished
+    sections: tuple[Section, ...]
+
+    def fragments(self) -> dict[str, Markup]:
+        """The HTML under each section's name, for a page of one's own or a local run that owns all directories."""
+        found: dict[str, Markup] = {}
+        for section in self.sections:
+            found[section.name] = found.get(section.name, Markup()) + section.html()
+        return found
+
+    def sheets(self) -> list[Sheet]:
+        """Every table, as files have it."""
+        return [sheet for section in self.sections for sheet in section.sheets]
+
+    def page(self) -> str:
+        """The whole page, readable without a network."""
+        fragments, found = self.fragments(), self.found
+        return environment(Path(__file__).parent / "templates").get_template("party_page.html").render(
+            party=found.party, role=found.spec.party(found.party).role.replace("_", " "), job_id=found.model.job,
+            purpose=found.spec.purpose,
+            sections=[(name, title, fragments[name]) for name, title in SECTIONS.items() if name in fragments],
+        )
 
 
-def render_page(fragment: str) -> str:
-    """A whole page around a fragment made by `render_fragment`, readable without a network."""
-    return _PAGES.get_template("party_page.html").render(fragment=Markup(fragment))  # noqa: S704 escaped above
-
-
-def fragment_of(page: str) -> str:
-    """The fragment inside a page made by `render_page`, for a local run that owns all parties' directories."""
-    return page.partition("<body>\n")[2].rpartition("\n</body>")[0]
-
-
-def _coefficient(line: Mapping[str, Any]) -> dict[str, Any]:
-    weight = float(line["weight"])
-    return {
-        "column": line["column"],
-        "weight": weight if math.isfinite(weight) else 0.0,
-        "shown": _number(weight),
-        "per_unit": _number(line.get("per_unit")),
-    }
-
-
-def _binned(column: Mapping[str, Any]) -> dict[str, Any]:
-    lines = [
-        {"holds": line["holds"], "rows": f"{line['good'] + line['bad']:,}", "bad": f"{line['bad']:,}",
-         "rate": f"{100 * line['bad'] / max(1, line['good'] + line['bad']):.2f} %", "weight": _number(line["weight"])}
-        for line in column["bins"]
+def own_part(found: Finished, asked: Asked) -> OwnPart:
+    """Everything that this party can say. LocalError: the analyst asks a feature holder for what needs the label."""
+    if found.scores is None and (asked.segments or asked.terms is not None):
+        raise LocalError("segments and money need the outcomes, which the label holder has",
+                         "leave out --segment, --lgd, --margin and --exposure")
+    said = [
+        _data(found), _population(found), characteristics.characteristics(found), characteristics.weights(found),
+        characteristics.points(found, asked.scale), characteristics.moved(found), _learned(found), _record(found),
     ]
-    return {"column": column["column"], "information": f"{column['information']:.4f}", "lines": lines}
+    if found.scores is not None:
+        said += Judgement(found, found.scores, asked).sections()
+    return OwnPart(found, tuple(said))
 
 
-def _number(value: Any) -> str:  # a float of the party's own model, or nothing
-    return "" if value is None else f"{value:+.4g}"
+def write(folder: Path, part: OwnPart) -> None:
+    """Write page and tables, readable by their owner only."""
+    write_report(folder, part.page(), part.sheets())
+
+
+def _data(found: Finished) -> Section:
+    """The columns that the job named, and at the label holder the outcomes."""
+    if found.table is None:
+        return Section("data", (Block(note=f"Left out: {found.changed}."),))
+    used = set(found.model.preparation.inputs)
+    profile = [one for one in found.table.profile() if one.name in used]
+    columns = Sheet(
+        "columns", "Own columns in the model", (Column("column"), Column("kind"), Column("missing", "share"),
+                                                Column("levels", "count")),
+        tuple((one.name, one.kind.value, one.missing_rate, one.levels) for one in profile))
+    blocks, files = [Block(sheet=columns)], [columns]
+    outcome = found.outcome()
+    if outcome is not None:
+        samples = {"training": found.trained} | ({"hold-out": found.judged} if found.held_out else {})
+        counted = {name: (len(rows), int(outcome[rows].sum())) for name, rows in samples.items()}
+        sample = Sheet("outcomes", "Outcomes of the customers in common",
+                       (Column("sample"), Column("customers", "count"), Column("bad", "count"),
+                        Column("bad rate", "share")),
+                       tuple((name, rows, bad, bad / rows) for name, (rows, bad) in counted.items()))
+        blocks.insert(0, Block(sheet=sample))
+        files.insert(0, sample)
+    return Section("data", tuple(blocks), tuple(files))
+
+
+def _population(found: Finished) -> Section:
+    public = found.public
+    rows: list[tuple[Cell, ...]] = [(name, public.rows[name]) for name in FLOW if name in public.rows]
+    rows += [("in common", public.common), ("to train", public.train_rows), ("to judge", public.test_rows)]
+    sheet = Sheet("population", "Own rows: what was read is the sum of the five that follow",
+                  (Column("rows"), Column("number", "count")), tuple(rows))
+    return Section("population", (Block(sheet=sheet),), (sheet,))
+
+
+def _learned(found: Finished) -> Section:
+    lines = sorted(found.public.ledger, key=lambda line: (line.kind == "masked", line.code))
+    sheet = Sheet("ledger", "What was opened here",
+                  (Column("code"), Column("kind"), Column("seen by"), Column("what"), Column("values", "count")),
+                  tuple((line.code, line.kind, line.to.replace("_", " "), line.what, line.count) for line in lines))
+    return Section("ledger", (Block(sheet=sheet),), (sheet,))
+
+
+def _record(found: Finished) -> Section:
+    mine = found.spec.party(found.party)
+    rows: Mapping[str, str] = {
+        "job": found.model.job, "dataset": mine.dataset, "table, SHA-256": mine.dataset_digest,
+        "identity key": mine.identity, "audit head": found.public.audit_head,
+    }
+    sheet = Sheet("digests", "Digests", (Column("what"), Column("value")), tuple(rows.items()))
+    note = ("Every number here is made again from the kept files by: "
+            f"party-node --dir DIRECTORY report {found.model.job[:12]} (with the options that were given).")
+    return Section("record", (Block(note=note, sheet=sheet),), (sheet,))
+
+
+def named_for(party: str, sheets: Sequence[Sheet]) -> list[Sheet]:
+    """The sheets under names that say whose they are, for a local run that puts all parties' side by side."""
+    return [Sheet(f"{party}_{one.name}", f"{party}: {one.title}", one.columns, one.rows) for one in sheets]

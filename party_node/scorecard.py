@@ -17,9 +17,7 @@ import numpy as np
 from rich.table import Table as Grid
 
 from mpc.errors import LocalError
-from mpc.models.binning import Merging, Trend
 from mpc.models.cutoffs import CutoffTable, cutoff_table
-from mpc.models.fine_bins import FineBins
 from mpc.models.logistic import F64
 from mpc.models.scorecard import Characteristic, Scale, ScorecardPart
 from party_node.audit import AuditLog
@@ -63,11 +61,11 @@ def card_of(model: ModelPart, scale: Scale) -> Card:
     for column in columns:
         place = places[column.name]
         weight = common * float(model.weights[first + place])
-        bins, order = _in_order(column)
+        order = column.order
         evidence = np.append(column.weights[order], 0.0)        # the last is of a cell in no bin
         value = weight * _prepared(evidence, prepared.outputs[place], prepared.spec.clip)
         points = scale.rounded(-scale.factor * (value[:-1] - value[-1]))
-        entries.append(Characteristic(column.name, bins, tuple(points.tolist())))
+        entries.append(Characteristic(column.name, column.joined, tuple(points.tolist())))
         labels = column.labels()
         words.append(tuple(labels[one] for one in order))
         base += float(value[-1])
@@ -80,15 +78,6 @@ def card_of(model: ModelPart, scale: Scale) -> Card:
 def _prepared(evidence: F64, output: Output, clip: float) -> F64:
     scaled: F64 = np.clip((evidence - output.mean) / output.sd, -clip, clip)
     return scaled
-
-
-def _in_order(column: BinnedColumn) -> tuple[FineBins, list[int]]:
-    """The joined bins in the order of the column, and the place of each among the counts."""
-    order = list(dict.fromkeys(column.group))
-    rank = {joined: place for place, joined in enumerate(order)}
-    regular = len(set(column.group[: column.bins.regular]))
-    merging = Merging(tuple(rank[joined] for joined in column.group), regular, Trend.FREE)
-    return merging.bins(column.bins), order
 
 
 def export(card: Card, job: str, party: str, path: Path) -> None:

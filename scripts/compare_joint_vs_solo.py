@@ -12,29 +12,18 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn, TypedDict
+from typing import NoReturn
 
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
 from mpc.errors import LocalError
-from mpc.models.money import Terms
-from party_node.evaluation import HEADLINE_APPROVAL, REPLICATES, Evaluation, FigureJson, TradeOffJson, evaluate
+from party_node.evaluation import HEADLINE_APPROVAL, REPLICATES, Evaluation, evaluate
 from party_node.kept_scores import read_scores
+from party_node.worth import APPLICANTS, Money, profit, terms_of
 from wire.comparison_table import PERCENT, POINTS, print_comparison
 from wire.errors import OK, OUR_BUG, WRONG_INPUT
-
-APPLICANTS = 1000  # money is told per so many applicants
-
-
-class Money(TypedDict):
-    """Expected profit per 1,000 applicants at one approval rate, in the unit of --exposure."""
-
-    approval_rate: float
-    solo: FigureJson
-    joint: FigureJson
-    difference: FigureJson
 
 
 class _Parser(argparse.ArgumentParser):
@@ -59,40 +48,6 @@ def _parser() -> argparse.ArgumentParser:
     money.add_argument("--exposure", type=float, metavar="Z", help="lent to one customer, in your currency")
     parser.add_argument("--json", action="store_true", help="print one JSON envelope on stdout")
     return parser
-
-
-def profit(trade_off: TradeOffJson, terms: Terms, exposure: float) -> Money:
-    """Money at one approval rate: it is linear and falling in the bad rate, so the intervals carry over."""
-    approved = APPLICANTS * trade_off["approval_rate"] * exposure
-
-    def turned(figure: FigureJson, without: float = 0.0) -> FigureJson:
-        value, high, low = (
-            round(approved * (terms.profit(figure[end]) - without), 2) + 0.0 for end in ("value", "low", "high")
-        )
-        return {"value": value, "low": low, "high": high}
-
-    rates = trade_off["bad_rate"]
-    return Money(
-        approval_rate=trade_off["approval_rate"],
-        solo=turned(rates["solo"]),
-        joint=turned(rates["joint"]),
-        difference=turned(rates["difference"], without=terms.margin),
-    )
-
-
-def _terms(arguments: argparse.Namespace) -> tuple[Terms, float] | None:
-    """The terms and the exposure; None where money was not asked for."""
-    given = (arguments.lgd, arguments.margin, arguments.exposure)
-    if all(value is None for value in given):
-        return None
-    if any(value is None for value in given):
-        raise LocalError("money needs --lgd, --margin and --exposure together", "Give all three or none.")
-    if not (0 < arguments.lgd <= 1 and 0 < arguments.margin <= 1 and 0 < arguments.exposure < 1e12):
-        raise LocalError(
-            "--lgd and --margin are shares above 0 and at most 1, --exposure is an amount above 0",
-            "For example --lgd 0.6 --margin 0.08 --exposure 5000.",
-        )
-    return Terms(arguments.lgd, arguments.margin), arguments.exposure
 
 
 def _print_trade_off(found: Evaluation, money: list[Money], console: Console) -> None:
@@ -150,7 +105,7 @@ def run(argv: Sequence[str], console: Console) -> dict[str, object]:
     arguments = _parser().parse_args(argv)
     if not 1 <= arguments.replicates <= 100_000:
         raise LocalError("--replicates must lie between 1 and 100,000")
-    terms = _terms(arguments)
+    terms = terms_of(arguments.lgd, arguments.margin, arguments.exposure)
     kept = read_scores(arguments.scores)
     found = evaluate(
         kept.outcome, kept.joint, kept.solo,

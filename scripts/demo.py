@@ -13,9 +13,10 @@ from rich.console import Console
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from coordinator.report import render
-from party_node.model import REPORT
-from party_node.report import fragment_of
+from mpc.models.money import Terms
+from mpc.models.scorecard import Scale
+from party_node.judgement import Asked
+from scripts.committee_report import make_report
 from scripts.local_cluster import PURPOSE, CommandFailed, LocalParty
 from scripts.make_synthetic_credit import make
 from scripts.run_local_cluster import run_job
@@ -46,7 +47,12 @@ def main() -> int:
         "minimum_intersection": MINIMUM_COMMON if manifest["people_in_common"] > MINIMUM_COMMON else 100,
         "party": [{"id": party.id, "dataset": "table"} for party in parties],
         "label": {"party": "bank", "column": "defaulted_12m", "positive": "1"},
+<<<<<<< HEAD
         "training": {"penalty": 1e-3, "iterations": 8, "expected_default_rate": 0.07},
+=======
+        "training": {"penalty": 1e-3, "iterations": 12, "expected_default_rate": 0.07},
+        "binning": {},   # columns enter by weights of evidence, so that there is a scorecard
+>>>>>>> 10cab50 (A report that a committee can sign: bins with plots, scorecard, stability, money; each party's own part by a command, tables as CSV and XLSX)
         "crypto": {"key_bits": options.key_bits},
         "hold_out": {"fraction": 0.3},
     }
@@ -57,11 +63,8 @@ def main() -> int:
         sys.stderr.write(error.stderr)
         return error.code
 
-    pages = {p.id: options.out / "cluster" / p.id / "models" / record["job_id"] / REPORT for p in parties}
-    pooled = {"auc": result["auc"]["pooled"], "ks": result["ks"]["pooled"],
-              "max_abs_error": result["coefficients"]["max_abs_error"]}
-    report = render(record, {party: fragment_of(page.read_text()) for party, page in pages.items()}, pooled)
-    (options.out / "report.html").write_text(report)
+    asked = Asked(Scale(), Terms(0.6, 0.05), 5000.0, ())
+    make_report(options.out / "cluster", record["job_id"], asked, options.out)
     (options.out / "result.json").write_text(json.dumps(result, indent=1))
     say(f"[bold]3[/] {record['common']:,} customers in common; hold-out AUC: bank alone {result['auc']['solo']:.4f}, "
         f"joint {result['auc']['joint']:.4f}, all data in one place {result['auc']['pooled']:.4f}")

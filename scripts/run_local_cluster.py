@@ -25,7 +25,10 @@ from scripts.local_cluster import PURPOSE, CommandFailed, LocalCluster, LocalPar
 from scripts.pooled_bins import compare_bins
 from scripts.pooled_reference import compare
 from wire.errors import OUR_BUG, exit_code, to_public
+from wire.pki import write_private
 from wire.spec import BinningSpec
+
+RESULT = "result.json"
 
 
 def arguments(argv: list[str] | None = None) -> argparse.Namespace:
@@ -172,6 +175,7 @@ def run_job(home: Path, parties: list[LocalParty], job: dict[str, Any]) -> tuple
     if "binning" in job:
         rules = BinningSpec.model_validate(job["binning"])
         result["bins"] = compare_bins(home, parties, record["job_id"], rules, job["label"]["positive"])
+    write_private(home / RESULT, json.dumps(result, indent=1).encode())
     return result, record
 
 

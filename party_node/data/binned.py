@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mpc.models.binning import Merging, Trend
 from mpc.models.fine_bins import FineBins, LevelBins, NumericBins, level_bins, numeric_bins
 from mpc.models.woe import information_value, weight_of_evidence
 from party_node.data.errors import other_kind
@@ -48,28 +49,22 @@ class BinnedColumn:
         """The column's information value."""
         return information_value(self.good, self.bad)
 
+    @property
+    def order(self) -> list[int]:
+        """The joined bins in the order of the column, each by its place among the counts."""
+        return list(dict.fromkeys(self.group))
+
+    @property
+    def joined(self) -> FineBins:
+        """The joined bins themselves, numbered in the order of the column."""
+        order = self.order
+        rank = {group: place for place, group in enumerate(order)}
+        regular = len(set(self.group[: self.bins.regular]))
+        return Merging(tuple(rank[group] for group in self.group), regular, Trend.FREE).bins(self.bins)
+
     def labels(self) -> list[str]:
         """What each joined bin holds, in words, for its owner's eyes."""
-        parts: list[list[str]] = [[] for _ in self.good]
-        bins = self.bins
-        for group, words in self._ranges(bins) if isinstance(bins, NumericBins) else self._levels(bins):
-            parts[group].append(words)
-        if bins.missing is not None:
-            parts[self.group[bins.missing]].append("missing")
-        return ["; ".join(words) for words in parts]
-
-    def _ranges(self, bins: NumericBins) -> Iterator[tuple[int, str]]:
-        ends = ["-inf", *(f"{edge:.6g}" for edge in bins.edges), "inf"]
-        for group, places in groupby(range(bins.regular), key=self.group.__getitem__):
-            first, *more = places
-            yield group, f"{ends[first]} to {ends[(more or [first])[-1] + 1]}"
-        yield from ((self.group[home], f"{value:.6g}") for value, home in bins.special)
-
-    def _levels(self, bins: LevelBins) -> Iterator[tuple[int, str]]:
-        for place, levels in enumerate(bins.groups):
-            yield from ((self.group[place], level) for level in levels)
-        if bins.other is not None:
-            yield self.group[bins.other], "all others"
+        return words(self.bins, self.group)
 
     def values(self, column: Column, rows: Rows) -> F64:
         """The weight of each of `rows`, [n]. Raises DataError column_kind."""
@@ -94,6 +89,37 @@ class BinnedColumn:
         if len(group) != made.count or set(group) != set(range(len(good))) or len(good) != len(bad):
             raise ValueError
         return cls(value["name"], made, group, good, bad)
+
+
+def words(bins: FineBins, group: Sequence[int]) -> list[str]:
+    """What each joined bin holds; `group`: for each fine bin the joined one."""
+    parts: list[list[str]] = [[] for _ in range(max(group) + 1)]
+    for joined, text in _ranges(bins, group) if isinstance(bins, NumericBins) else _levels(bins, group):
+        parts[joined].append(text)
+    if bins.missing is not None:
+        parts[group[bins.missing]].append("missing")
+    return ["; ".join(texts) for texts in parts]
+
+
+def _ranges(bins: NumericBins, group: Sequence[int]) -> Iterator[tuple[int, str]]:
+    ends = [None, *(f"{edge:.6g}" for edge in bins.edges), None]
+    for joined, places in groupby(range(bins.regular), key=group.__getitem__):
+        first, *more = places
+        yield joined, _between(ends[first], ends[(more or [first])[-1] + 1])
+    yield from ((group[home], f"{value:.6g}") for value, home in bins.special)
+
+
+def _levels(bins: LevelBins, group: Sequence[int]) -> Iterator[tuple[int, str]]:
+    for place, levels in enumerate(bins.groups):
+        yield from ((group[place], level) for level in levels)
+    if bins.other is not None:
+        yield group[bins.other], "all others"
+
+
+def _between(low: str | None, high: str | None) -> str:
+    if low is None:
+        return "any value" if high is None else f"under {high}"
+    return f"{low} or more" if high is None else f"{low} to {high}"
 
 
 def fine_bins(column: Column, rows: Rows, *, most: int, minimum_rows: int, special: Sequence[float]) -> FineBins:

@@ -102,7 +102,7 @@ def test_launch_keeps_record_and_report_privately(ready: Call, tmp_path: Path) -
     folder = tmp_path / "c" / "jobs" / envelope["data"]["job_id"]
     assert json.loads((folder / "record.json").read_text()) == envelope["data"]
     assert "<html" in (folder / "report.html").read_text()
-    assert {stat.S_IMODE(path.stat().st_mode) for path in folder.iterdir()} == {0o600}
+    assert {stat.S_IMODE(path.stat().st_mode) for path in folder.rglob("*") if path.is_file()} == {0o600}
     (job,) = ready("jobs")[1]["data"]["jobs"]
     assert (job["state"], job["purpose"]) == ("finished", "credit risk")
     code, envelope, _ = ready("watch", job["id"][:10])

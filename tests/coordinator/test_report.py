@@ -2,10 +2,11 @@ import re
 from html.parser import HTMLParser
 
 import pytest
+from markupsafe import Markup
 
 from coordinator.plots import pictures
 from coordinator.report import duration, render, size
-from party_node.report import fragment_of, render_fragment, render_page
+from coordinator.tables import sheets
 
 PARTIES = ("bank", "shop", "telecom")
 
@@ -146,16 +147,38 @@ def test_every_section_tells_what_the_record_holds(page):
         assert f'aria-label="{title}"' in page
     assert page.index("own weights") < page.index("z minus a uniform mask")  # what was revealed comes first
     assert "pooled" not in page.lower()
-    assert "own part" not in page
 
 
 def test_the_local_runner_may_add_the_pooled_fit_and_the_parties_own_parts():
-    own = render_fragment({"party": "shop", "role": "feature_holder", "job_id": "ab" * 32})
-    page = render(record(), {"shop": own}, {"auc": 0.8123, "ks": 0.4, "max_abs_error": 0.0031})
+    own = {"shop": {"characteristics": Markup("<p>bins of the shop</p>"), "money": Markup("<p>profit</p>")}}
+    page = render(record(), own, {"auc": 0.8123, "ks": 0.4, "max_abs_error": 0.0031})
     outline(page)
-    assert own in page
+    assert page.index('id="characteristics"') < page.index("bins of the shop") < page.index('id="model"')
+    assert "profit" in page
+    assert 'id="segments"' not in page, "nobody asked for them"
     assert "0.8123" in page
     assert "3.1e-03" in page
+
+
+def test_what_only_the_institutions_have_is_said_to_be_elsewhere(page):
+    assert page.count("party-node report abababababab") == 4
+    assert 'id="money"' not in page
+    alignment = render(record() | {"goal": "alignment", "evaluation": None})
+    assert "party-node report" not in alignment
+    assert 'id="scorecard"' not in alignment
+    assert 'class="verdict' not in alignment
+
+
+def test_the_tables_hold_what_the_page_shows(page):
+    found = {sheet.name: sheet for sheet in sheets(record())}
+    assert set(found) == {"institutions", "population", "solo_joint", "trade_off", "swap_set", "risk_groups", "curves",
+                          "ledger", "seconds", "traffic"}
+    name, *figures = found["solo_joint"].rows[0]
+    assert name == "AUC"
+    assert figures == pytest.approx([0.3, 0.29, 0.31, 0.35, 0.34, 0.36, 0.05, 0.04, 0.06, 0])
+    assert [row[1:] for row in found["population"].rows] == [(6210, 4167, 1890, 91, 40, 22)] * 3
+    assert len(found["curves"].rows) == 2 * (20 + 20 + 3)
+    assert sheets({}) == []
 
 
 def without_figures():
@@ -172,7 +195,9 @@ def test_a_record_without_an_optional_key_still_renders(key):
 @pytest.mark.parametrize("key", list(record()))
 @pytest.mark.parametrize("junk", [None, [], {}, "words", 7, [None], {"a": None}, [{"a": []}]])
 def test_a_record_of_another_shape_is_never_a_crash(key, junk):
-    outline(render(without_figures() | {key: junk}))
+    odd = without_figures() | {key: junk}
+    outline(render(odd))
+    assert all(sheet.text() for sheet in sheets(odd))
 
 
 @pytest.mark.parametrize("junk", [None, "words", [float("nan")], {"solo": {"roc": {"fpr": [1, None]}}}])
@@ -197,11 +222,6 @@ def test_foreign_text_is_escaped_everywhere():
     page = render(poisoned(record()))
     assert "<script" not in page
     assert "&lt;script&gt;" in page
-    own = render_fragment({"party": hostile, "role": hostile, "job_id": hostile,
-                           "coefficients": [{"column": hostile, "weight": 1.0}],
-                           "ledger": [{"kind": hostile, "what": hostile, "count": 1}],
-                           "preparation": {"dropped": [[hostile, hostile]]}})
-    assert "<script" not in own
 
 
 def test_no_hold_out_is_said_in_so_many_words():
@@ -231,28 +251,3 @@ def test_sizes_and_times_are_told_as_people_say_them():
         ["0 B", "999 B", "1.0 kB", "91.2 MB", "5000.0 GB", "–"]
     assert [duration(s) for s in (0.04, 59.9, 59.99, 125, 7260, "x")] == \
         ["0.0 s", "59.9 s", "1 min 00 s", "2 min 05 s", "2 h 01 min", "–"]
-
-
-def test_a_partys_own_part_lists_its_columns_weights_and_what_it_learned():
-    own = render_fragment({
-        "party": "bank", "role": "label_holder", "job_id": "ab" * 32,
-        "rows": {"read": 6210, "matched": 4167}, "common": 4167, "train_rows": 2917, "test_rows": 1250,
-        "preparation": {
-            "columns_in": ["income", "city"], "columns_out": ["income", "city=north", "city=south"],
-            "dropped": [["branch", "constant"]], "merged": {"city": 7}, "clipped_cells": 1512,
-            "leverage": {"shrunk_rows": 3, "passes": 1, "common": 1.0, "largest": 0.1},
-        },
-        "coefficients": [{"column": "income", "weight": -0.25, "per_unit": -0.001},
-                         {"column": "city=north", "weight": 0.5, "per_unit": None}],
-        "intercept": -2.5,
-        "ledger": [{"kind": "revealed", "what": "its own weights", "count": 3}],
-        "digests": {"model": "12" * 32},
-    })
-    outline(own)
-    for words in ("label holder", "6,210", "4,167", "branch", "constant", "1,512", "-0.25", "+0.5", "-2.5",
-                  "its own weights", "12" * 32, "city"):
-        assert words in own
-    assert own.index("city=north") < own.index("income</th>")  # the heaviest first
-    whole = render_page(own)
-    assert fragment_of(whole).strip() == own.strip()
-    assert outline(whole).fetches == []

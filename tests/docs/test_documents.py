@@ -32,8 +32,8 @@ EVERY_PAGE = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relati
 PROGRAMS = {"party-node": party_node.cli, "coordinator": coordinator.cli}
 COMMANDS = {
     "party-node": ["init", "doctor", "join", "dataset register", "dataset mock", "dataset list", "run", "approve",
-                   "jobs", "scorecard", "audit verify", "cert renew"],
-    "coordinator": ["init", "plan", "launch", "watch", "cancel", "jobs"],
+                   "jobs", "scorecard", "report", "audit verify", "cert renew"],
+    "coordinator": ["init", "plan", "launch", "watch", "cancel", "jobs", "report"],
 }
 
 

@@ -85,7 +85,9 @@ def test_every_party_keeps_its_own_part_only(record: dict, three: Scene) -> None
         assert (manifest["job"], manifest["party"]) == (record["job_id"], party)
         assert {output["source"] for output in manifest["preparation"]["outputs"]} == set(FAMILY[party])
         assert (folder / "scores.npz").exists() == (party == "bank")
-        assert "<script src" not in (folder / "report.html").read_text()
+        made = three.operator(party, "report", record["job_id"][:12]).data
+        assert "<script" not in (Path(made["path"]) / "report.html").read_text()
+        assert {"weights", "stability", "ledger"} <= set(made["tables"])
     assert three.coordinator("jobs").data["jobs"][0]["state"] == "finished"
     kept = three.directory("coordinator") / "jobs" / record["job_id"]
     assert json.loads((kept / "record.json").read_text()) == record

@@ -123,8 +123,8 @@ def test_each_line_names_its_bin_in_words() -> None:
     lines = list(card_of(parts[0], Scale()).lines())
     assert any(name == "income" and "missing" in words for name, words, _ in lines)
     assert any(name == "region" and "region 3" in words for name, words, _ in lines)
-    first = [points for name, words, points in lines if name == "income" and "-inf to" in words]
-    last = [points for name, words, points in lines if name == "income" and "to inf" in words]
+    first = [points for name, words, points in lines if name == "income" and "under " in words]
+    last = [points for name, words, points in lines if name == "income" and "or more" in words]
     assert first[0] > last[0]   # the riskier the more income here
 
 

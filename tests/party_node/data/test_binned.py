@@ -73,7 +73,7 @@ def test_cuts_come_from_the_training_rows_alone() -> None:
 
 
 def test_bins_are_told_in_words_to_their_owner() -> None:
-    assert AGE.labels() == ["-inf to 30; missing", "30 to inf", "-1"]
+    assert AGE.labels() == ["under 30; missing", "30 or more", "-1"]
     assert PLAN.labels() == ["a; all others", "b; c"]
 
 

@@ -13,11 +13,8 @@ from mpc.errors import Refused
 from mpc.link import PartyId
 from mpc.testing.memory_link import Network, TestParty, party, run_roles
 from party_node.data.table import read_table
-from party_node.model import report_of
-from party_node.report import render_fragment
 from party_node.tasks import evaluate, prepare, split
 from party_node.tasks.context import JobContext
-from wire.record import PartyPart
 from wire.spec import JobSpec
 
 NAMES = (PartyId("bank"), PartyId("shop"))
@@ -110,6 +107,4 @@ async def test_too_few_rows_for_the_columns_are_told_without_figures(
     assert made.preparation is not None
     assert bool(made.preparation.report.warning) == warned
     assert any(what.startswith("warning: ") for what in told) == warned
-    part = PartyPart(party=me.id, common=rows, train_rows=rows, test_rows=0)
-    assert ("Warning" in render_fragment(report_of(made, part))) == warned
     assert not any(digit in "".join(told) for digit in "0123456789")

@@ -1,0 +1,151 @@
+"""The committee's whole report of a local cluster's job: the public record and every institution's own part in one.
+
+python scripts/committee_report.py DIR [--lgd X --margin Y --exposure Z] [--segment COLUMN]
+DIR is the --out of run_local_cluster.py. Only who owns all directories can put the parts side by side; in a real
+deployment each institution reads its own (party-node report JOB) beside the coordinator's (coordinator report JOB).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from coordinator import tables
+from coordinator.report import render
+from mpc.errors import LocalError
+from mpc.models.scorecard import Scale
+from mpc.models.stability import score_stability
+from party_node.characteristics import stability_line, stability_sheet
+from party_node.charts import RISKIER, SAFER, Curve, curves
+from party_node.config import PartyDirectory
+from party_node.finished import Finished, load
+from party_node.judgement import Asked, asked
+from party_node.report import named_for, own_part
+from party_node.store import Store
+from scripts.local_cluster import COORDINATOR
+from scripts.run_local_cluster import RESULT
+from wire.errors import OUR_BUG, exit_code, to_public
+from wire.page import Block, Drawing, Section, write_report
+
+TOGETHER = "all institutions together, which only a machine that owns every directory can know"
+SCORE_BARS = 24
+PUBLIC = ("population", "ledger", "record")   # what the public record says of all parties in one table
+
+
+def make_report(home: Path, job: str, wanted: Asked, out: Path) -> list[str]:
+    """Write page and tables of the job to `out`; the names of the tables. LocalError: no such job."""
+    record = _record(home, job)
+    found = {party["id"]: _finished(home / party["id"], party["id"], record["job_id"], wanted, party["role"])
+             for party in record["parties"]}
+    parts, sheets = {}, tables.sheets(record)
+    for party, one in found.items():
+        part = own_part(one, wanted if one.scores is not None else Asked(wanted.scale))
+        parts[party] = {name: html for name, html in part.fragments().items() if name not in PUBLIC}
+        sheets += named_for(party, [sheet for section in part.sections if section.name not in PUBLIC
+                                    for sheet in section.sheets])
+    together = joint_stability(list(found.values()), wanted.scale)
+    if together is not None:
+        parts[TOGETHER] = {together.name: together.html()}
+        sheets += together.sheets
+    write_report(out, render(record, parts, _pooled(home)), sheets)
+    return [sheet.name for sheet in sheets]
+
+
+def joint_stability(found: Sequence[Finished], scale: Scale) -> Section | None:
+    """Has the joint score moved between training and hold-out? None where it cannot be told."""
+    if not found[0].held_out or any(one.table is None for one in found):
+        return None
+    test = found[0].model.test
+    joint = np.sum([one.model.partial_scores(one.table, one.model.rows) for one in found if one.table], axis=0)
+    index = score_stability(joint[~test], joint[test])
+    sheet = stability_sheet("joint_stability", [stability_line("joint score", index)])
+    points = scale.score(joint)
+    edges = np.linspace(*np.quantile(points, [0.001, 0.999]), SCORE_BARS + 1)
+    middle = ((edges[1:] + edges[:-1]) / 2).tolist()
+    shares = [(np.histogram(points[rows], edges)[0] / rows.sum()).tolist() for rows in (~test, test)]
+    drawn = curves("Distribution of the joint score", "points", [
+        Curve("training", SAFER, middle, shares[0]), Curve("hold-out", RISKIER, middle, shares[1], dashed=True),
+    ], lambda v: f"{v:g}", lambda v: f"{100 * v:.3g} %")
+    drawing = Drawing("Joint score", "Share of the customers by score.", drawn)
+    return Section("stability", (Block("", "", sheet, (drawing,)),), (sheet,))
+
+
+def _record(home: Path, job: str) -> dict[str, Any]:
+    kept = sorted((home / COORDINATOR / "jobs").glob(f"{job}*/record.json"), key=lambda path: path.stat().st_mtime)
+    if not kept:
+        raise LocalError(f"{home} holds no finished job{f' that begins with {job}' if job else ''}",
+                         "give the --out of scripts/run_local_cluster.py")
+    return dict(json.loads(kept[-1].read_bytes()))
+
+
+def _finished(folder: Path, party: str, job: str, wanted: Asked, role: str) -> Finished:
+    directory = PartyDirectory(folder)
+    store = Store(directory.state_db)
+    try:
+        return load(directory, party, store, job, wanted.segments if role == "label_holder" else ())
+    finally:
+        store.close()
+
+
+def _pooled(home: Path) -> Mapping[str, Any] | None:
+    """The exact fit on all columns together, where the local run left its figures."""
+    path = home / RESULT
+    if not path.exists():
+        return None
+    result = json.loads(path.read_bytes())
+    return {"auc": result["auc"]["pooled"], "ks": result["ks"]["pooled"],
+            "max_abs_error": result["coefficients"]["max_abs_error"]}
+
+
+def arguments(argv: list[str] | None = None) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    add = parser.add_argument
+    add("home", type=Path, metavar="DIR", help="the --out of run_local_cluster.py")
+    add("--job", default="", help="how the job's id begins; else the latest")
+    add("--out", type=Path, help="the folder to write; else DIR/report")
+    add("--base-score", type=float, default=Scale.base_score)
+    add("--odds", type=float, default=Scale.odds, help="good customers to one bad, at --base-score")
+    add("--doubling", type=float, default=Scale.doubling, help="points that double the odds")
+    add("--decimals", type=int, default=0, help="digits of the points")
+    add("--lgd", type=float, help="loss given default, as a share of the exposure")
+    add("--margin", type=float, help="earned on a good customer, likewise")
+    add("--exposure", type=float, help="lent to one customer, in your currency")
+    add("--segment", action="append", default=[], metavar="COLUMN", help="a column of the label holder's table")
+    add("--json", action="store_true", help="one JSON object on stdout")
+    return parser.parse_args(argv)
+
+
+def main() -> int:
+    """Exit codes as everywhere."""
+    options = arguments()
+    try:
+        scale = Scale(options.base_score, options.odds, options.doubling, options.decimals)
+        wanted = asked(scale, (options.lgd, options.margin, options.exposure), options.segment)
+        out = options.out or options.home / "report"
+        made = make_report(options.home, options.job, wanted, out)
+    except Exception as error:  # the process edge
+        if (code := exit_code(error)) == OUR_BUG:
+            raise
+        public = to_public(error, "this machine")
+        sys.stderr.write(f"{public.code}: {public}\n")
+        if options.json:
+            sys.stdout.write(json.dumps({"ok": False, "code": code, "error": vars(public)}) + "\n")
+        return code
+    sys.stderr.write(f"{out / 'report.html'}, tables.xlsx and tables/*.csv\n")
+    if options.json:
+        sys.stdout.write(json.dumps({"ok": True, "code": 0, "data": {"path": str(out), "tables": made}}) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
