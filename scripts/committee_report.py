@@ -31,8 +31,7 @@ from party_node.finished import Finished, load
 from party_node.judgement import Asked, asked
 from party_node.report import named_for, own_part
 from party_node.store import Store
-from scripts.local_cluster import COORDINATOR
-from scripts.run_local_cluster import RESULT
+from scripts.local_cluster import COORDINATOR, RESULT
 from wire.errors import OUR_BUG, exit_code, to_public
 from wire.page import Block, Drawing, Section, write_report
 

@@ -36,9 +36,9 @@ def main() -> int:
     began = time.monotonic()
 
     say("[bold]1[/] making the tables of a bank, an e-commerce platform and a telecom operator")
-    manifest = make(options.out / "tables", options.customers, options.seed)
+    manifest = make(options.out / "data", options.customers, options.seed)
     parties = [
-        LocalParty(id=name, table=options.out / "tables" / entry["file"], id_column=entry["id"],
+        LocalParty(id=name, table=options.out / "data" / entry["file"], id_column=entry["id"],
                    columns=entry["features"], label=entry["label"])
         for name, entry in manifest["parties"].items()
     ]
@@ -47,12 +47,8 @@ def main() -> int:
         "minimum_intersection": MINIMUM_COMMON if manifest["people_in_common"] > MINIMUM_COMMON else 100,
         "party": [{"id": party.id, "dataset": "table"} for party in parties],
         "label": {"party": "bank", "column": "defaulted_12m", "positive": "1"},
-<<<<<<< HEAD
         "training": {"penalty": 1e-3, "iterations": 8, "expected_default_rate": 0.07},
-=======
-        "training": {"penalty": 1e-3, "iterations": 12, "expected_default_rate": 0.07},
         "binning": {},   # columns enter by weights of evidence, so that there is a scorecard
->>>>>>> 10cab50 (A report that a committee can sign: bins with plots, scorecard, stability, money; each party's own part by a command, tables as CSV and XLSX)
         "crypto": {"key_bits": options.key_bits},
         "hold_out": {"fraction": 0.3},
     }

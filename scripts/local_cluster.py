@@ -25,6 +25,7 @@ from mpc.protocols import PROTOCOLS
 ROOT = Path(__file__).resolve().parents[1]
 PURPOSE = "joint credit risk"
 COORDINATOR = "coordinator"
+RESULT = "result.json"  # in a cluster's directory: what run_local_cluster.py found, the pooled fit included
 START_S = 60.0
 STOP_S = 15.0
 

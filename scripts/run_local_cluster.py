@@ -21,14 +21,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from mpc.errors import LocalError
 from party_node.data.label import read_label
 from party_node.data.table import Kind, read_table
-from scripts.local_cluster import PURPOSE, CommandFailed, LocalCluster, LocalParty
+from scripts.local_cluster import PURPOSE, RESULT, CommandFailed, LocalCluster, LocalParty
 from scripts.pooled_bins import compare_bins
 from scripts.pooled_reference import compare
 from wire.errors import OUR_BUG, exit_code, to_public
 from wire.pki import write_private
 from wire.spec import BinningSpec
-
-RESULT = "result.json"
 
 
 def arguments(argv: list[str] | None = None) -> argparse.Namespace:
@@ -175,7 +173,8 @@ def run_job(home: Path, parties: list[LocalParty], job: dict[str, Any]) -> tuple
     if "binning" in job:
         rules = BinningSpec.model_validate(job["binning"])
         result["bins"] = compare_bins(home, parties, record["job_id"], rules, job["label"]["positive"])
-    write_private(home / RESULT, json.dumps(result, indent=1).encode())
+    kept = result | {"coefficients": {"max_abs_error": pooled.coefficients["max_abs_error"]}}  # no column's name
+    write_private(home / RESULT, json.dumps(kept, indent=1).encode())
     return result, record
 
 

@@ -61,8 +61,6 @@ def test_a_job_with_bins_has_those_of_the_pooled_table(counts_at: str, codes: se
     assert {line["code"] for line in found["ledger"] if line["code"].startswith("bin.")} == codes
     assert found["seconds"]["bin"] > 0
     assert abs(found["auc"]["joint"] - found["auc"]["pooled"]) <= 5e-3
-    (report,) = (tmp_path / "out" / "shop" / "models").glob("*/report.html")
-    assert "Bins of" in report.read_text()
     (public,) = (tmp_path / "out" / "coordinator" / "jobs").glob("*/record.json")
     assert json.loads(public.read_text())["parameters"]["bins_counts_at"] == counts_at
     card_adds_up(tmp_path, public.parent.name)

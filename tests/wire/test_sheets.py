@@ -19,7 +19,8 @@ HOSTILE = '=HYPERLINK("http://x","<b>")'
 SHEET = Sheet("rates", "Rates <of> bins",
               (Column("characteristic", runs=True), Column("bin"), *interval("bad rate", "share"),
                Column("weight", "weight"), Column("customers", "count", minor=True)),
-              (("income", "under 3", 0.123456, 0.1, 0.15, -0.5, 1234), ("income", HOSTILE, float("nan"), 0.0, 1.0, None, 0),
+              (("income", "under 3", 0.123456, 0.1, 0.15, -0.5, 1234),
+               ("income", HOSTILE, float("nan"), 0.0, 1.0, None, 0),
                ("age", "-1 to 2", 0.5, None, None, 0.25, 7)))
 
 SHOWN = {
@@ -84,17 +85,17 @@ def test_a_row_of_another_length_is_a_bug_that_shows() -> None:
 
 
 def test_a_section_escapes_what_it_is_given() -> None:
-    class Tags(HTMLParser):
-        found: set[str] = set()
+    found: set[str] = set()
 
+    class Tags(HTMLParser):
         def handle_starttag(self, tag: str, attributes: object) -> None:
-            self.found.add(tag)
+            found.add(tag)
 
     html = Section("model", (Block(HOSTILE, HOSTILE, SHEET),)).html()
     Tags().feed(html)
     assert "<b>" not in html
     assert "&lt;of&gt;" in html
-    assert Tags.found == {"div", "h4", "p", "table", "caption", "thead", "tbody", "tr", "th", "td", "small"}
+    assert found == {"div", "h4", "p", "table", "caption", "thead", "tbody", "tr", "th", "td", "small"}
 
 
 def test_a_report_is_written_for_its_owner_alone(tmp_path: Path) -> None:
