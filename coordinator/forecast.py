@@ -12,6 +12,7 @@ from mpc.okvs import Layout
 from mpc.preconditioner import white_product
 from mpc.protocols.align_count import samples
 from mpc.protocols.align_terms import AlignOptions, bucket
+from mpc.protocols.correlate import CorrelateOptions
 from mpc.run_sizes import Sizes, TrainOptions, padded, planned
 from wire.line import Line
 from wire.spec import JobSpec
@@ -54,6 +55,7 @@ def forecast(spec: JobSpec, rows: dict[str, int]) -> dict[str, Any]:
     stages = {
         "align": _align_bytes(spec, rows),
         **({"bin": (parties - 1) * training * ciphertext} if spec.binning else {}),
+        **({"correlate": _correlate_bytes(spec, training)} if spec.correlate else {}),
         "train": _products(sizes) + pairs * training * rounds * 5 + pairs // 2 * (
             2 * sum(sizes.plan.trig.bits) * training * rounds * BYTES_PER_ANGLE_OT
             + (sizes.bits + 2 * sizes.ands + sizes.triples * OTS_PER_TRIPLE) * BYTES_PER_OT
@@ -96,6 +98,21 @@ def _align_bytes(spec: JobSpec, rows: Mapping[str, int]) -> int:
         + BYTES_PER_CHECK * (Layout(sizes[party]).slots + Layout(sample.capacity(sizes[party])).slots)
         + BYTES_PER_TAG * common
         for party in followers
+    )
+
+
+def _correlate_bytes(spec: JobSpec, training: int) -> int:
+    """Products of columns between two parties, and what all use up to round and to compare."""
+    rules, parties = spec.correlate, len(spec.parties)
+    assert rules is not None
+    options = CorrelateOptions(
+        PartyId(spec.label_holder.id), training, {PartyId(party.id): len(party.columns) for party in spec.parties},
+        rules.show, rules.to, rules.threshold, rules.minimum_rows, rules.bits, spec.crypto.key_bits,
+    )
+    plans = [options.product(pair)[2] for pair in options.pairs()]
+    used = (options.random_bits + 2 * options.ands + options.triples * OTS_PER_TRIPLE) * BYTES_PER_OT
+    return sum(plan.passes * (plan.inputs + plan.outputs) * plan.ciphertext_bytes for plan in plans) + (
+        parties * (parties - 1) // 2 * used
     )
 
 

@@ -13,7 +13,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from mpc.errors import LocalError
-from mpc.protocols import PROTOCOLS
+from mpc.protocols import PROTOCOLS, correlate
 from mpc.protocols.align_terms import TOLD
 from mpc.protocols.bin import CODES
 from wire.description import DatasetDescription, ids_mismatch
@@ -22,6 +22,7 @@ from wire.spec import (
     AlignSpec,
     AlignTerms,
     BinningSpec,
+    CorrelateSpec,
     CryptoSpec,
     Duplicates,
     HoldOutSpec,
@@ -30,6 +31,7 @@ from wire.spec import (
     PartyName,
     PartySpec,
     PreparationSpec,
+    Release,
     TrainingSpec,
     Trends,
     check_goal,
@@ -71,6 +73,7 @@ class JobPlan(_Part):
     align: AlignTerms = AlignTerms()
     binning: BinningSpec | None = None
     preparation: PreparationSpec = PreparationSpec()
+    correlate: CorrelateSpec | None = None
     training: TrainingSpec = TrainingSpec()
     crypto: CryptoSpec = CryptoSpec()
     hold_out: HoldOutSpec = HoldOutSpec()
@@ -147,11 +150,12 @@ def build_spec(
         align=_align(plan, found),
         binning=plan.binning,
         preparation=plan.preparation,
+        correlate=plan.correlate,
         training=plan.training,
         crypto=plan.crypto,
         hold_out=plan.hold_out,
         reveal=_reveal(plan),
-        release=["metrics", "curves", "row_counts", "timings"] if plan.goal == "model" else ["row_counts", "timings"],
+        release=_release(plan),
     )
 
 
@@ -161,11 +165,21 @@ def _reveal(plan: JobPlan) -> list[str]:
     if any(party.duplicates == "keep_all" for party in plan.party):
         codes.add("align.copies")
     if plan.goal == "model":
-        always = (spec for name, spec in PROTOCOLS.items() if name not in ("align", "bin"))
+        always = (spec for name, spec in PROTOCOLS.items() if name not in ("align", "bin", "correlate"))
         codes |= {line.code for spec in always for line in spec.ledger}
     if plan.binning is not None:
         codes |= set(CODES[plan.binning.counts_at])
+    if plan.correlate is not None:
+        codes |= set(correlate.codes(plan.correlate.show, plan.correlate.to))
     return sorted(codes)
+
+
+def _release(plan: JobPlan) -> list[Release]:
+    """What the coordinator is given."""
+    if plan.goal == "alignment":
+        return ["row_counts", "timings"]
+    more: list[Release] = ["correlations"] if plan.correlate is not None else []
+    return ["metrics", "curves", *more, "row_counts", "timings"]
 
 
 def _did_you_mean(name: str, names: Sequence[str]) -> str:

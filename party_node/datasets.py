@@ -36,12 +36,11 @@ from wire.spec import (
     IdProfiles,
     IdSchemeName,
     PartyName,
+    Release,
 )
 
 ROWS_PER_EQUATION = 10   # protocol.md 2.4: the sum of d_i over all jobs stays far below the number of rows
 MAX_LEVELS = 50          # a text column with more levels is an identifier rather than a category
-Release = Literal["metrics", "curves", "row_counts", "timings"]
-RELEASES: tuple[Release, ...] = ("metrics", "curves", "row_counts", "timings")
 
 
 class _Part(BaseModel):

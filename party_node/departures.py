@@ -28,9 +28,7 @@ def what_leaves(spec: JobSpec, me: str, protocols: Mapping[str, ProtocolSpec]) -
     if mine.role == "label_holder":
         lines.append(f"the label {spec.label.column} is used; it is never sent"
                      + (" but encrypted, under a key of this node" if spec.binning else ""))
-    if spec.binning is not None:
-        lines.append(f"good and bad customers are counted in bins of at least {spec.binning.minimum_cell}; "
-                     f"counts of fine bins are seen by the {spec.binning.counts_at.replace('_', ' ')}")
+    lines += _computed(spec)
     lines.append("no row, id, label or cell leaves this bank; others find out:")
     known = {line.code: line for protocol in protocols.values() for line in protocol.ledger}
     masked = 0
@@ -49,6 +47,18 @@ def what_leaves(spec: JobSpec, me: str, protocols: Mapping[str, ProtocolSpec]) -
             for role, learned in sorted(protocols[name].learns.items()):
                 lines.append(f"  in {name}, {role.replace('_', ' ')}: {learned}")
     lines.append(f"released to the coordinator: {', '.join(spec.release) or 'nothing'}")
+    return lines
+
+
+def _computed(spec: JobSpec) -> list[str]:
+    """What is computed together beside the model."""
+    lines = []
+    if spec.binning is not None:
+        lines.append(f"good and bad customers are counted in bins of at least {spec.binning.minimum_cell}; "
+                     f"counts of fine bins are seen by the {spec.binning.counts_at.replace('_', ' ')}")
+    if spec.correlate is not None:
+        lines.append(f"columns are correlated with those of the others, on at least {spec.correlate.minimum_rows} "
+                     "training rows")
     return lines
 
 

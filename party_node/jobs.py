@@ -340,6 +340,7 @@ class Jobs:
             seconds=dict(running.seconds) if "timings" in release else {},
             ledger=[_entry(ledger.allowed[code], count) for code, count in sorted(ledger.opened.items())],
             evaluation=context.evaluation,
+            correlations=context.correlations if "correlations" in release else None,
             engine=engine_name(),
         )
 

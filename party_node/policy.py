@@ -86,13 +86,22 @@ class Rule:
 def feature_equations(spec: JobSpec, me: str) -> int:
     """Numbers that others receive from the job, at most: each is one equation on our rows and labels. protocol.md 2.4
 
-    One weight for each column; and, of our labels, one count for each bin of a column but the last, which follows from
-    the others: together as many as there are bins.
+    One weight for each column; of our labels, one count for each bin of a column but the last, which follows from the
+    others: together as many as there are bins; and each correlation of a column of ours with one of theirs.
     """
     others = sum(len(party.columns) for party in spec.parties if party.id != me)
+    shown = correlations_told(spec, me)
     if spec.binning is None or spec.label_holder.id != me:
-        return others
-    return others * bins_told(spec.binning)
+        return others + shown
+    return others * bins_told(spec.binning) + shown
+
+
+def correlations_told(spec: JobSpec, me: str) -> int:
+    """Correlations of our columns that somebody else is shown, at most."""
+    if spec.correlate is None or (spec.correlate.to == "label_holder" and spec.label_holder.id == me):
+        return 0
+    others = sum(len(party.columns) for party in spec.parties if party.id != me)
+    return others * len(spec.party(me).columns)
 
 
 def bins_told(rules: BinningSpec) -> int:

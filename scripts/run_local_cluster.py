@@ -51,6 +51,9 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     add("--bins", action="store_true", help="columns enter as weights of evidence of bins, counted jointly")
     add("--counts-at", choices=["label_holder", "feature_holder"], default="label_holder",
         help="with --bins: who sees the counts of fine bins")
+    add("--correlations", choices=["pairs", "matrix"], help="of columns of different parties: those above a threshold, "
+        "or all")
+    add("--correlation-threshold", type=float, default=0.7)
     add("--sigmoid", choices=["auto", "six", "eight", "twelve"], default="auto")
     add("--engine", choices=["own", "phe"], default="own")
     add("--out", type=Path, required=True)
@@ -133,6 +136,8 @@ def job_of(options: argparse.Namespace, parties: list[LocalParty]) -> dict[str, 
         "crypto": {"key_bits": options.key_bits, "engine": options.engine},
         "hold_out": {"fraction": options.test_fraction, "seed": options.seed},
         **({"binning": {"counts_at": options.counts_at}} if options.bins else {}),
+        **({"correlate": {"show": options.correlations, "threshold": options.correlation_threshold}}
+           if options.correlations else {}),
     }
 
 
@@ -168,6 +173,7 @@ def run_job(home: Path, parties: list[LocalParty], job: dict[str, Any]) -> tuple
         "bytes": record["bytes"],
         "ledger": record["ledger"],
         "evaluation": record["evaluation"],
+        "correlations": record["correlations"],
         "engines": record["engines"],
     }
     if "binning" in job:

@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from wire.spec import BinningSpec, JobSpec
+from wire.spec import BinningSpec, CorrelateSpec, JobSpec
 
 
 class LedgerEntry(BaseModel):
@@ -36,6 +36,7 @@ class PartyPart(BaseModel):
     bytes: dict[str, dict[str, int]] = Field(default_factory=dict)     # stage -> "peer/direction" -> bytes
     ledger: list[LedgerEntry] = Field(default_factory=list)
     evaluation: dict[str, Any] | None = None                           # label holder only
+    correlations: dict[str, Any] | None = None                         # of columns of different parties, if shown here
     audit_head: str = ""
     engine: str = ""
 
@@ -76,6 +77,7 @@ def merge(
         "train_rows": first.train_rows,
         "test_rows": first.test_rows,
         "evaluation": parts[spec.label_holder.id].evaluation,   # nobody else can measure, so nobody else is heard
+        "correlations": parts[spec.label_holder.id].correlations,
         "ledger": [ledger[code] for code in sorted(ledger)],
         "goal": spec.goal,
         "parameters": _parameters(spec),
@@ -106,6 +108,15 @@ def _parameters(spec: JobSpec) -> dict[str, Any]:
         "hold_out": spec.hold_out.fraction,
         **_of_alignment(spec),
         **(_bins(spec.binning) if spec.binning else {}),
+        **(_of_correlations(spec.correlate) if spec.correlate else {}),
+    }
+
+
+def _of_correlations(rules: CorrelateSpec) -> dict[str, Any]:
+    return {
+        "correlations_show": rules.show,
+        "correlations_to": rules.to,
+        "correlations_threshold": rules.threshold,
     }
 
 

@@ -26,6 +26,7 @@ Duplicates = Literal["refuse", "first", "keep_all"]
 MAX_ID_PARTS = 8
 IdColumns = Annotated[list[ColumnName], Field(min_length=1, max_length=MAX_ID_PARTS)]
 IdProfiles = Annotated[list[IdProfileName], Field(min_length=1, max_length=MAX_ID_PARTS)]
+Release = Literal["metrics", "curves", "correlations", "row_counts", "timings"]   # what coordinators may be given
 Trends = Literal["auto", "ascending", "descending", "peak", "valley", "free"]
 
 
@@ -117,6 +118,17 @@ class BinningSpec(_Part):
         return self
 
 
+class CorrelateSpec(_Part):
+    """How columns of different parties go together on the training rows, found without showing rows: all of it, or only
+    pairs at or above a threshold (docs/protocols/correlate.md)."""
+
+    show: Literal["pairs", "matrix"] = "pairs"
+    to: Literal["all", "label_holder"] = "all"                        # who sees it
+    threshold: Annotated[float, Field(gt=0.0, le=1.0)] = 0.7
+    bits: Annotated[int, Field(ge=2, le=16)] | None = None            # after the point; none: what the rows support
+    minimum_rows: Annotated[int, Field(ge=100)] = 200
+
+
 class TrainingSpec(_Part):
     """The objective is mean log-loss + penalty/2 |w|^2, intercept free (sklearn's C = 1/(n penalty))."""
 
@@ -159,13 +171,12 @@ class JobSpec(_Part):
     align: AlignSpec = AlignSpec()
     binning: BinningSpec | None = None     # none: columns enter as they are
     preparation: PreparationSpec = PreparationSpec()
+    correlate: CorrelateSpec | None = None # none: nobody learns how columns of different parties go together
     training: TrainingSpec = TrainingSpec()
     crypto: CryptoSpec = CryptoSpec()
     hold_out: HoldOutSpec = HoldOutSpec()
     reveal: list[str]                      # codes of the leakage ledger that may be opened
-    release: list[Literal["metrics", "curves", "row_counts", "timings"]] = [
-        "metrics", "curves", "row_counts", "timings",
-    ]
+    release: list[Release] = ["metrics", "curves", "row_counts", "timings"]
 
     @model_validator(mode="after")
     def _whole(self) -> JobSpec:
@@ -180,6 +191,8 @@ class JobSpec(_Part):
             _check_columns(party, self.label, self.binning)
             _check_id(party, self.align)
         check_goal(self.goal, self.align, {p.id: p.duplicates for p in self.parties}, self.label_holder.id)
+        if self.goal == "alignment" and self.correlate is not None:
+            raise ValueError("an alignment has no columns to correlate")
         if self.goal == "alignment" and any(party.columns for party in self.parties):
             raise ValueError("an alignment uses no columns")
         if not self.valid_from < self.valid_until:

@@ -6,12 +6,13 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from mpc.protocol import ProtocolSpec
-from mpc.protocols import align, bin, coin, finish, score, train
+from mpc.protocols import align, bin, coin, correlate, finish, score, train
 
 PROTOCOLS: Mapping[str, ProtocolSpec] = MappingProxyType({
     "align": align.PROTOCOL,
     "bin": bin.PROTOCOL,
     "coin": coin.PROTOCOL,
+    "correlate": correlate.PROTOCOL,
     "finish": finish.PROTOCOL,
     "score": score.PROTOCOL,
     "train": train.PROTOCOL,

@@ -22,6 +22,7 @@ from mpc.rng import Rng
 from mpc.testing.adversary import Change, Corruption, field_set, reflected
 from mpc.testing.bin_subject import BIN
 from mpc.testing.conformance import Role, Subject, Trial
+from mpc.testing.correlate_subject import CORRELATE
 from mpc.testing.memory_link import Sent
 
 NAMES = ("bank-a", "platform-b", "telecom-c", "utility-d")
@@ -230,6 +231,7 @@ SUBJECTS: Mapping[str, Subject] = {
     "align": Subject(align.PROTOCOL, _align_trial, (2, 3, 4), _ALIGN),
     "bin": BIN,
     "coin": Subject(coin.PROTOCOL, _coin_trial, (2, 3, 4), _COIN),
+    "correlate": CORRELATE,
     "finish": Subject(finish.PROTOCOL, _finish_trial, (2, 3, 4), _FINISH),
     "score": Subject(score.PROTOCOL, _score_trial, (2, 3, 4)),
 }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
-from party_node.tasks import align, bin, evaluate, prepare, split, train
+from party_node.tasks import align, bin, correlate, evaluate, prepare, split, train
 from party_node.tasks.context import JobContext
 from wire.spec import JobSpec
 
@@ -14,6 +14,7 @@ STAGES: tuple[Stage, ...] = (
     ("split", split.run),
     ("bin", bin.run),
     ("prepare", prepare.run),
+    ("correlate", correlate.run),
     ("train", train.run),
     ("evaluate", evaluate.run),
 )

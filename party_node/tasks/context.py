@@ -60,6 +60,8 @@ class JobContext:
     # prepare
     preparation: Preparation | None = None
     features: NDArray[np.float64] | None = None      # common customers x d
+    # correlate
+    correlations: dict[str, Any] | None = None       # what this party is shown of them
     # train
     weights: NDArray[np.float64] | None = None
     solo_weights: NDArray[np.float64] | None = None  # label holder only

@@ -1,4 +1,4 @@
-"""Stage 6: the joint scores of the judging rows reach the label holder, who measures them and says whether they are
+"""Stage 7: the joint scores of the judging rows reach the label holder, who measures them and says whether they are
 in range. Every party keeps its weights in memory only until that verdict."""
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Stage 5: the joint model on shares; the label holder's own model in the clear, before it, is its starting point."""
+"""Stage 6: the joint model on shares; the label holder's own model in the clear, before it, is its starting point."""
 
 from __future__ import annotations
 

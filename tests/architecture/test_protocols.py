@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[2]
 ELSEWHERE = {"train": ("tests/protocols/test_train.py", "a run takes seconds at real key sizes, and the suite plays "
                                                         "hundreds")}
 # Protocols whose messages all belong to building blocks, and the schema that holds these.
-BORROWED_SCHEMAS = {"score": "shares"}
+BORROWED_SCHEMAS = {"score": "shares", "correlate": "products"}
 
 
 @pytest.mark.parametrize("name", PROTOCOLS)

@@ -43,6 +43,18 @@ def test_counting_bins_costs_one_ciphertext_a_row_and_feature_holder() -> None:
     assert found["megabytes_by_stage"]["bin"] == pytest.approx(2 * 5600 * 768 / 1e6, abs=0.05)
 
 
+def test_correlations_cost_products_and_pairs_a_comparison_each() -> None:
+    def stage(**rules: object) -> float:
+        found: float = forecast(spec(correlate=rules), ROWS)["megabytes_by_stage"]["correlate"]
+        return found
+
+    columns = spec().parties
+    values = len(columns[0].columns) * len(columns[1].columns)
+    once = 5600 * 768 / 1e6                                   # the narrower party's columns, side by side
+    assert stage(show="matrix") == pytest.approx(once + values * 64 * 12 / 1e6, abs=0.3)
+    assert stage() - stage(show="matrix") == pytest.approx(values * (65 + 2 * 126 + 2 * 128) * 12 / 1e6, abs=0.2)
+
+
 DEARER = {
     "more rows": (spec(), {"bank": 20_000, "shop": 16_000}),
     "more iterations": (spec(training={"iterations": 60}), ROWS),

@@ -12,7 +12,7 @@ import pytest
 from coordinator.driver import prepare
 from coordinator.job_plan import JobPlan, PlanError, build_spec, load_plan
 from mpc.protocols import PROTOCOLS
-from wire.spec import AlignTerms, BinningSpec, JobSpec, decode_spec, encode_spec
+from wire.spec import AlignTerms, BinningSpec, CorrelateSpec, JobSpec, decode_spec, encode_spec
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
 
@@ -32,7 +32,8 @@ def test_a_plan_becomes_a_canonical_spec(plan: JobPlan, nodes: Any) -> None:
     assert spec.party("shop").dataset_digest == "d" * 64
     assert spec.protocols == {name: protocol.version for name, protocol in PROTOCOLS.items()}
     unused = {"align.members.label_holder", "align.size", "align.copies"}
-    lines = {line.code for name, protocol in PROTOCOLS.items() for line in protocol.ledger if name != "bin"}
+    always = [protocol for name, protocol in PROTOCOLS.items() if name not in ("bin", "correlate")]
+    lines = {line.code for protocol in always for line in protocol.ledger}
     assert set(spec.reveal) == lines - unused
     assert spec.binning is None
     assert spec.valid_from <= NOW.timestamp() < spec.valid_until
@@ -47,6 +48,21 @@ def test_a_job_with_bins_reveals_what_its_way_of_counting_does(
     spec = build(plan, nodes, binning=BinningSpec.model_validate({"counts_at": counts_at}))
     assert decode_spec(encode_spec(spec)) == spec
     assert set(spec.reveal) - set(build(plan, nodes).reveal) == codes
+
+
+@pytest.mark.parametrize(("rules", "codes"), [
+    ({}, {"correlate.pairs", "correlate.compared"}), ({"show": "matrix"}, {"correlate.matrix"}),
+    ({"to": "label_holder"}, {"correlate.pairs_to_holder", "correlate.compared"}),
+    ({"show": "matrix", "to": "label_holder"}, {"correlate.matrix_to_holder"}),
+])
+def test_a_job_with_correlations_reveals_those_that_it_shows_and_to_whom(
+    plan: JobPlan, nodes: Any, rules: dict[str, str], codes: set[str]
+) -> None:
+    spec, without = build(plan, nodes, correlate=CorrelateSpec.model_validate(rules)), build(plan, nodes)
+    assert decode_spec(encode_spec(spec)) == spec
+    assert set(spec.reveal) - set(without.reveal) == codes | {"correlate.rounding"}
+    assert set(spec.release) - set(without.release) == {"correlations"}
+    assert without.correlate is None
 
 
 def test_two_specs_of_one_plan_are_two_jobs(plan: JobPlan, nodes: Any) -> None:

@@ -66,6 +66,32 @@ def test_a_job_with_bins_has_those_of_the_pooled_table(counts_at: str, codes: se
     card_adds_up(tmp_path, public.parent.name)
 
 
+def test_correlations_across_parties_are_those_of_the_pooled_table(tmp_path: Path) -> None:
+    code, found, text = run(tmp_path, table("bank"), table("shop"), "--correlations", "matrix", "--test-fraction", "0")
+    assert code == 0, text
+    shown = found["correlations"]
+    (matrix,) = shown["matrices"]
+    assert matrix["parties"] == ["bank", "shop"]
+    blocks = []
+    for party, names in zip(matrix["parties"], matrix["columns"], strict=True):
+        part = load_part(tmp_path / "out" / party / "models", found["job_id"])
+        kept = read_table(tmp_path / f"{party}.csv", columns=part.preparation.inputs, kinds=part.preparation.kinds)
+        block = part.preparation.apply(kept, part.rows)[~part.test]
+        own = {one.source: block[:, k] for k, one in enumerate(part.preparation.outputs) if one.what == "value"}
+        blocks.append([own.get(name) for name in names])
+    compared = 0
+    for i, one in enumerate(blocks[0]):
+        for j, other in enumerate(blocks[1]):
+            due = 0.0 if one is None or other is None else float(np.corrcoef(one, other)[0, 1])
+            assert abs(matrix["r"][i][j] - due) <= shown["step"] + 1e-6
+            compared += one is not None and other is not None
+    assert compared >= 4
+    assert shown["step"] <= 2 / np.sqrt(shown["rows"])
+    codes = {line["code"] for line in found["ledger"] if line["code"].startswith("correlate.")}
+    assert codes == {"correlate.matrix", "correlate.rounding"}
+    assert found["seconds"]["correlate"] > 0
+
+
 def card_adds_up(tmp_path: Path, job: str) -> None:
     """The points of both parties' cards, in one order of customers, are the joint score of the hold-out rows."""
     scale, totals, characteristics = Scale(), [], 0

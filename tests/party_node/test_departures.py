@@ -35,8 +35,17 @@ def test_who_decides_reads_who_sees_the_counts_of_bins(counts_at: str, me: str) 
     assert ("the label bad is used; it is never sent but encrypted" in text) == (me == "bank")
 
 
+def test_who_decides_reads_that_columns_are_correlated_and_who_sees_it() -> None:
+    text = told("shop", correlate={"show": "pairs", "to": "label_holder", "minimum_rows": 300},
+                reveal=sorted([*PLAIN, "correlate.rounding", "correlate.compared", "correlate.pairs_to_holder"]))
+    assert "columns are correlated with those of the others, on at least 300 training rows" in text
+    assert "correlate.pairs_to_holder, to the label holder: which columns of two parties" in text
+    assert "in correlate, feature holder:" in text
+
+
 def test_a_job_without_bins_does_not_speak_of_them() -> None:
     text = told("bank", reveal=PLAIN)
     assert "the label bad is used; it is never sent\n" in text
     assert "bin" not in text.replace("combination", "")
+    assert "correlat" not in text
     assert "in score, label holder:" in text

@@ -189,6 +189,15 @@ def test_counts_of_bins_cost_equations_on_the_labels(bank: Any, rules: dict[str,
     assert feature_equations(spec, "shop") == 2
 
 
+@pytest.mark.parametrize(("to", "label_holder"), [("all", 2 + 2 * 2), ("label_holder", 2)])
+def test_correlations_cost_equations_on_the_columns_of_whom_they_are_shown(
+    bank: Any, to: str, label_holder: int
+) -> None:
+    spec = bank.spec(put("correlate", value={"to": to}))
+    assert feature_equations(spec, "bank-a") == label_holder
+    assert feature_equations(spec, "shop") == 2 + 2 * 2
+
+
 def test_an_alignment_alone_costs_alignments(bank: Any) -> None:
     def alignment(raw: dict[str, Any]) -> None:
         raw.update(goal="alignment", reveal=["align.overlaps", "align.size"], align={"output": "sizes_only"})

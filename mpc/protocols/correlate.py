@@ -1,0 +1,287 @@
+"""How one party's columns go with another's on the common rows. N >= 2 parties, semi-honest.
+
+   of two parties, who has fewer columns: U (n x c)       the other: V (n x d); all columns centred, of length 1
+ 0 keys                        -- PublicKeyMessage -->  <--
+ 1 E(u), column by column      -- EncryptedMasks -->    <-- MaskedProducts --   shares of V^T U       (mpc.products)
+   all parties, on shares, one value for each pair of columns of different parties:
+ 2 r, rounded to 2^-bits       -- masked openings -->                           (mpc.truncation)
+ 3 where the job shows pairs: r if |r| >= threshold, else 0  -- masked openings -->        (mpc.comparison)
+ 4 r, refreshed                -- Opening -->           opened to all parties or to the label holder alone
+
+By default a correlation is rounded to about 1 / sqrt(n), the standard error that it has anyway: finer digits would tell
+of these rows, and of no population. Source of the products: protocol.md 2.1; rounding 2.3; comparison [DFKNT06], as in
+mpc.comparison. Departures and what a coalition learns: docs/protocols/correlate.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from math import ceil
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mpc.comparison import COMPARISON_ANDS, as_sums, multiply, shared_signs
+from mpc.correlations import CorrelationSource, TrigPlan
+from mpc.errors import LocalError
+from mpc.link import Link, PartyId
+from mpc.opening import Opening, holds_constants, open_masked, open_to, refreshed
+from mpc.paillier import PublicKey, PublicKeyMessage
+from mpc.paillier_keys import PrivateKey
+from mpc.products import EncryptedMasks, MaskedProducts, ProductPlan, exchange_keys, offer_known, serve_known
+from mpc.protocol import LedgerLine, Party, ProtocolSpec
+from mpc.ring import U64, RingVector, from_signed, to_signed
+from mpc.training import Tools
+from mpc.truncation import prepare_truncation, truncate
+from mpc.zero_sharing import MaskKey
+
+F64 = NDArray[np.float64]
+I32 = NDArray[np.int32]
+Show = Literal["matrix", "pairs"]
+To = Literal["all", "label_holder"]
+Found = dict[tuple[PartyId, PartyId], F64]
+
+UNIT_BITS = 22          # an entry of a column of length 1 is an integer of this scale: sums are off by about 1e-7
+ENTRY_BITS = UNIT_BITS + 2
+MOST_BITS = 16          # of an opened correlation
+ROWS_PER_COLUMN = 10    # fewer rows for each column of all parties, and the correlations come near to telling the rows
+
+# ---------------------------------------------------------------- what is agreed
+
+
+@dataclass(frozen=True)
+class CorrelateOptions:
+    """Agreed by all. `columns`: how many each party brings; `bits` None: as many as `rows` rows support."""
+
+    label_holder: PartyId
+    rows: int
+    columns: Mapping[PartyId, int]
+    show: Show
+    to: To
+    threshold: float
+    minimum_rows: int
+    bits: int | None
+    key_bits: int
+
+    @property
+    def parties(self) -> tuple[PartyId, ...]:
+        return tuple(sorted(self.columns))
+
+    @property
+    def opened_bits(self) -> int:
+        """A correlation is opened as a multiple of 2^-this."""
+        return max(2, (self.rows.bit_length() - 1) // 2) if self.bits is None else self.bits
+
+    @property
+    def least(self) -> int:
+        """The smallest |r| that `pairs` shows, in units of 2^-opened_bits."""
+        return max(1, ceil(self.threshold * 2.0**self.opened_bits - 1e-9))
+
+    @property
+    def code(self) -> str:
+        """The line of the ledger under which the result is opened."""
+        return f"correlate.{self.show}" if self.to == "all" else f"correlate.{self.show}_to_holder"
+
+    def pairs(self) -> list[tuple[PartyId, PartyId]]:
+        """Two parties with columns each, the lower id first."""
+        return [(a, b) for a, b in combinations(self.parties, 2) if self.columns[a] and self.columns[b]]
+
+    def product(self, pair: tuple[PartyId, PartyId]) -> tuple[PartyId, PartyId, ProductPlan]:
+        """Who of `pair` encrypts its columns, who multiplies, and the shape of their product."""
+        holder, owner = sorted(pair, key=lambda party: (self.columns[party], party))
+        plan = ProductPlan(self.rows, self.columns[owner], ENTRY_BITS, 64, self.columns[holder], self.key_bits)
+        return holder, owner, plan
+
+    @property
+    def values(self) -> int:
+        """How many pairs of columns there are."""
+        return sum(self.columns[a] * self.columns[b] for a, b in self.pairs())
+
+    @property
+    def random_bits(self) -> int:
+        """Shared bits that all parties use up together: a word each to round; a word and a bit to compare."""
+        return self.values * (64 + 65 * (self.show == "pairs"))
+
+    @property
+    def ands(self) -> int:
+        """Shared products of bits, for the comparisons."""
+        return self.values * COMPARISON_ANDS if self.show == "pairs" else 0
+
+    @property
+    def triples(self) -> int:
+        """Shared products mod 2^64: the square, and what is left of a value."""
+        return 2 * self.values if self.show == "pairs" else 0
+
+    def check(self) -> None:
+        """LocalError for too few rows, and for figures that no spec may hold."""
+        least = max(self.minimum_rows, ROWS_PER_COLUMN * sum(self.columns.values()))
+        if self.rows < least:
+            raise LocalError(
+                f"correlations of {sum(self.columns.values())} columns need at least {least} rows in common",
+                "use fewer columns or larger tables, or leave the correlations out",
+            )
+        if not 0.0 < self.threshold <= 1.0 or not 1 <= self.opened_bits <= MOST_BITS:
+            raise LocalError("the threshold lies above 0 and up to 1, and the bits between 1 and 16")
+
+
+def codes(show: Show, to: To) -> tuple[str, ...]:
+    """The lines of the ledger that such a run comes to."""
+    shown = f"correlate.{show}" if to == "all" else f"correlate.{show}_to_holder"
+    return ("correlate.rounding", shown, *(("correlate.compared",) if show == "pairs" else ()))
+
+
+# ---------------------------------------------------------------- role
+
+
+async def run(
+    me: Party, peers: Mapping[PartyId, Link], columns: F64, options: CorrelateOptions, tools: Tools
+) -> Found | None:
+    """`columns` (rows, own columns), any finite numbers; a constant one counts as going with nothing.
+
+    For two parties, the lower id first, their correlations (columns of the one x columns of the other): multiples of
+    2^-opened_bits, off by at most one; where pairs are shown, 0 for those below the threshold. None if they are not
+    shown to this party. LocalError for too few rows or a ledger that lacks a line, before anything is sent; PeerError
+    for a bad counterpart.
+    """
+    if columns.shape != (options.rows, options.columns[me.id]) or set(options.parties) != {me.id, *peers}:
+        raise LocalError("the columns to correlate do not have the agreed form")
+    options.check()
+    for code in codes(options.show, options.to):
+        me.ledger.record(code, 0)
+    if not options.pairs():
+        return {} if options.to == "all" or me.id == options.label_holder else None
+    matrix = await me.compute(unit_columns, columns)
+    key = await me.compute(tools.make_key, me.rng.child("paillier"), options.key_bits)
+    keys = await exchange_keys(me, peers, key, options.key_bits)                                      # 0
+    links = {party: link.channel("correlations") for party, link in peers.items()}
+    source, shares = await me.together(
+        tools.make_source(me, links, TrigPlan(len(options.parties))),
+        _products(me, peers, matrix, options, key, keys),
+    )
+    rounded = await _rounded(me, peers, shares, options, source)                                      # 2
+    if options.show == "pairs":
+        rounded = await _above(me, peers, rounded, options, source)                                   # 3
+    vector = RingVector(rounded, 64)
+    opened: U64 | None
+    if options.to == "all":
+        opened = await open_masked(me, peers, await refreshed(me, peers, vector), options.code)       # 4
+    else:
+        opened = await open_to(me, peers, vector, options.label_holder, options.code)                 # 4
+    return None if opened is None else _found(opened, options)
+
+
+async def _products(
+    me: Party, peers: Mapping[PartyId, Link], matrix: I32, options: CorrelateOptions, key: PrivateKey,
+    keys: Mapping[PartyId, PublicKey],
+) -> U64:
+    """Step 1: my share of all products of columns, pair of parties by pair of parties."""
+    async def one(pair: tuple[PartyId, PartyId]) -> U64:
+        first, second = pair
+        if me.id not in pair:
+            return np.zeros(options.columns[first] * options.columns[second], np.uint64)
+        holder, owner, plan = options.product(pair)
+        if me.id == holder:
+            link = peers[owner].channel("products")
+            block = (await offer_known(me, {owner: link}, key, {owner: plan}, from_signed(matrix.T)))[owner]
+        else:
+            rows = np.ascontiguousarray(matrix.T)
+            block = await serve_known(me, peers[holder].channel("products"), keys[holder], rows, plan)
+        return (block if holder == first else block.T).reshape(-1)
+
+    return np.concatenate(await me.together(*(one(pair) for pair in options.pairs())))
+
+
+async def _rounded(
+    me: Party, peers: Mapping[PartyId, Link], shares: U64, options: CorrelateOptions, source: CorrelationSource
+) -> U64:
+    """Step 2: my shares in units of 2^-opened_bits."""
+    shift = 2 * UNIT_BITS - options.opened_bits
+    masks = await prepare_truncation(me, source, len(shares), shift)
+    return await truncate(me, peers, shares, masks, "correlate.rounding")
+
+
+async def _above(
+    me: Party, peers: Mapping[PartyId, Link], values: U64, options: CorrelateOptions, source: CorrelationSource
+) -> U64:
+    """Step 3: my shares of r where r^2 >= least^2, of 0 elsewhere."""
+    code = "correlate.compared"
+    squares = await multiply(me, peers, values, values, source, code)
+    if holds_constants(me, peers):
+        squares = squares - np.uint64(options.least**2)
+    below = await as_sums(me, peers, await shared_signs(me, peers, squares, source, code), source, code)
+    return values - await multiply(me, peers, values, below, source, code)
+
+
+# ---------------------------------------------------------------- steps
+
+
+def unit_columns(columns: F64) -> I32:
+    """Each column centred and of length 2^UNIT_BITS, rounded; zeros for a constant one. LocalError: not finite."""
+    if not bool(np.all(np.isfinite(columns))):
+        raise LocalError("a column to correlate holds something that is not a finite number")
+    centred = columns - columns.mean(axis=0)
+    length = np.sqrt(np.einsum("ij,ij->j", centred, centred))
+    size = np.abs(columns).max(axis=0, initial=0.0)
+    flat = length <= 1e-9 * np.sqrt(len(columns)) * size
+    scaled: F64 = centred * np.where(flat, 0.0, 2.0**UNIT_BITS / np.where(flat, 1.0, length))
+    whole: I32 = np.rint(scaled).astype(np.int32)
+    return whole
+
+
+def _found(opened: U64, options: CorrelateOptions) -> Found:
+    """Step 4: the opened integers, pair by pair. LocalError where they are no correlations."""
+    whole = to_signed(opened)
+    if bool(np.any(np.abs(whole) > 2**options.opened_bits + 1)):
+        raise LocalError("the shares of the correlations do not add up to correlations")
+    found, start = {}, 0
+    for a, b in options.pairs():
+        shape = options.columns[a], options.columns[b]
+        part = whole[start : start + shape[0] * shape[1]].reshape(shape)
+        found[a, b], start = part / 2.0**options.opened_bits, start + part.size
+    return found
+
+
+# ---------------------------------------------------------------- ideal
+
+
+def ideal(columns: Mapping[PartyId, F64], options: CorrelateOptions) -> Found:
+    """Pearson's correlations of the pooled columns, not rounded; 0 for a constant one."""
+    found = {}
+    for a, b in options.pairs():
+        parts = []
+        for party in (a, b):
+            centred = columns[party] - columns[party].mean(axis=0)
+            length = np.linalg.norm(centred, axis=0)
+            parts.append(centred / np.where(length > 0.0, length, np.inf))
+        found[a, b] = parts[0].T @ parts[1]
+    return found
+
+
+_LEARNS = ("row count; what the signed job opens to it, rounded: the correlations of each party's columns with each "
+           "other party's, or only those above a threshold")
+
+LEDGER: Sequence[LedgerLine] = (
+    LedgerLine("correlate.rounding", "masked", "all", "correlations plus uniform masks, for their rounding"),
+    LedgerLine("correlate.compared", "masked", "all", "values minus uniform masks, for the test of a threshold"),
+    LedgerLine("correlate.matrix", "revealed", "all",
+               "rounded correlations of every column with each column of another party"),
+    LedgerLine("correlate.pairs", "revealed", "all",
+               "which columns of two parties have a correlation above the threshold, and that correlation, rounded"),
+    LedgerLine("correlate.matrix_to_holder", "revealed", "label_holder",
+               "rounded correlations of every column with each column of another party"),
+    LedgerLine("correlate.pairs_to_holder", "revealed", "label_holder",
+               "which columns of two parties have a correlation above the threshold, and that correlation, rounded"),
+)
+
+PROTOCOL = ProtocolSpec(
+    name="correlate",
+    version=1,
+    messages=(PublicKeyMessage, EncryptedMasks, MaskedProducts, MaskKey, Opening),
+    roles={"party": run},
+    ideal=ideal,
+    learns={"label_holder": _LEARNS, "feature_holder": _LEARNS},
+    ledger=tuple(LEDGER),
+)

@@ -1,0 +1,81 @@
+"""Stage 5, where the job asks for it: how the own columns go with the others' on the training rows.
+
+A column enters as one number per row, as it was prepared: itself, or the weight of evidence of its bin. Categories
+without bins, flags of missing values and columns that were left out enter as zeros, which go with nothing.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mpc.link import PartyId
+from mpc.protocols import correlate
+from party_node.data.encode import What
+from party_node.tasks.context import JobContext
+from wire.spec import CorrelateSpec, JobSpec
+
+
+async def run(context: JobContext) -> None:
+    """Sets correlations, where this party is shown them; nothing to do where none were asked for."""
+    rules = context.spec.correlate
+    if rules is None:
+        return
+    assert context.test is not None
+    columns = await context.me.compute(_columns, context)
+    options = correlate.CorrelateOptions(
+        label_holder=context.label_holder,
+        rows=len(columns),
+        columns={PartyId(party.id): len(party.columns) for party in context.spec.parties},
+        show=rules.show,
+        to=rules.to,
+        threshold=rules.threshold,
+        minimum_rows=rules.minimum_rows,
+        bits=rules.bits,
+        key_bits=context.spec.crypto.key_bits,
+    )
+    found = await correlate.run(context.me, context.peers("correlate"), columns, options, context.tools)
+    if found is not None:
+        context.correlations = as_json(found, options, context.spec, rules)
+
+
+def _columns(context: JobContext) -> NDArray[np.float64]:
+    """(training rows, columns of the spec)."""
+    assert context.features is not None
+    assert context.preparation is not None
+    assert context.test is not None
+    block = context.features[~context.test, int(context.is_label_holder):]
+    place = {output.source: j for j, output in enumerate(context.preparation.outputs)
+             if output.what in (What.VALUE, What.WEIGHT)}
+    found = np.zeros((len(block), len(context.my_part.columns)))
+    for k, name in enumerate(context.my_part.columns):
+        if name in place:
+            found[:, k] = block[:, place[name]]
+    return found
+
+
+def as_json(
+    found: correlate.Found, options: correlate.CorrelateOptions, spec: JobSpec, rules: CorrelateSpec
+) -> dict[str, Any]:
+    """What was shown, in names of the spec: `pairs` at or above the threshold, greatest first; `matrices` where the
+    whole was shown."""
+    names = {party.id: party.columns for party in spec.parties}
+    step = 2.0**-options.opened_bits
+    pairs: list[dict[str, Any]] = [
+        {"parties": [a, b], "columns": [names[a][i], names[b][j]], "r": float(values[i, j])}
+        for (a, b), values in found.items()
+        for i, j in np.argwhere(np.abs(values) >= options.least * step).tolist()
+    ]
+    pairs.sort(key=lambda pair: -abs(pair["r"]))
+    shown: dict[str, Any] = {
+        "rows": options.rows, "show": rules.show, "to": rules.to, "threshold": rules.threshold, "step": step,
+        "pairs": pairs,
+    }
+    if rules.show == "matrix":
+        shown["matrices"] = [
+            {"parties": [a, b], "columns": [names[a], names[b]], "r": values.tolist()}
+            for (a, b), values in found.items()
+        ]
+    return shown
