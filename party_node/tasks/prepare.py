@@ -11,9 +11,9 @@ from party_node.tasks.context import JobContext
 
 
 async def run(context: JobContext) -> None:
-    """Sets preparation, features."""
+    """Sets preparation, features; the table has served."""
     fitted, context.features = await context.me.compute(_prepared, context)
-    context.preparation = fitted
+    context.preparation, context.table = fitted, None
     if fitted.report.warning:  # the counts stay in our own report
         context.me.progress("warning: too few rows for so many columns, see this party's own report", 1, 1)
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -16,25 +14,17 @@ from party_node.tasks.context import JobContext
 
 async def run(context: JobContext) -> None:
     """Sets weights; at the label holder solo_weights too."""
-    assert context.features is not None
     assert context.rows is not None
     assert context.test is not None
-    spec, fitted = context.spec, ~context.test
-    own = context.features[fitted]
-    labels = None
+    spec, fitted, labels = context.spec, ~context.test, None
     if context.outcome is not None:
         labels = context.outcome[context.rows][fitted]
-        fit = partial(fit_logistic, own, labels, spec.training.penalty, 0)
-        context.solo_weights = (await context.me.compute(fit)).weights
-    matrix = await context.me.compute(_quantised, own, context)
+        context.solo_weights = await context.me.compute(_solo, context, labels)
+    matrix = await context.me.compute(_quantised, context)
     clip = spec.preparation.clip
     context.pin("the training matrix", await context.me.compute(matrix_digest, matrix, clip))
     matrix.flags.writeable = False  # one changed entry, and what masks are made for is another matrix
-    block = train.Block(
-        matrix=matrix,
-        labels=labels,
-        start=context.solo_weights,
-    )
+    block = train.Block(matrix=matrix, labels=labels, start=context.solo_weights)
     options = train.TrainOptions(
         parties=tuple(PartyId(party.id) for party in spec.parties),
         label_holder=context.label_holder,
@@ -52,7 +42,19 @@ async def run(context: JobContext) -> None:
     )
 
 
-def _quantised(own: NDArray[np.float64], context: JobContext) -> NDArray[np.int16]:
+def _solo(context: JobContext, labels: NDArray[np.bool_]) -> NDArray[np.float64]:
+    return fit_logistic(_fitted(context), labels, context.spec.training.penalty, 0).weights
+
+
+def _quantised(context: JobContext) -> NDArray[np.int16]:
     """The block in fixed point; the label holder's column of ones becomes the scale itself."""
     first = int(context.is_label_holder)
-    return quantise(own[:, first:], context.spec.preparation.clip, intercept=context.is_label_holder)
+    own = _fitted(context)[:, first:]
+    return quantise(own, context.spec.preparation.clip, intercept=context.is_label_holder)
+
+
+def _fitted(context: JobContext) -> NDArray[np.float64]:
+    """The rows that train. A copy, to be forgotten soon."""
+    assert context.features is not None
+    assert context.test is not None
+    return context.features[~context.test]
