@@ -1,6 +1,6 @@
 PY := .venv/bin/python
 
-.PHONY: setup demo test check fuzz proto bench oracle sweep-binning sweep-verdict clean
+.PHONY: setup demo test check fuzz proto bench oracle sweep-binning sweep-verdict sweep-views clean
 .venv/.done: pyproject.toml constraints.txt
 	python3 -m venv .venv && $(PY) -m pip install -q -c constraints.txt -e '.[dev]' && touch $@
 setup: .venv/.done
@@ -23,5 +23,7 @@ sweep-binning: setup oracle
 	$(PY) scripts/sweep_binning.py
 sweep-verdict: setup
 	$(PY) scripts/sweep_verdict.py
+sweep-views: setup
+	$(PY) scripts/sweep_views.py
 clean:
 	rm -rf .venv build demo

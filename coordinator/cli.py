@@ -129,21 +129,23 @@ def init(
 def plan(
     ctx: typer.Context,
     job_file: JobFile,
-    line: Annotated[str, typer.Option(help="The line between institutions, such as 20mbps/20ms.")] = "",
+    line: Annotated[str, typer.Option(help="Another line between institutions than job.toml's: 20mbps/20ms.")] = "",
     rehearsal: Annotated[bool, typer.Option(help="Let the nodes rehearse the job, for about ten seconds.")] = True,
 ) -> Data:
     """Check the contract between the parties before any cryptography: schemas, who learns what, traffic, time."""
-    between = _line(line)
+    _line(line)
 
     async def check(nodes: Nodes) -> Data:
-        spec, views = await driver.prepare(load_plan(job_file), nodes)
+        asked = load_plan(job_file)
+        asked = asked.model_copy(update={"line": line}) if line else asked
+        spec, views = await driver.prepare(asked, nodes)
         rows = {p.id: next(d.rows for d in views[p.id].datasets if d.name == p.dataset) for p in spec.parties}
         expected = forecast(spec, rows)
         if rehearsal and spec.goal == "model":
             data = encode_spec(spec)
             parts = await asyncio.gather(*(nodes[p.id].rehearse(data) for p in spec.parties))
             rehearsed = {p.id: part for p, part in zip(spec.parties, parts, strict=True)}
-            expected["seconds"] = seconds(spec, rows, expected, rehearsed, between)
+            expected["seconds"] = seconds(spec, rows, expected, rehearsed, asked.between)
         _print_plan(spec, expected, {party: view.engine for party, view in views.items()})
         return {"spec": spec.model_dump(mode="json"), "forecast": expected, "rows_about": rows}
 
@@ -157,6 +159,7 @@ def _print_plan(spec: JobSpec, expected: Data, engines: dict[str, str]) -> None:
     for party in spec.parties:
         table.add_row(party.id, party.role, party.dataset, str(len(party.columns)), engines[party.id])
     out.print(table)
+    out.print(f"alignment by {spec.align.engine}")
     out.print("who learns what")
     for line in (line for protocol in PROTOCOLS.values() for line in protocol.ledger if line.code in spec.reveal):
         if line.kind == "revealed":

@@ -72,9 +72,8 @@ def _stages(sizes: Mapping[str, float]) -> dict[str, Any]:
     }
 
 
-def _uses_oprf(spec: JobSpec, rows: Mapping[str, int]) -> bool:
-    """As the nodes decide by the exact sizes; nearly always the same."""
-    return _align_options(spec).uses_oprf(list(rows.values()))
+def _uses_oprf(spec: JobSpec) -> bool:
+    return _align_options(spec).uses_oprf(len(spec.parties))
 
 
 def _align_options(spec: JobSpec) -> AlignOptions:
@@ -87,7 +86,7 @@ def _align_bytes(spec: JobSpec, rows: Mapping[str, int]) -> int:
     """Of all parties; by oprf as if the first sample shows enough in common."""
     padded_to = bucket if spec.align.padding == "bucket" else int
     sizes = {PartyId(party): padded_to(count) for party, count in rows.items()}
-    if not _uses_oprf(spec, rows):
+    if not _uses_oprf(spec):
         return len(spec.parties) * sum(sizes.values()) * BYTES_PER_ID
     leader = PartyId(spec.label_holder.id)
     followers = [party for party in sizes if party != leader]
@@ -138,7 +137,7 @@ def seconds(
     """Seconds by stage and in all: computing at the slowest party, or the busiest `line` (None: not counted) where that
     takes longer, for the two run side by side. `expected` is the `forecast`."""
     others, training = len(spec.parties) - 1, expected["training_rows_at_most"]
-    if _uses_oprf(spec, rows):   # both sides of every pair in turn, as if on one core
+    if _uses_oprf(spec):   # both sides of every pair in turn, as if on one core
         led = rows[spec.label_holder.id]
         align = max(part.function_s for part in rehearsed.values()) * (sum(rows.values()) + (others - 1) * led)
     else:

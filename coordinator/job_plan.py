@@ -10,13 +10,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from coordinator.align_engine import quicker
 from mpc.errors import LocalError
 from mpc.protocols import PROTOCOLS, correlate
 from mpc.protocols.align_terms import TOLD
 from mpc.protocols.bin import CODES
 from wire.description import DatasetDescription, ids_mismatch
+from wire.line import Line
 from wire.spec import (
     MIN_INTERSECTION,
     AlignSpec,
@@ -62,6 +64,12 @@ class PlannedLabel(LabelSpec):
     party: PartyName
 
 
+class PlannedAlign(AlignTerms):
+    """How the common customers are found: by the engine that is named, or by the one that is quicker (auto)."""
+
+    engine: Literal["auto", "ecdh", "oprf"] = "auto"
+
+
 class JobPlan(_Part):
     """The file as a whole; everything but parties, label and purpose has a default."""
 
@@ -70,13 +78,26 @@ class JobPlan(_Part):
     party: Annotated[list[PlannedParty], Field(min_length=2, max_length=16)]
     label: PlannedLabel
     minimum_intersection: Annotated[int, Field(ge=MIN_INTERSECTION)] = MIN_INTERSECTION
-    align: AlignTerms = AlignTerms()
+    line: str = ""   # between the institutions, such as 20mbps/20ms; "": never in the way
+    align: PlannedAlign = PlannedAlign()
     binning: BinningSpec | None = None
     preparation: PreparationSpec = PreparationSpec()
     correlate: CorrelateSpec | None = None
     training: TrainingSpec = TrainingSpec()
     crypto: CryptoSpec = CryptoSpec()
     hold_out: HoldOutSpec = HoldOutSpec()
+
+    @property
+    def between(self) -> Line | None:
+        """The line between the institutions, where one was named."""
+        return Line.parse(self.line) if self.line else None
+
+    @field_validator("line")
+    @classmethod
+    def _is_a_line(cls, text: str) -> str:
+        if text:
+            Line.parse(text)
+        return text
 
     @model_validator(mode="after")
     def _label_party(self) -> JobPlan:
@@ -239,9 +260,12 @@ def _check_label(plan: JobPlan, dataset: DatasetDescription) -> None:
 
 
 def _align(plan: JobPlan, found: Mapping[str, DatasetDescription]) -> AlignSpec:
-    """Digests enter where a party holds nothing else."""
+    """Digests enter where a party holds nothing else; the engine is settled here."""
     hashed = any(dataset.id_scheme == "sha256" for dataset in found.values())
-    return AlignSpec(**plan.align.model_dump(), id_profiles=found[plan.label.party].id_profiles,
+    rows, engine = {party: dataset.rows for party, dataset in found.items()}, plan.align.engine
+    if engine == "auto":
+        engine = quicker(plan.label.party, rows, plan.between)
+    return AlignSpec(**plan.align.model_dump() | {"engine": engine}, id_profiles=found[plan.label.party].id_profiles,
                      id_scheme="sha256" if hashed else "written")
 
 

@@ -32,6 +32,7 @@ import pyarrow.parquet as pq
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from coordinator import driver
+from coordinator.align_engine import quicker
 from coordinator.config import CoordinatorDirectory
 from coordinator.driver import JobEvent
 from coordinator.job_plan import load_plan
@@ -179,7 +180,7 @@ class TimedParty(NodeParty):
             self.spent[getattr(step, "__qualname__", "?").split(".")[-1].strip("_")] += time.thread_time() - began
 
 
-async def steps_of(tables: list[Path], engine: Literal["auto", "ecdh", "oprf"]) -> dict[str, Counter[str]]:
+async def steps_of(tables: list[Path], engine: Literal["ecdh", "oprf"]) -> dict[str, Counter[str]]:
     """Processor seconds of each party's steps, read from its table to the row order."""
     pool, network = Workers(os.cpu_count() or 1), Network(timeout_s=3600.0)
     people = {PartyId(name): TimedParty(name, pool) for name in NAMES[:len(tables)]}
@@ -197,6 +198,9 @@ async def steps_of(tables: list[Path], engine: Literal["auto", "ecdh", "oprf"]) 
 def measure(options: argparse.Namespace) -> dict[str, Any]:
     """Make the cluster, run the jobs, take it down."""
     sizes = [options.leader_ids or options.ids, *([options.ids] * (options.parties - 1))]
+    engine = options.engine
+    if engine == "auto":
+        engine = quicker(NAMES[0], dict(zip(NAMES, sizes, strict=False)), None)
     common = min(sizes) // 2 if options.common is None else options.common
     with tempfile.TemporaryDirectory() as folder:
         tables = write_tables(Path(folder), sizes, common)
@@ -211,7 +215,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
             "purpose": PURPOSE, "minimum_intersection": 100,
             "party": [{"id": p.id, "dataset": "table", "columns": p.columns} for p in parties],
             "label": {"party": NAMES[0], "column": "y", "positive": "1"},
-            "crypto": {"key_bits": 2048}, "align": {"engine": options.engine},
+            "crypto": {"key_bits": 2048}, "align": {"engine": engine},
         }
         runs, found, peak = [], dict[str, int](), dict[str, int]()
         for _ in range(options.repeats):
@@ -226,7 +230,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
                 cluster.kill(party.id)   # the next stage computes on, and would be measured with the next run
         assert set(found.values()) == {common}, f"wrong number in common: {found}, not {common}"
         sent = bytes_sent(cluster) / options.repeats
-        steps = asyncio.run(steps_of(tables, options.engine)) if options.split else {}
+        steps = asyncio.run(steps_of(tables, engine)) if options.split else {}
     seconds, cpu = min(runs)
     split = {
         name: {step: round(spent, 3) for step, spent in found.most_common() if spent >= 0.005}
@@ -234,7 +238,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         for name, found in steps.items()
     }
     return {
-        "engine": options.engine, "parties": options.parties, "ids": sizes, "common": common,
+        "engine": engine, "parties": options.parties, "ids": sizes, "common": common,
         "seconds": round(seconds, 3), "all_seconds": [round(s, 3) for s, _ in runs], "cpu_s": cpu,
         "bytes_per_id": round(sent / max(sizes), 1), "peak_rss": peak, **({"split_s": split} if split else {}),
     }

@@ -55,18 +55,18 @@ class PartySpec(_Part):
 
 
 class AlignTerms(_Part):
-    """How the common customers are found. ecdh by default; oprf, quicker for large sets, is chosen by name, for its
-    bound on the count and its parameters are young; auto: oprf for large sets, ecdh else."""
+    """What an alignment tells."""
 
-    engine: Literal["auto", "ecdh", "oprf"] = "ecdh"
     output: Literal["all", "label_holder_only", "sizes_only"] = "all"   # who finds out which customers are in common
     padding: Literal["none", "bucket"] = "none"     # bucket: sets look up to a quarter larger than they are
 
 
 class AlignSpec(AlignTerms):
-    """And what an id is, alike at all parties: a profile for each of its parts, and what of it enters. `sha256` where a
-    party holds nothing but digests: whoever holds ids in writing hashes them then."""
+    """And how the common customers are found; what an id is, alike at all parties: a profile for each of its parts, and
+    what of it enters. `sha256` where a party holds nothing but digests: whoever holds ids in writing hashes them then.
+    """
 
+    engine: Literal["ecdh", "oprf"] = "ecdh"
     id_profiles: IdProfiles = ["plain"]
     id_scheme: IdSchemeName = "written"
 

@@ -152,7 +152,7 @@ async def run(
     sizes = await announce(me, peers, len(ids), options)                           # 1
     if min(sizes.values()) < options.minimum:
         raise too_few()  # the sizes are known to all, so all stop here alike
-    engine = align_oprf.run if options.uses_oprf(list(sizes.values())) else _ring
+    engine = align_oprf.run if options.uses_oprf(len(sizes)) else _ring
     places = await engine(me, peers, ids, options, sizes, accept_count, settles)
     if np.any(places >= own):   # filling, which nobody else has: the leader's message was not honest
         peers[next(iter(peers)) if me.id == options.leader else options.leader].require(False, Reason.OUT_OF_RANGE)

@@ -19,7 +19,6 @@ from mpc.rng import Rng
 MAX_IDS = 1 << 24          # a list is held in memory as 32 bytes an id
 MESSAGE_INDICES = 1 << 18  # 1 MiB
 INDEX_BITS = 32
-AUTO_IDS = 1 << 16
 SMALLEST_BUCKET = 1 << 10
 PADDING_BYTES = 32
 
@@ -76,15 +75,14 @@ class Indices:
 class AlignOptions:
     """Agreed by all in the job spec. `session` (16..64 bytes) binds the job and is hashed with every id.
 
-    `engine` auto: oprf from AUTO_IDS ids on, all sets together, else ecdh. `sample`: how many ids of the smallest set
-    the first sample of the oprf engine holds (0: four times the minimum). `padded`: every set is filled up to a bucket
-    with random ids, so that its size is told no more exactly than that.
+    `sample`: how many ids of the smallest set the first sample of the oprf engine holds (0: four times the minimum).
+    `padded`: every set is filled up to a bucket with random ids, so that its size is told no more exactly than that.
     """
 
     leader: PartyId
     minimum: int
     session: bytes
-    engine: Literal["auto", "ecdh", "oprf"] = "ecdh"
+    engine: Literal["ecdh", "oprf"] = "ecdh"
     sample: int = 0
     output: Output = "all"
     padded: bool = False
@@ -93,12 +91,10 @@ class AlignOptions:
         if self.minimum < 1 or not 16 <= len(self.session) <= 64:
             raise LocalError("the minimum is at least 1 and the session label has 16 to 64 bytes")
 
-    def uses_oprf(self, sizes: Sequence[int]) -> bool:
-        """Which engine runs, given all announced sizes; the same at every party. A number alone is counted on points in
-        either engine, so with two parties there is nothing for functions to do."""
-        if self.output == "sizes_only" and len(sizes) == 2:
-            return False
-        return self.engine == "oprf" or (self.engine == "auto" and sum(sizes) >= AUTO_IDS)
+    def uses_oprf(self, parties: int) -> bool:
+        """Which engine runs. A number alone is counted on points in either engine, so with two parties there is nothing
+        for functions to do."""
+        return self.engine == "oprf" and not (self.output == "sizes_only" and parties == 2)
 
 
 # ---------------------------------------------------------------- steps

@@ -124,11 +124,6 @@ def test_oprf_is_forecast_with_its_own_traffic_and_time() -> None:
     assert aligned("ecdh")[0] * 1e6 / MILLION == pytest.approx(128, abs=1)
 
 
-def test_auto_is_forecast_as_the_engine_that_will_run() -> None:
-    assert aligned("auto") == aligned("oprf")
-    assert aligned("auto", bank=20_000, shop=20_000) == aligned("ecdh", bank=20_000, shop=20_000)
-
-
 def test_oprf_is_dear_in_the_label_holders_ids_and_cheap_in_the_others() -> None:
     assert aligned("oprf", bank=10_000)[0] < aligned("oprf", shop=10_000)[0] / 3
     two, three = aligned("oprf"), aligned("oprf", 3)

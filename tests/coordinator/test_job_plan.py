@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from coordinator.driver import prepare
-from coordinator.job_plan import JobPlan, PlanError, build_spec, load_plan
+from coordinator.job_plan import JobPlan, PlanError, PlannedAlign, build_spec, load_plan
 from mpc.protocols import PROTOCOLS
-from wire.spec import AlignTerms, BinningSpec, CorrelateSpec, JobSpec, decode_spec, encode_spec
+from wire.spec import BinningSpec, CorrelateSpec, JobSpec, decode_spec, encode_spec
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
 
@@ -80,7 +80,7 @@ OUTPUTS = {
 def test_an_alignment_names_no_columns_and_reveals_what_its_output_says(
     output: Any, plan: JobPlan, nodes: Any
 ) -> None:
-    spec = build(plan, nodes, goal="alignment", align=AlignTerms(output=output))
+    spec = build(plan, nodes, goal="alignment", align=PlannedAlign(output=output))
     assert set(spec.reveal) == OUTPUTS[output]
     assert [party.columns for party in spec.parties] == [[], []]
     assert spec.release == ["row_counts", "timings"]
