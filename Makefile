@@ -1,6 +1,6 @@
 PY := .venv/bin/python
 
-.PHONY: setup demo test check fuzz proto bench oracle sweep-binning sweep-verdict sweep-views clean
+.PHONY: setup demo test check fuzz proto bench oracle sweep-binning sweep-verdict sweep-views dictionary clean
 .venv/.done: pyproject.toml constraints.txt
 	python3 -m venv .venv && $(PY) -m pip install -q -c constraints.txt -e '.[dev]' && touch $@
 setup: .venv/.done
@@ -25,5 +25,7 @@ sweep-verdict: setup
 	$(PY) scripts/sweep_verdict.py
 sweep-views: setup
 	$(PY) scripts/sweep_views.py
+dictionary: setup
+	$(PY) scripts/try_dictionary.py
 clean:
 	rm -rf .venv build demo
