@@ -133,7 +133,7 @@ def plan(
     rehearsal: Annotated[bool, typer.Option(help="Let the nodes rehearse the job, for about ten seconds.")] = True,
 ) -> Data:
     """Check the contract between the parties before any cryptography: schemas, who learns what, traffic, time."""
-    _line(line)
+    _check_line(line)
 
     async def check(nodes: Nodes) -> Data:
         asked = load_plan(job_file)
@@ -172,9 +172,10 @@ def _print_plan(spec: JobSpec, expected: Data, engines: dict[str, str]) -> None:
                   "if all customers of the smallest table are common")
 
 
-def _line(text: str) -> Line | None:
+def _check_line(text: str) -> None:
     try:
-        return Line.parse(text) if text else None
+        if text:
+            Line.parse(text)
     except ValueError as error:
         raise LocalError(str(error), "write --line 20mbps/20ms") from None
 
