@@ -51,8 +51,8 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     add("--bins", action="store_true", help="columns enter as weights of evidence of bins, counted jointly")
     add("--counts-at", choices=["label_holder", "feature_holder"], default="label_holder",
         help="with --bins: who sees the counts of fine bins")
-    add("--correlations", choices=["pairs", "matrix"], help="of columns of different parties: those above a threshold, "
-        "or all")
+    add("--correlations", choices=["pairs", "matrix", "inflation"], help="of columns of different parties: those "
+        "above a threshold, or all; or each party's variance inflation beside another's columns")
     add("--correlation-threshold", type=float, default=0.7)
     add("--sigmoid", choices=["auto", "six", "eight", "twelve"], default="auto")
     add("--engine", choices=["own", "phe"], default="own")

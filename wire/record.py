@@ -77,7 +77,7 @@ def merge(
         "train_rows": first.train_rows,
         "test_rows": first.test_rows,
         "evaluation": parts[spec.label_holder.id].evaluation,   # nobody else can measure, so nobody else is heard
-        "correlations": parts[spec.label_holder.id].correlations,
+        "correlations": _correlations(spec, parts),
         "ledger": [ledger[code] for code in sorted(ledger)],
         "goal": spec.goal,
         "parameters": _parameters(spec),
@@ -89,6 +89,15 @@ def merge(
         "audit_heads": {name: part.audit_head for name, part in parts.items()},
         "engines": {name: part.engine for name, part in parts.items()},
     }
+
+
+def _correlations(spec: JobSpec, parts: Mapping[str, PartyPart]) -> dict[str, Any] | None:
+    """What the label holder was shown; of inflation each party's own rows, under its own name."""
+    shown = parts[spec.label_holder.id].correlations
+    if shown is None or spec.correlate is None or spec.correlate.show != "inflation":
+        return shown
+    told = {name: (part.correlations or {}).get("inflation", []) for name, part in sorted(parts.items())}
+    return shown | {"inflation": [{**row, "party": name} for name, rows in told.items() for row in rows]}
 
 
 def _parameters(spec: JobSpec) -> dict[str, Any]:

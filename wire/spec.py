@@ -120,9 +120,10 @@ class BinningSpec(_Part):
 
 class CorrelateSpec(_Part):
     """How columns of different parties go together on the training rows, found without showing rows: all of it, or only
-    pairs at or above a threshold (docs/protocols/correlate.md)."""
+    pairs at or above a threshold, or to each party the variance inflation of its own columns beside another party's
+    (docs/protocols/correlate.md)."""
 
-    show: Literal["pairs", "matrix"] = "pairs"
+    show: Literal["pairs", "matrix", "inflation"] = "pairs"
     to: Literal["all", "label_holder"] = "all"                        # who sees it
     threshold: Annotated[float, Field(gt=0.0, le=1.0)] = 0.7
     bits: Annotated[int, Field(ge=2, le=16)] | None = None            # after the point; none: what the rows support

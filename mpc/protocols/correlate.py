@@ -1,12 +1,14 @@
 """How one party's columns go with another's on the common rows. N >= 2 parties, semi-honest.
 
-   of two parties, who has fewer columns: U (n x c)       the other: V (n x d); all columns centred, of length 1
+   of two parties, who has fewer columns: U (n x c)       the other: V (n x d); all columns centred, of length 1;
+   for `inflation` U and V are orthonormal directions of the columns, turned at random        (mpc.models.inflation)
  0 keys                        -- PublicKeyMessage -->  <--
  1 E(u), column by column      -- EncryptedMasks -->    <-- MaskedProducts --   shares of V^T U       (mpc.products)
    all parties, on shares, one value for each pair of columns of different parties:
  2 r, rounded to 2^-bits       -- masked openings -->                           (mpc.truncation)
  3 where the job shows pairs: r if |r| >= threshold, else 0  -- masked openings -->        (mpc.comparison)
- 4 r, refreshed                -- Opening -->           opened to all parties or to the label holder alone
+ 4 r, refreshed                -- Opening -->           opened to all parties or to the label holder alone; for
+                                                          `inflation` to the two, or to the label holder if it is one
 
 By default a correlation is rounded to about 1 / sqrt(n), the standard error that it has anyway: finer digits would tell
 of these rows, and of no population. Source of the products: protocol.md 2.1; rounding 2.3; comparison [DFKNT06], as in
@@ -28,19 +30,21 @@ from mpc.comparison import COMPARISON_ANDS, as_sums, multiply, shared_signs
 from mpc.correlations import CorrelationSource, TrigPlan
 from mpc.errors import LocalError
 from mpc.link import Link, PartyId
+from mpc.models.inflation import Basis, Inflated
 from mpc.opening import Opening, holds_constants, open_masked, open_to, refreshed
 from mpc.paillier import PublicKey, PublicKeyMessage
 from mpc.paillier_keys import PrivateKey
 from mpc.products import EncryptedMasks, MaskedProducts, ProductPlan, exchange_keys, offer_known, serve_known
 from mpc.protocol import LedgerLine, Party, ProtocolSpec
 from mpc.ring import U64, RingVector, from_signed, to_signed
+from mpc.rng import Rng
 from mpc.training import Tools
 from mpc.truncation import prepare_truncation, truncate
 from mpc.zero_sharing import MaskKey
 
 F64 = NDArray[np.float64]
 I32 = NDArray[np.int32]
-Show = Literal["matrix", "pairs"]
+Show = Literal["matrix", "pairs", "inflation"]
 To = Literal["all", "label_holder"]
 Found = dict[tuple[PartyId, PartyId], F64]
 
@@ -86,8 +90,10 @@ class CorrelateOptions:
         return f"correlate.{self.show}" if self.to == "all" else f"correlate.{self.show}_to_holder"
 
     def pairs(self) -> list[tuple[PartyId, PartyId]]:
-        """Two parties with columns each, the lower id first."""
-        return [(a, b) for a, b in combinations(self.parties, 2) if self.columns[a] and self.columns[b]]
+        """Two parties with columns each, the lower id first, of which one at least is shown something."""
+        apart = self.show == "inflation" and self.to == "label_holder"
+        return [pair for pair in combinations(self.parties, 2) if self.columns[pair[0]] and self.columns[pair[1]]
+                and (not apart or self.label_holder in pair)]
 
     def product(self, pair: tuple[PartyId, PartyId]) -> tuple[PartyId, PartyId, ProductPlan]:
         """Who of `pair` encrypts its columns, who multiplies, and the shape of their product."""
@@ -139,29 +145,18 @@ def codes(show: Show, to: To) -> tuple[str, ...]:
 async def run(
     me: Party, peers: Mapping[PartyId, Link], columns: F64, options: CorrelateOptions, tools: Tools
 ) -> Found | None:
-    """`columns` (rows, own columns), any finite numbers; a constant one counts as going with nothing.
+    """Where the job shows pairs or the matrix. `columns` (rows, own columns), any finite numbers; a constant one counts
+    as going with nothing.
 
     For two parties, the lower id first, their correlations (columns of the one x columns of the other): multiples of
     2^-opened_bits, off by at most one; where pairs are shown, 0 for those below the threshold. None if they are not
     shown to this party. LocalError for too few rows or a ledger that lacks a line, before anything is sent; PeerError
     for a bad counterpart.
     """
-    if columns.shape != (options.rows, options.columns[me.id]) or set(options.parties) != {me.id, *peers}:
-        raise LocalError("the columns to correlate do not have the agreed form")
-    options.check()
-    for code in codes(options.show, options.to):
-        me.ledger.record(code, 0)
+    _consent(me, peers, columns, options)
     if not options.pairs():
         return {} if options.to == "all" or me.id == options.label_holder else None
-    matrix = await me.compute(unit_columns, columns)
-    key = await me.compute(tools.make_key, me.rng.child("paillier"), options.key_bits)
-    keys = await exchange_keys(me, peers, key, options.key_bits)                                      # 0
-    links = {party: link.channel("correlations") for party, link in peers.items()}
-    source, shares = await me.together(
-        tools.make_source(me, links, TrigPlan(len(options.parties))),
-        _products(me, peers, matrix, options, key, keys),
-    )
-    rounded = await _rounded(me, peers, shares, options, source)                                      # 2
+    rounded, source = await _shared(me, peers, await me.compute(unit_columns, columns), options, tools)
     if options.show == "pairs":
         rounded = await _above(me, peers, rounded, options, source)                                   # 3
     vector = RingVector(rounded, 64)
@@ -171,6 +166,53 @@ async def run(
     else:
         opened = await open_to(me, peers, vector, options.label_holder, options.code)                 # 4
     return None if opened is None else _found(opened, options)
+
+
+async def run_inflation(
+    me: Party, peers: Mapping[PartyId, Link], columns: F64, options: CorrelateOptions, tools: Tools
+) -> dict[PartyId, Inflated]:
+    """Where the job shows inflation: of the own columns, with each party's beside them; nothing for a feature holder
+    where it is shown to the label holder alone. Raises as `run`."""
+    _consent(me, peers, columns, options)
+    if not options.pairs():
+        return {}
+    basis = await me.compute(Basis.of, lengths_one(columns), Rng(me.rng.bytes(32)))
+    rounded, _ = await _shared(me, peers, await me.compute(fixed, basis.turned), options, tools)
+    found, start = {}, 0
+    for pair in options.pairs():
+        size = options.columns[pair[0]] * options.columns[pair[1]]
+        part, start = RingVector(rounded[start : start + size], 64), start + size
+        for receiver in (pair if options.to == "all" else (options.label_holder,)):
+            opened = await open_to(me, peers, part, receiver, options.code)                           # 4
+            if opened is not None:
+                product = _whole(opened, options).reshape(-1, options.columns[pair[1]])
+                other = pair[me.id == pair[0]]
+                own = product if me.id == pair[0] else product.T
+                found[other] = await me.compute(basis.inflated, own, 2.0**-options.opened_bits)
+    return found
+
+
+def _consent(me: Party, peers: Mapping[PartyId, Link], columns: F64, options: CorrelateOptions) -> None:
+    """LocalError, before anything is sent, for columns, rows or a ledger that are not what was agreed."""
+    if columns.shape != (options.rows, options.columns[me.id]) or set(options.parties) != {me.id, *peers}:
+        raise LocalError("the columns to correlate do not have the agreed form")
+    options.check()
+    for code in codes(options.show, options.to):
+        me.ledger.record(code, 0)
+
+
+async def _shared(
+    me: Party, peers: Mapping[PartyId, Link], matrix: I32, options: CorrelateOptions, tools: Tools
+) -> tuple[U64, CorrelationSource]:
+    """Steps 0 to 2: my shares of all products, rounded; and where more correlations come from."""
+    key = await me.compute(tools.make_key, me.rng.child("paillier"), options.key_bits)
+    keys = await exchange_keys(me, peers, key, options.key_bits)                                      # 0
+    links = {party: link.channel("correlations") for party, link in peers.items()}
+    source, shares = await me.together(
+        tools.make_source(me, links, TrigPlan(len(options.parties))),
+        _products(me, peers, matrix, options, key, keys),
+    )
+    return await _rounded(me, peers, shares, options, source), source                                 # 2
 
 
 async def _products(
@@ -218,29 +260,44 @@ async def _above(
 # ---------------------------------------------------------------- steps
 
 
-def unit_columns(columns: F64) -> I32:
-    """Each column centred and of length 2^UNIT_BITS, rounded; zeros for a constant one. LocalError: not finite."""
+def lengths_one(columns: F64) -> F64:
+    """Each column centred and of length 1; zeros for a constant one. LocalError: not finite."""
     if not bool(np.all(np.isfinite(columns))):
         raise LocalError("a column to correlate holds something that is not a finite number")
     centred = columns - columns.mean(axis=0)
     length = np.sqrt(np.einsum("ij,ij->j", centred, centred))
     size = np.abs(columns).max(axis=0, initial=0.0)
     flat = length <= 1e-9 * np.sqrt(len(columns)) * size
-    scaled: F64 = centred * np.where(flat, 0.0, 2.0**UNIT_BITS / np.where(flat, 1.0, length))
-    whole: I32 = np.rint(scaled).astype(np.int32)
+    scaled: F64 = centred * np.where(flat, 0.0, 1.0 / np.where(flat, 1.0, length))
+    return scaled
+
+
+def fixed(unit: F64) -> I32:
+    """Entries up to 1 in units of 2^-UNIT_BITS."""
+    whole: I32 = np.rint(unit * 2.0**UNIT_BITS).astype(np.int32)
     return whole
 
 
-def _found(opened: U64, options: CorrelateOptions) -> Found:
-    """Step 4: the opened integers, pair by pair. LocalError where they are no correlations."""
+def unit_columns(columns: F64) -> I32:
+    """Columns as they enter the products."""
+    return fixed(lengths_one(columns))
+
+
+def _whole(opened: U64, options: CorrelateOptions) -> F64:
+    """Step 4: the opened values. LocalError where they are no correlations."""
     whole = to_signed(opened)
     if bool(np.any(np.abs(whole) > 2**options.opened_bits + 1)):
         raise LocalError("the shares of the correlations do not add up to correlations")
-    found, start = {}, 0
+    return whole / 2.0**options.opened_bits
+
+
+def _found(opened: U64, options: CorrelateOptions) -> Found:
+    """Step 4: what was opened, pair by pair."""
+    values, found, start = _whole(opened, options), {}, 0
     for a, b in options.pairs():
-        shape = options.columns[a], options.columns[b]
-        part = whole[start : start + shape[0] * shape[1]].reshape(shape)
-        found[a, b], start = part / 2.0**options.opened_bits, start + part.size
+        size = options.columns[a] * options.columns[b]
+        found[a, b] = values[start : start + size].reshape(options.columns[a], options.columns[b])
+        start += size
     return found
 
 
@@ -261,7 +318,7 @@ def ideal(columns: Mapping[PartyId, F64], options: CorrelateOptions) -> Found:
 
 
 _LEARNS = ("row count; what the signed job opens to it, rounded: the correlations of each party's columns with each "
-           "other party's, or only those above a threshold")
+           "other party's, only those above a threshold, or how much of its own columns each other party's explain")
 
 LEDGER: Sequence[LedgerLine] = (
     LedgerLine("correlate.rounding", "masked", "all", "correlations plus uniform masks, for their rounding"),
@@ -270,6 +327,10 @@ LEDGER: Sequence[LedgerLine] = (
                "rounded correlations of every column with each column of another party"),
     LedgerLine("correlate.pairs", "revealed", "all",
                "which columns of two parties have a correlation above the threshold, and that correlation, rounded"),
+    LedgerLine("correlate.inflation", "revealed", "owner",
+               "how much of its own columns, and of combinations of them, each other party's explain, rounded"),
+    LedgerLine("correlate.inflation_to_holder", "revealed", "label_holder",
+               "how much of its own columns, and of combinations of them, each other party's explain, rounded"),
     LedgerLine("correlate.matrix_to_holder", "revealed", "label_holder",
                "rounded correlations of every column with each column of another party"),
     LedgerLine("correlate.pairs_to_holder", "revealed", "label_holder",
@@ -280,7 +341,7 @@ PROTOCOL = ProtocolSpec(
     name="correlate",
     version=1,
     messages=(PublicKeyMessage, EncryptedMasks, MaskedProducts, MaskKey, Opening),
-    roles={"party": run},
+    roles={"party": run, "party where inflation is shown": run_inflation},
     ideal=ideal,
     learns={"label_holder": _LEARNS, "feature_holder": _LEARNS},
     ledger=tuple(LEDGER),

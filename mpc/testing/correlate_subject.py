@@ -1,4 +1,4 @@
-"""`correlate` as the conformance suite sees it: pairs to all parties, and the whole matrix to the label holder."""
+"""`correlate` as the conformance suite sees it: pairs to all, the matrix to the label holder, inflation to each."""
 
 from __future__ import annotations
 
@@ -95,6 +95,26 @@ def _trial(parties: int, secrets: int, show: correlate.Show, to: correlate.To) -
     return Trial({name: role(name) for name in columns}, judge, canaries)
 
 
+def _inflation_trial(parties: int, secrets: int) -> Trial:
+    columns = columns_of(parties, secrets)
+    options, tools = options_of(columns, show="inflation", bits=14), tools_of(list(columns))
+
+    def role(name: PartyId) -> Role:
+        return lambda me, peers: correlate.run_inflation(me, peers, columns[name], options, tools[name])
+
+    def judge(results: Mapping[str, Any]) -> None:
+        for name, found in results.items():
+            assert set(found) == set(columns) - {name}, "inflation beside other parties than agreed"
+            for other, inflated in found.items():
+                parts = [own[:, own.std(axis=0) > 0] for own in (columns[PartyId(name)], columns[other])]
+                due = np.diag(np.linalg.inv(np.corrcoef(np.concatenate(parts, axis=1), rowvar=False)))
+                shown = inflated.together[columns[PartyId(name)].std(axis=0) > 0]
+                assert np.allclose(shown, due[: len(shown)], rtol=5e-3), "not the inflation of the pooled table"
+
+    canaries = [own.tobytes()[8 * i : 8 * i + 8] for own in columns.values() for i in range(0, ROWS, 8)]
+    return Trial({name: role(name) for name in columns}, judge, canaries)
+
+
 _KEYS = (
     Corruption("modulus too short", PublicKeyMessage, field_set(modulus=lambda m: m[:-1]), (Reason.KEY_WRONG_LENGTH,)),
     Corruption("modulus too long", PublicKeyMessage, field_set(modulus=lambda m: m + m[-1:]),
@@ -107,3 +127,4 @@ _KEYS = (
 CORRELATE = Subject(correlate.PROTOCOL, partial(_trial, show="pairs", to="all"), (2, 3), _KEYS, first_of_kind_only=True)
 CORRELATE_HOLDER = Subject(correlate.PROTOCOL, partial(_trial, show="matrix", to="label_holder"), (2, 3), _KEYS,
                            first_of_kind_only=True)
+CORRELATE_INFLATION = Subject(correlate.PROTOCOL, _inflation_trial, (2, 3), _KEYS, first_of_kind_only=True)

@@ -6,12 +6,15 @@ without bins, flags of missing values and columns that were left out enter as ze
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from math import isfinite, isnan
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mpc.link import PartyId
+from mpc.models.inflation import Inflated
 from mpc.protocols import correlate
 from party_node.data.encode import What
 from party_node.tasks.context import JobContext
@@ -36,7 +39,12 @@ async def run(context: JobContext) -> None:
         bits=rules.bits,
         key_bits=context.spec.crypto.key_bits,
     )
-    found = await correlate.run(context.me, context.peers("correlate"), columns, options, context.tools)
+    peers = context.peers("correlate")
+    if rules.show == "inflation":
+        inflated = await correlate.run_inflation(context.me, peers, columns, options, context.tools)
+        context.correlations = _described(options, rules) | {"inflation": _rows(inflated, context)}
+        return
+    found = await correlate.run(context.me, peers, columns, options, context.tools)
     if found is not None:
         context.correlations = as_json(found, options, context.spec, rules)
 
@@ -56,6 +64,30 @@ def _columns(context: JobContext) -> NDArray[np.float64]:
     return found
 
 
+def _described(options: correlate.CorrelateOptions, rules: CorrelateSpec) -> dict[str, Any]:
+    return {
+        "rows": options.rows, "show": rules.show, "to": rules.to, "threshold": rules.threshold,
+        "step": 2.0**-options.opened_bits,
+    }
+
+
+def _rows(inflated: Mapping[PartyId, Inflated], context: JobContext) -> list[dict[str, Any]]:
+    """One for each own column that was measured and each other party; None: it follows from own columns."""
+    return [
+        {"party": context.me.id, "column": name, "with": other, "alone": _finite(alone), "together": _finite(together),
+         "explained": _finite(explained)}
+        for other, found in sorted(inflated.items())
+        for name, alone, together, explained in zip(
+            context.my_part.columns, found.alone.tolist(), found.together.tolist(), found.explained.tolist(),
+            strict=True)
+        if not isnan(explained)
+    ]
+
+
+def _finite(value: float) -> float | None:
+    return round(value, 4) if isfinite(value) else None
+
+
 def as_json(
     found: correlate.Found, options: correlate.CorrelateOptions, spec: JobSpec, rules: CorrelateSpec
 ) -> dict[str, Any]:
@@ -69,10 +101,7 @@ def as_json(
         for i, j in np.argwhere(np.abs(values) >= options.least * step).tolist()
     ]
     pairs.sort(key=lambda pair: -abs(pair["r"]))
-    shown: dict[str, Any] = {
-        "rows": options.rows, "show": rules.show, "to": rules.to, "threshold": rules.threshold, "step": step,
-        "pairs": pairs,
-    }
+    shown = _described(options, rules) | {"pairs": pairs}
     if rules.show == "matrix":
         shown["matrices"] = [
             {"parties": [a, b], "columns": [names[a], names[b]], "r": values.tolist()}

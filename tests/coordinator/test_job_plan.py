@@ -54,6 +54,7 @@ def test_a_job_with_bins_reveals_what_its_way_of_counting_does(
     ({}, {"correlate.pairs", "correlate.compared"}), ({"show": "matrix"}, {"correlate.matrix"}),
     ({"to": "label_holder"}, {"correlate.pairs_to_holder", "correlate.compared"}),
     ({"show": "matrix", "to": "label_holder"}, {"correlate.matrix_to_holder"}),
+    ({"show": "inflation"}, {"correlate.inflation"}),
 ])
 def test_a_job_with_correlations_reveals_those_that_it_shows_and_to_whom(
     plan: JobPlan, nodes: Any, rules: dict[str, str], codes: set[str]

@@ -12,13 +12,21 @@ from scipy import stats
 from mpc import products
 from mpc.errors import LocalError
 from mpc.link import PartyId
+from mpc.models import inflation
 from mpc.opening import Opening
 from mpc.ot_source import OtSource
 from mpc.products import MaskedProducts
 from mpc.protocols import correlate
 from mpc.ring import RingVector
 from mpc.testing.conformance import check_blame, check_canaries, check_ideal, check_shape
-from mpc.testing.correlate_subject import CORRELATE_HOLDER, columns_of, judged, options_of, tools_of
+from mpc.testing.correlate_subject import (
+    CORRELATE_HOLDER,
+    CORRELATE_INFLATION,
+    columns_of,
+    judged,
+    options_of,
+    tools_of,
+)
 from mpc.testing.keys import small_key
 from mpc.testing.memory_link import Network, party, run_roles
 from mpc.training import Tools
@@ -27,17 +35,25 @@ BANK, SHOP, TELECOM = (PartyId(name) for name in ("bank-a", "platform-b", "telec
 CHECKS = {"ideal": check_ideal, "shape": check_shape, "canaries": check_canaries, "blame": check_blame}
 
 
+OTHER_WAYS = {"the matrix to the label holder": CORRELATE_HOLDER, "inflation to each": CORRELATE_INFLATION}
+
+
 @pytest.mark.parametrize("check", CHECKS)
 @pytest.mark.parametrize("parties", CORRELATE_HOLDER.parties)
-async def test_the_suite_passes_where_the_label_holder_alone_sees_the_matrix(check, parties):
-    await CHECKS[check](CORRELATE_HOLDER, parties)
+@pytest.mark.parametrize("way", OTHER_WAYS)
+async def test_the_suite_passes_whatever_is_shown(way, check, parties):
+    await CHECKS[check](OTHER_WAYS[way], parties)
+
+
+def role_of(options):
+    return correlate.run_inflation if options.show == "inflation" else correlate.run
 
 
 async def correlated(columns, options, network=None, ledgers=None, seed=1, tools=None):
     network, names = network or Network(), list(columns)
     tools = tools or tools_of(names)
     return await run_roles({
-        name: correlate.run(
+        name: role_of(options)(
             party(name, seed, (ledgers or {}).get(name)),
             {peer: network.link(name, peer) for peer in names if peer != name}, columns[name], options, tools[name],
         ) for name in names
@@ -96,6 +112,19 @@ def test_columns_in_fixed_point_are_within_a_ten_millionth_of_numpy():
     assert np.abs(correlate.unit_columns(single)).max() <= 1 << correlate.UNIT_BITS
 
 
+async def test_inflation_is_shown_to_the_label_holder_alone_where_the_job_says_so():
+    columns = a_table(9, parties=3)
+    options = options_of(columns, show="inflation", to="label_holder", rows=400, bits=12)
+    network = Network()
+    found = await correlated(columns, options, network)
+    assert set(found[BANK]) == {SHOP, TELECOM}
+    assert found[SHOP] == found[TELECOM] == {}
+    pooled = np.linalg.inv(np.corrcoef(np.column_stack([columns[BANK], columns[SHOP]]), rowvar=False))
+    assert np.allclose(found[BANK][SHOP].together, np.diag(pooled)[:3], rtol=2e-2)
+    assert not [sent for sent in network.transcript if "/products" in sent.channel
+                and {sent.sender, sent.receiver} == {SHOP, TELECOM}]     # what nobody is shown is not computed
+
+
 async def test_two_parties_with_oblivious_transfer_find_what_the_dealer_finds():
     columns = a_table(6, rows=120, width=2)
     options = options_of(columns, rows=120, bits=6, threshold=0.3)
@@ -128,30 +157,32 @@ async def test_a_party_without_columns_takes_part_and_a_job_without_pairs_opens_
 # ---------------------------------------------------------------- what is opened, and to whom
 
 
-@pytest.mark.parametrize(("show", "to"), [(s, t) for s in ("matrix", "pairs") for t in ("all", "label_holder")])
+@pytest.mark.parametrize("to", ["all", "label_holder"])
+@pytest.mark.parametrize("show", ["matrix", "pairs", "inflation"])
 async def test_the_ledger_has_the_line_that_was_signed_and_no_other_revealed_one(show, to):
     columns = columns_of(2, 1)
     options = options_of(columns, show=show, to=to)
     people = {name: party(name) for name in columns}
     network, tools = Network(), tools_of(list(columns))
     await run_roles({
-        name: correlate.run(people[name], {peer: network.link(name, peer) for peer in columns if peer != name},
+        name: role_of(options)(people[name], {peer: network.link(name, peer) for peer in columns if peer != name},
                             columns[name], options, tools[name]) for name in columns
     })
     kinds = {line.code: line.kind for line in correlate.PROTOCOL.ledger}
     for me in people.values():
         assert set(me.ledger.opened) == set(correlate.codes(show, to))
         assert {code: count for code, count in me.ledger.opened.items() if kinds[code] == "revealed"} == \
-            {options.code: 2 * 3}
+            {options.code: 2 * 3 * (2 if (show, to) == ("inflation", "all") else 1)}   # to each of two, one by one
 
 
 @pytest.mark.parametrize("who", [BANK, SHOP])
-@pytest.mark.parametrize("lacks", correlate.codes("pairs", "all"))
-async def test_without_a_line_of_the_ledger_nothing_is_sent(who, lacks):
+@pytest.mark.parametrize(("show", "lacks"), [(show, code) for show in ("pairs", "inflation")
+                                             for code in correlate.codes(show, "all")])
+async def test_without_a_line_of_the_ledger_nothing_is_sent(who, show, lacks):
     columns, network = columns_of(2, 1), Network(timeout_s=0.2)
     lines = {line.code: line for line in correlate.PROTOCOL.ledger if line.code != lacks}
     with pytest.raises(LocalError, match=f"'{lacks}' is not in the reveal list"):
-        await correlated(columns, options_of(columns), network, {who: lines})
+        await correlated(columns, options_of(columns, show=show), network, {who: lines})
     assert not [sent for sent in network.transcript if sent.sender == who]
 
 
@@ -197,6 +228,28 @@ async def test_shares_that_are_not_refreshed_are_seen(monkeypatch):
 
     monkeypatch.setattr(correlate, "refreshed", as_it_is)
     assert (await kinds())["MaskKey"] == 0
+
+
+async def test_inflation_opens_directions_that_were_turned_by_chance(monkeypatch):
+    """What a party is shown differs from run to run by the other's rotation, and what it finds from it does not."""
+    columns, opened, whole = a_table(10), [], correlate._whole
+
+    def watched(values, options):
+        opened.append(whole(values, options))
+        return opened[-1]
+
+    async def runs():
+        opened.clear()
+        options = options_of(columns, show="inflation", rows=400, bits=12)
+        found = [(await correlated(columns, options, seed=seed))[BANK][SHOP].together for seed in (1, 2)]
+        assert np.allclose(*found, rtol=1e-2)
+        return np.abs(opened[0] - opened[2]).max()           # each run opens it to both parties
+
+    monkeypatch.setattr(correlate, "_whole", watched)
+    assert await runs() > 0.05
+    # Planted: without the rotations the directions themselves are opened, the same in each run.
+    monkeypatch.setattr(inflation, "random_rotation", lambda size, rng: np.eye(size))
+    assert await runs() < 2 * 2.0**-12
 
 
 FAULTS = {

@@ -9,7 +9,7 @@ import pytest
 from pydantic import ValidationError
 
 from wire.record import LedgerEntry, PartyPart, merge
-from wire.spec import JobSpec
+from wire.spec import CorrelateSpec, JobSpec
 
 SPEC = JobSpec.model_validate({
     "purpose": "credit risk", "nonce": "1" * 64, "valid_from": 0, "valid_until": 1, "protocols": {}, "reveal": [],
@@ -58,6 +58,18 @@ def test_figures_of_the_model_come_from_the_label_holder_alone() -> None:
     assert merge(SPEC, "ab" * 32, "2026-01-01", {}, {  # whoever is named first
         "shop": part("shop", evaluation=forged), "bank": part("bank", evaluation=own),
     })["evaluation"] == own
+
+
+def test_correlations_are_what_the_label_holder_was_shown_and_inflation_is_each_partys_own() -> None:
+    shown = {"show": "pairs", "pairs": [{"parties": ["bank", "shop"], "columns": ["a", "b"], "r": 0.75}]}
+    assert merged(part("bank", correlations=shown), part("shop", correlations={"pairs": []}))["correlations"] == shown
+    assert merged(part("bank"), part("shop", correlations=shown))["correlations"] is None
+    spec = SPEC.model_copy(update={"correlate": CorrelateSpec(show="inflation")})
+    rows = {name: {"party": "bank", "column": "a", "with": "x", "together": 1.5} for name in ("bank", "shop")}
+    parts = {name: part(name, correlations={"show": "inflation", "inflation": [row]}) for name, row in rows.items()}
+    found = merge(spec, "ab" * 32, "2026-01-01", {}, parts)
+    assert [row["party"] for row in found["correlations"]["inflation"]] == ["bank", "shop"]   # each for itself
+    assert found["parameters"]["correlations_show"] == "inflation"
 
 
 def test_a_ledger_line_is_counted_as_often_as_any_side_saw_it() -> None:

@@ -108,6 +108,22 @@ async def test_a_matrix_has_zeros_for_categories_and_for_what_was_left_out(tmp_p
 
 
 @pytest.mark.usefixtures("short_keys")
+async def test_inflation_is_told_of_own_columns_by_name(tmp_path: Path) -> None:
+    made = await run(tmp_path, show="inflation", bits=12)
+    for name, other, columns in ((BANK, SHOP, ["income", "age"]), (SHOP, BANK, ["visits", "basket"])):
+        shown = made[name].correlations
+        assert shown is not None
+        assert [(row["party"], row["column"], row["with"]) for row in shown["inflation"]] == \
+            [(name, column, other) for column in columns]
+    blocks = [made[BANK].features[TEST:, 1:], made[SHOP].features[TEST:, :2]]          # type: ignore[index]
+    due = np.diag(np.linalg.inv(np.corrcoef(np.column_stack(blocks), rowvar=False)))
+    found = [row["together"] for name in NAMES for row in made[name].correlations["inflation"]]  # type: ignore[index]
+    assert found == pytest.approx(due.tolist(), rel=0.02)
+    assert found[0] > 2
+    assert made[BANK].correlations["inflation"][0]["alone"] < 1.1                      # type: ignore[index]
+
+
+@pytest.mark.usefixtures("short_keys")
 async def test_a_job_that_reveals_only_pairs_opens_no_matrix(tmp_path: Path) -> None:
     with pytest.raises(LocalError, match=r"'correlate\.matrix' is not in the reveal list"):
         await run(tmp_path, reveal=["correlate.rounding", "correlate.compared", "correlate.pairs"], show="matrix")
