@@ -12,12 +12,14 @@ import numpy as np
 
 from mpc.models import stability
 from mpc.models.bands import wilson
+from mpc.models.logistic import F64
 from mpc.models.scorecard import Scale
 from mpc.models.woe import information_values
 from party_node.charts import RISKIER, SAFER, Bar, bars
 from party_node.data.binned import BinnedColumn, bin_codes, fine_bins
 from party_node.finished import Finished
 from party_node.scorecard import card_of
+from party_node.scorecard_file import points_of
 from wire.page import Block, Drawing, Section
 from wire.sheets import Cell, Column, Sheet, interval
 
@@ -133,7 +135,7 @@ def weights(found: Finished) -> Section:
 
 def points(found: Finished, scale: Scale) -> Section:
     """The party's part of the card."""
-    if not binned(found) or len(binned(found)) < len(found.model.preparation.encodings):
+    if not has_card(found):
         return Section("scorecard", (Block(note="A model without bins makes no scorecard."),))
     card = card_of(found.model, scale)
     rows = [*card.lines(), ("base points", "every customer", card.part.base)]
@@ -143,7 +145,28 @@ def points(found: Finished, scale: Scale) -> Section:
             "points double the odds. A customer's score is the sum over all institutions' parts.")
     if card.bounded_rows:
         note += f" {card.bounded_rows:,} training rows had their leverage bounded, which a card does not follow."
-    return Section("scorecard", (Block(note=note, sheet=sheet),), (sheet,))
+    if found.table is None:
+        return Section("scorecard", (Block(note=note, sheet=sheet),), (sheet,))
+    lost = shortfalls(found, scale)
+    reasons = Sheet(
+        "reasons", "Points below the best bin, hold-out customers: the reasons that we give",
+        (Column("characteristic"), Column("customers below", "share"), Column("mean points below", "ratio"),
+         Column("most points below", "points")),
+        tuple((one.name, float((fallen > 0).mean()), float(fallen.mean()), float(fallen.max()))
+              for one, fallen in zip(card.part.characteristics, lost.T, strict=True)))
+    return Section("scorecard", (Block(note=note, sheet=sheet), Block(sheet=reasons)), (sheet, reasons))
+
+
+def has_card(found: Finished) -> bool:
+    """Whether every column entered by bins, so that there are points."""
+    return 0 < len(binned(found)) == len(found.model.preparation.encodings)
+
+
+def shortfalls(found: Finished, scale: Scale) -> F64:
+    """How far each hold-out customer lies below the best bin of each own characteristic, in points, [n, m]."""
+    assert found.table is not None
+    part = card_of(found.model, scale).part
+    return part.shortfalls(points_of(part, found.table)[found.judged])
 
 
 def moved(found: Finished) -> Section:

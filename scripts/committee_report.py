@@ -22,18 +22,21 @@ sys.path.insert(0, str(ROOT))
 from coordinator import tables
 from coordinator.report import render
 from mpc.errors import LocalError
-from mpc.models.scorecard import Scale
+from mpc.models.scorecard import Scale, reasons
 from mpc.models.stability import score_stability
-from party_node.characteristics import stability_line, stability_sheet
+from party_node.characteristics import has_card, shortfalls, stability_line, stability_sheet
 from party_node.charts import RISKIER, SAFER, Curve, curves
 from party_node.config import PartyDirectory
 from party_node.finished import Finished, load
 from party_node.judgement import Asked, asked
+from party_node.pmml import MOST_REASONS
 from party_node.report import named_for, own_part
+from party_node.scorecard import card_of
 from party_node.store import Store
 from scripts.local_cluster import COORDINATOR, RESULT
 from wire.errors import OUR_BUG, exit_code, to_public
 from wire.page import Block, Drawing, Section, write_report
+from wire.sheets import Column, Sheet
 
 TOGETHER = "all institutions together, which only a machine that owns every directory can know"
 SCORE_BARS = 24
@@ -51,10 +54,10 @@ def make_report(home: Path, job: str, wanted: Asked, out: Path) -> list[str]:
         parts[party] = {name: html for name, html in part.fragments().items() if name not in PUBLIC}
         sheets += named_for(party, [sheet for section in part.sections if section.name not in PUBLIC
                                     for sheet in section.sheets])
-    together = joint_stability(list(found.values()), wanted.scale)
-    if together is not None:
-        parts[TOGETHER] = {together.name: together.html()}
-        sheets += together.sheets
+    together = [section for section in (joint_stability(list(found.values()), wanted.scale),
+                                        joint_reasons(found, wanted.scale)) if section is not None]
+    parts[TOGETHER] = {section.name: section.html() for section in together}
+    sheets += [sheet for section in together for sheet in section.sheets]
     write_report(out, render(record, parts, _pooled(home)), sheets)
     return [sheet.name for sheet in sheets]
 
@@ -76,6 +79,22 @@ def joint_stability(found: Sequence[Finished], scale: Scale) -> Section | None:
     ], lambda v: f"{v:g}", lambda v: f"{100 * v:.3g} %")
     drawing = Drawing("Joint score", "Share of the customers by score.", drawn)
     return Section("stability", (Block("", "", sheet, (drawing,)),), (sheet,))
+
+
+def joint_reasons(found: Mapping[str, Finished], scale: Scale) -> Section | None:
+    """How often each characteristic is among the main reasons of a hold-out customer, over all parties' cards; a reason
+    is explained by its owner. None where a party has no card or no table."""
+    if any(one.table is None or not has_card(one) for one in found.values()):
+        return None
+    names = [(party, one.name) for party, mine in found.items()
+             for one in card_of(mine.model, scale).part.characteristics]
+    chosen = reasons(np.column_stack([shortfalls(one, scale) for one in found.values()]), MOST_REASONS)
+    rows = sorted(((party, name, float((chosen[:, 0] == k).mean()), float((chosen == k).any(axis=1).mean()))
+                   for k, (party, name) in enumerate(names)), key=lambda row: -row[3])
+    sheet = Sheet("joint_reasons", f"Reasons: the {MOST_REASONS} characteristics that cost a customer most points",
+                  (Column("institution"), Column("characteristic"), Column("first reason", "share"),
+                   Column("among the reasons", "share")), tuple(rows))
+    return Section("scorecard", (Block(sheet=sheet),), (sheet,))
 
 
 def _record(home: Path, job: str) -> dict[str, Any]:

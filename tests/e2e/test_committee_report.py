@@ -86,6 +86,10 @@ def test_the_tables_are_those_of_the_job(home: Path, report: Path) -> None:
             bins = [other for other in found if other["characteristic"] == row["characteristic"]]
             assert sum(int(other["customers"]) for other in bins) == result["train_rows"]
             assert sum(int(other["bad"]) for other in bins) == int(outcomes["training"]["bad"])
+    reasons = rows(report, "joint_reasons")
+    assert {(row["institution"], row["characteristic"]) for row in reasons} == {
+        (party, row["characteristic"]) for party in PARTIES for row in rows(report, f"{party}_bins")}
+    assert 0.9 < sum(float(row["first reason"]) for row in reasons) <= 1 + 1e-9
     assert {row["reading"] for row in rows(report, "joint_stability")} <= {"no more than chance", "slight", "moderate"}
 
 

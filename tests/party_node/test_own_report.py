@@ -125,6 +125,17 @@ def test_cut_offs_bands_and_segments_are_those_of_the_kept_scores(both: tuple[Fi
     assert first[11] == pytest.approx(ks(kept.outcome[mine], kept.joint[mine]))
 
 
+def test_reasons_are_points_below_the_best_bin(both: tuple[Finished, Finished]) -> None:
+    for found in both:
+        points, below = sheet(found, PLAIN, "points"), sheet(found, PLAIN, "reasons")
+        for kept in found.model.preparation.encodings:
+            given = np.array([row[2] for row in points.rows if row[0] == kept.name])
+            codes = bin_codes(kept.joined, found.table.column(kept.name), found.judged)
+            lost = given.max() - given[codes]
+            row = next(row for row in below.rows if row[0] == kept.name)
+            assert row[1:] == pytest.approx(((lost > 0).mean(), lost.mean(), lost.max()))
+
+
 def test_money_follows_from_the_terms(both: tuple[Finished, Finished]) -> None:
     bank, kept = both[0], both[0].scores
     assert kept is not None
@@ -160,6 +171,7 @@ def test_a_table_that_changed_is_said_and_nothing_is_made_up(both: tuple[Finishe
     lost = replace(both[0], table=None, changed="`loans.csv` changed since it was registered")
     part = own_part(lost, MONEY)
     assert part.page().count("changed since it was registered") == 3
+    assert "reasons" not in {one.name for one in part.sheets()}
     assert {"bins", "points", "cut_offs", "money_by_cut_off"} <= {one.name for one in part.sheets()}
     assert not {"stability", "segments", "columns"} & {one.name for one in part.sheets()}
 
