@@ -24,7 +24,7 @@ from party_node.kept_scores import FILE_NAME, KeptScores, read_scores
 from party_node.model import PART, ModelPart, load_part
 from party_node.store import Store
 from wire.record import PartyPart
-from wire.spec import JobSpec, decode_spec
+from wire.spec import JobSpec
 
 Rows = NDArray[np.int64]
 
@@ -74,7 +74,11 @@ def load(directory: PartyDirectory, party: str, store: Store, job: str, further:
     what was kept of it cannot be read."""
     model = load_part(directory.models, job)
     folder = directory.models / model.job
-    spec = decode_spec(store.find_job(model.job).spec)
+    try:    # it was checked when it was signed; an older release's is read as far as this one knows it
+        spec = JobSpec.model_validate_json(store.find_job(model.job).spec)
+    except ValidationError:
+        raise LocalError(f"job {model.job[:12]} was agreed under another release",
+                         "read it with that release") from None
     try:
         public = PartyPart.model_validate_json((folder / PART).read_bytes())
     except (OSError, ValidationError):
