@@ -82,8 +82,9 @@ class Precision:
         return residual_noise(self.trig, self.series, self.residual_scale)
 
     def step_noise(self, width: int) -> float:
-        """About the length of that noise in one preconditioned step, standardised weights; collinear columns add."""
-        return self.residual_noise * math.sqrt(width / (self.curvature * self.rows))
+        """About the length of that noise in one preconditioned step, standardised weights: of H^-1 X^T noise / n where
+        columns do not hang together; collinear columns add."""
+        return self.residual_noise * math.sqrt(width / self.rows) / (self.curvature + self.penalty)
 
     def standardised(self, matrix: NDArray[np.int16]) -> bool:
         """Whether the columns are as small as the bit budget takes them to be."""

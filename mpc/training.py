@@ -31,7 +31,7 @@ from mpc.truncation import TruncationMasks, prepare_truncation
 T = TypeVar("T")
 
 MAX_WIDTH = 1 << 14
-NOISE_FACTOR = 1.0  # a change of the step must stand so far above its rounding noise to teach a direction
+NOISE_FACTOR = 2.0  # a change is of two steps, each with its noise; it must stand above that to teach a direction
 
 
 # -- message

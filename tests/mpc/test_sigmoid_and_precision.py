@@ -92,6 +92,18 @@ def test_the_noise_of_an_opened_series_is_the_one_that_was_planned(parties: int,
     assert abs(noise.mean()) < 5 * plan.residual_noise / math.sqrt(count)
 
 
+@pytest.mark.parametrize("rate", [0.01, 0.1, 0.5])
+def test_the_noise_of_a_step_is_the_one_that_was_planned(rate: float) -> None:
+    """An estimate that was 1 / sqrt(c) times this let Anderson's method learn directions from noise: easy tables
+    diverged in the 20th iteration and after it."""
+    rows, width, penalty = 4000, 8, 1e-3
+    plan, rng = plan_precision(2, rows, 5.0, penalty, rate, "auto"), np.random.default_rng(1)
+    columns, noise = rng.normal(size=(rows, width)), plan.residual_noise * rng.normal(size=(rows, 100))
+    hessian = plan.curvature * columns.T @ columns / rows + penalty * np.eye(width)
+    steps = np.linalg.solve(hessian, columns.T @ noise / rows)
+    assert np.sqrt((steps**2).sum(axis=0).mean()) == pytest.approx(plan.step_noise(width), rel=0.15)
+
+
 def sizes_of(parties: int, rows: int, clip: float, penalty: float, width: int) -> Sizes:
     names = tuple(PartyId(f"party-{k}") for k in range(parties))
     options = TrainOptions(names, names[0], rows, 8, penalty, clip, 0.1, "eight", 0.02, 2048)

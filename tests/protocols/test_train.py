@@ -109,6 +109,16 @@ async def test_the_weights_equal_the_exact_pooled_fit(parties: int) -> None:
         assert np.abs(found[name] - wanted[name]).max() < 3e-3, name
 
 
+async def test_iterations_beyond_those_that_are_needed_do_no_harm() -> None:
+    """Steps that are noise once taught directions, and whoever asked for more iterations was refused."""
+    blocks = blocks_of(2, 300)
+    options = options_for(blocks, iterations=36, tolerance=0.02)
+    found = await run_all(blocks, options)
+    wanted = train.ideal(blocks, options)
+    for name in options.parties:
+        assert np.abs(found[name] - wanted[name]).max() < 5e-3, name
+
+
 async def test_a_party_that_forbids_the_widths_of_the_others_stops_before_any_key() -> None:
     blocks, network = blocks_of(2, 200), Network()
     options, (first, second) = options_for(blocks), options_for(blocks).parties
