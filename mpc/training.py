@@ -143,7 +143,8 @@ async def prepare(
         raise LocalError("a column of the block is larger than a standardised one")
     coarse = np.ascontiguousarray((await me.compute(plan.coarse, matrix)).T)
     root = await me.compute(own_root, matrix, plan.x_scale, sizes.preconditioner)
-    white = await me.compute(whitened, matrix, root, plan.x_scale, sizes.preconditioner)
+    chance = Rng(me.rng.bytes(32))
+    white = await me.compute(whitened, matrix, root, plan.x_scale, sizes.preconditioner, chance)
     key = await me.compute(tools.make_key, me.rng.child("paillier"), options.key_bits)
     known = await counterparts(me, key, await exchange_keys(me, peers, key, options.key_bits), options.rows)
 

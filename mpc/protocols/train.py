@@ -265,8 +265,10 @@ PROTOCOL = ProtocolSpec(
     roles={"party": run},
     ideal=ideal,
     learns={
-        "label_holder": "its own weights, whether training converged, row count, padded widths of the others",
-        "feature_holder": "its own weights, whether training converged, row count, padded widths of the others",
+        "label_holder": "its own weights, whether training converged, the size of each step's change to a factor of "
+                        "four, row count, padded widths of the others",
+        "feature_holder": "its own weights, whether training converged, the size of each step's change to a factor of "
+                          "four, row count, padded widths of the others",
     },
     ledger=LEDGER,
 )

@@ -19,7 +19,7 @@ from mpc import products, training
 from mpc.correlations import TrigPlan, Triples
 from mpc.link import PartyId
 from mpc.models.logistic import fit_logistic
-from mpc.preconditioner import Counterparts, PreconditionerPlan
+from mpc.preconditioner import Counterparts, PreconditionerPlan, whitened
 from mpc.products import HolderProduct, OwnerProduct, ProductPlan
 from mpc.protocol import LedgerLine
 from mpc.protocols import train
@@ -138,6 +138,13 @@ def permute_masks(order: NDArray[np.int64], patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Stock, "triples", multiplying)
 
 
+class Halves(Rng):
+    """For a rounding by chance that has to be the same whatever the order of the columns: it rounds to the nearest."""
+
+    def bytes(self, count: int) -> bytes:
+        return b"\x00\x80" * (count // 2)
+
+
 class IdealProducts:
     """Deals masks and shares of A r without a key: all from one seed, permuted for owners with permuted columns."""
 
@@ -151,6 +158,7 @@ class IdealProducts:
         patch.setattr(training, "exchange_keys", self.exchange_keys)
         patch.setattr(training, "counterparts", self.counterparts)
         patch.setattr(training, "shared_hessian", self.shared_hessian)
+        patch.setattr(training, "whitened", lambda *args: whitened(*args[:-1], Halves(bytes(32))))
         patch.setattr(training, "offer", self.offer)
         patch.setattr(training, "serve", self.serve)
         patch.setattr(training, "offer_packed", self.offer_packed)
@@ -173,7 +181,10 @@ class IdealProducts:
         whole = np.concatenate([self._blocks[p] for p in names], axis=1).astype(np.int64)
         order = self.order(names) if self._permute else np.arange(whole.shape[1])
         words = from_signed(whole.T @ whole)[np.ix_(np.argsort(order), np.argsort(order))]
-        np.fill_diagonal(words, np.where(np.diag(words) > 0, np.uint64(round(plan.hessian_unit)), np.uint64(0)))
+        diagonal = np.where(np.diag(words) > 0, np.uint64(round(plan.hessian_unit)), np.uint64(0))
+        owners = np.repeat(np.arange(len(names)), [self._blocks[p].shape[1] for p in names])
+        words[owners[:, None] == owners] = 0   # of its own block an owner enters the identity
+        np.fill_diagonal(words, diagonal)
         shares = {p: self._rng.child(f"hessian/{p}").ring(words.size).reshape(words.shape) for p in names[1:]}
         shares[names[0]] = words - np.sum(list(shares.values()), axis=0, dtype=np.uint64)
         return np.ascontiguousarray(shares[me.id][np.ix_(order, order)]).view(np.int64)
