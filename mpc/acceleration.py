@@ -36,6 +36,8 @@ LEVELS = 10
 TOP_BITS = 26              # |Q| < 2^26 before scaling, and in [2^24, 2^26) after it
 NARROW, RATIO = 24, 28     # shifts: inner products and reciprocals, ratios
 NEWTON_STEPS = 5           # relative error .69, .48, .23, .053, 3e-3, 8e-6
+SETTLED = 8                # after the first change that is noise a further one must stand so many times higher: it has
+                           # arrived, and directions learnt from noise would carry it off again
 PAIRS = 10                 # remembered; older ones say little about the present curvature
 FIRST = 6                  # y_0 = 6 (17/16 - x): |1 - x y_0| < 0.7 on [1/16, 1), nearly the best line, no truncation
 
@@ -87,6 +89,7 @@ class Anderson:
     width: int
     code: str
     floor: float = 0.0         # changes shorter than this (in units of x) are noise: no pair is made of them
+    settled: bool = False      # whether a change was noise before
     pairs: list[_Pair] = field(default_factory=list, repr=False)
     last: tuple[U64, U64] | None = field(default=None, repr=False)
     masks: dict[int, TruncationMasks] = field(default_factory=dict, repr=False)
@@ -115,7 +118,9 @@ class Anderson:
             dx, dr = dx - both[: self.width], dr - both[self.width :]
         norm = (await self._multiply(dr, dr)).sum(dtype=np.uint64)
         level = await self._level(norm)                                                                      # 2
-        if not 0 <= level < LEVELS or 2.0 ** (TOP_BITS - 1 - 2 * level) < self.floor:
+        noise = 2.0 ** (TOP_BITS - 1 - 2 * level) < self.floor * (SETTLED if self.settled else 1)
+        self.settled = self.settled or noise
+        if noise or not 0 <= level < LEVELS:
             # A pair of zeros changes nothing and is worked on like any other: what is sent does not tell levels apart.
             level, dx, dr = 0, np.zeros_like(dx), np.zeros_like(dr)
             norm = np.uint64(holds_constants(self.me, self.peers)) << np.uint64(2 * TOP_BITS - 1)

@@ -31,7 +31,7 @@ from mpc.truncation import TruncationMasks, prepare_truncation
 T = TypeVar("T")
 
 MAX_WIDTH = 1 << 14
-NOISE_FACTOR = 2.0  # a change is of two steps, each with its noise; it must stand above that to teach a direction
+NOISE_FACTOR = 0.5  # of a step's noise: a change that is shorter teaches no direction
 
 
 # -- message
