@@ -1,4 +1,5 @@
-"""The whole job between real daemons, over a line of given speed: seconds and bytes per phase, memory, accuracy.
+"""The whole job between real daemons, over a line of given speed: seconds and bytes per phase, memory, processor time,
+accuracy.
 
 python scripts/bench_train.py --rows 20000 --features 13,10 --link 20mbps/20ms --key-bits 2048 --json
 """
@@ -7,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 import tempfile
 import threading
@@ -89,15 +91,16 @@ def shape(cluster: LocalCluster, links: ShapedLinks) -> None:
         file.write_text(text)
 
 
-class PeakMemory:
-    """The largest resident size of each node, read from /proc while the job runs."""
+class Usage:
+    """The largest resident size and the processor seconds of each node, read from /proc while the job runs."""
 
     def __init__(self, cluster: LocalCluster) -> None:
         self._cluster, self._over = cluster, threading.Event()
         self.peak: dict[str, int] = {}
+        self.processor_s: dict[str, float] = {}
         self._thread = threading.Thread(target=self._watch, daemon=True)
 
-    def __enter__(self) -> PeakMemory:
+    def __enter__(self) -> Usage:
         self._thread.start()
         return self
 
@@ -110,10 +113,12 @@ class PeakMemory:
             for name, process in list(self._cluster.processes.items()):
                 try:
                     status = Path(f"/proc/{process.pid}/status").read_text()
+                    spent = Path(f"/proc/{process.pid}/stat").read_text().rsplit(")", 1)[1].split()[11:13]
                 except OSError:
                     continue
                 if "VmHWM:" in status:
                     self.peak[name] = int(status.split("VmHWM:")[1].split()[0]) * 1024
+                    self.processor_s[name] = sum(map(int, spent)) / os.sysconf("SC_CLK_TCK")
 
 
 def run(options: argparse.Namespace, home: Path) -> dict[str, Any]:
@@ -134,7 +139,7 @@ def run(options: argparse.Namespace, home: Path) -> dict[str, Any]:
         "crypto": {"key_bits": options.key_bits},
         "hold_out": {"fraction": options.test_fraction},
     }
-    with cluster.running(), PeakMemory(cluster) as memory:
+    with cluster.running(), Usage(cluster) as usage:
         began = time.monotonic()
         record = cluster.launch(job, show=True)
         total = time.monotonic() - began
@@ -152,7 +157,8 @@ def run(options: argparse.Namespace, home: Path) -> dict[str, Any]:
             "per_row_and_iteration": round(sizes["train"] / record["train_rows"] / options.iterations, 1),
             "links": record["bytes"]["train"],
         },
-        "peak_rss": memory.peak,
+        "peak_rss": usage.peak,
+        "processor_s": usage.processor_s,
         "auc": pooled.auc,
         "max_abs_error": pooled.coefficients["max_abs_error"],
         "engines": record["engines"],
