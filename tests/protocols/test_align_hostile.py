@@ -5,11 +5,11 @@ a vector too short, too long, empty                    `test_a_vector_of_another
 a message of another round                             `..._of_another_kind_...`, `..._from_an_earlier_round_...`
 one's own message reflected                            DEVIATIONS "our own ..."
 a point off the group, the identity, non-canonical     DEVIATIONS, at every message that holds points
-a point repeated                                       DEVIATIONS "a point twice", "a value twice"
+a point repeated                                       DEVIATIONS "a point twice", "a value twice"; `..._mask_key_...`
 more ids than declared                                 DEVIATIONS "a size ...", lists too long, `..._two_sizes_...`
 a value out of range                                   DEVIATIONS: sizes, verdicts, places, tags, copies, widths
 a set that differs from an earlier one by a few ids    `test_a_set_near_an_earlier_one_...`
-weak parameters: intersection minimum 0                `test_a_minimum_of_zero_...`
+weak parameters: intersection minimum 0                test_align.py: "options out of range are refused"
 reveal list beyond policy, as an opening               test_align.py, test_align_outputs.py: "... does not list ..."
 places or tags of random filling                       test_align_outputs.py: "... points at filling ..."
 a gap; other bytes for a used seq; never reading,      tests/wire/test_hostile_peer.py, tests/wire/test_strangers.py: of
@@ -32,7 +32,7 @@ import numpy as np
 import pytest
 
 from mpc.base_ot import BaseAnswer, BaseOffer
-from mpc.errors import LocalError, PeerError, Reason, Refused
+from mpc.errors import PeerError, Reason, Refused
 from mpc.group import IDENTITY, PointVector
 from mpc.hidden_count import Counted
 from mpc.link import PartyId
@@ -176,13 +176,8 @@ async def test_a_message_from_an_earlier_round_is_blamed_on_its_sender(engine, p
     assert tried >= 2
 
 
-def of_length(name: str, change: Callable[[Any], Any]) -> Change:
-    return lambda sent, before: replace(sent.message, **{name: change(getattr(sent.message, name))})
-
-
 def nothing_of(vector: Any) -> Any:
-    return RingVector(np.empty(0, np.uint64), vector.bits) if isinstance(vector, RingVector) else type(vector)(
-        b"") if isinstance(vector, PointVector) else b""
+    return RingVector(np.empty(0, np.uint64), vector.bits) if isinstance(vector, RingVector) else type(vector)(b"")
 
 
 LENGTHS = {
@@ -198,8 +193,7 @@ async def test_a_vector_of_another_length_is_blamed_on_its_sender(engine, partie
     for target in places(engine, parties):
         for field in fields(target.message):
             if not isinstance(getattr(target.message, field.name), int):
-                change = of_length(field.name, LENGTHS[length])
-                outcome, _ = await strike(engine, parties, target, change)
+                outcome, _ = await strike(engine, parties, target, field_set(**{field.name: LENGTHS[length]}))
                 check(outcome, target, [Reason.WRONG_LENGTH])
 
 
@@ -294,7 +288,7 @@ DEVIATIONS: dict[str, Deviation] = {
     "a negative verdict": Deviation(Verdict, field_set(common=-1), Reason.OUT_OF_RANGE),
     "a verdict below the minimum": Deviation(Verdict, field_set(common=MINIMUM - 1), Reason.OUT_OF_RANGE),
     "a verdict beyond the smallest set": Deviation(Verdict, field_set(common=IDS + 1), Reason.OUT_OF_RANGE),
-    "a verdict that is neither the bound nor nothing": Deviation(
+    "a verdict that is neither bound nor nothing": Deviation(
         Verdict, field_set(common=lambda common: common + 1), Reason.OUT_OF_RANGE, of_count),
     "a number below the bound that stood": Deviation(
         Verdict, field_set(common=MINIMUM), Reason.OUT_OF_RANGE,
@@ -370,6 +364,21 @@ async def test_who_misreports_a_size_is_blamed_where_that_can_be_known(engine, w
     assert (ends[NAMES[1]].culprit, ends[NAMES[1]].reason) == (culprit, Reason.UNEQUAL)
 
 
+async def test_one_mask_key_from_two_parties_is_refused_and_one_of_them_is_named():
+    """Who copied the other's public key cannot be known: the one whose name comes later is named."""
+    first: list[MaskKey] = []
+
+    def same(sent: Sent) -> object:
+        if isinstance(sent.message, MaskKey) and sent.receiver == LEADER:
+            first.append(sent.message)
+            return first[0]
+        return sent.message
+
+    outcome = await play(trial("oprf", 3), same)
+    assert isinstance(outcome.error, PeerError)
+    assert (outcome.failed, outcome.error.culprit, outcome.error.reason) == (LEADER, NAMES[2], Reason.REPEATED_VALUE)
+
+
 # ---------------------------------------------------------------- rules
 
 
@@ -389,9 +398,3 @@ async def test_a_set_far_from_an_earlier_one_or_equal_to_it_is_not(engine, parti
     outcome = await play(run)
     assert outcome.error is None
     run.judge(outcome.results)
-
-
-@pytest.mark.parametrize("minimum", [0, -1])
-def test_a_minimum_of_zero_is_our_own_error(minimum):
-    with pytest.raises(LocalError):
-        AlignOptions(LEADER, minimum, SESSION)
