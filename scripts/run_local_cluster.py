@@ -54,6 +54,7 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     add("--correlations", choices=["pairs", "matrix", "inflation"], help="of columns of different parties: those "
         "above a threshold, or all; or each party's variance inflation beside another's columns")
     add("--correlation-threshold", type=float, default=0.7)
+    add("--drop-correlated", action="store_true", help="with --correlations pairs: of each the later party's goes")
     add("--sigmoid", choices=["auto", "six", "eight", "twelve"], default="auto")
     add("--engine", choices=["own", "phe"], default="own")
     add("--out", type=Path, required=True)
@@ -136,7 +137,8 @@ def job_of(options: argparse.Namespace, parties: list[LocalParty]) -> dict[str, 
         "crypto": {"key_bits": options.key_bits, "engine": options.engine},
         "hold_out": {"fraction": options.test_fraction, "seed": options.seed},
         **({"binning": {"counts_at": options.counts_at}} if options.bins else {}),
-        **({"correlate": {"show": options.correlations, "threshold": options.correlation_threshold}}
+        **({"correlate": {"show": options.correlations, "threshold": options.correlation_threshold,
+                          "drop": options.drop_correlated}}
            if options.correlations else {}),
     }
 

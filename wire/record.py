@@ -126,6 +126,7 @@ def _of_correlations(rules: CorrelateSpec) -> dict[str, Any]:
         "correlations_show": rules.show,
         "correlations_to": rules.to,
         "correlations_threshold": rules.threshold,
+        "correlations_drop": rules.drop,
     }
 
 

@@ -128,6 +128,13 @@ class CorrelateSpec(_Part):
     threshold: Annotated[float, Field(gt=0.0, le=1.0)] = 0.7
     bits: Annotated[int, Field(ge=2, le=16)] | None = None            # after the point; none: what the rows support
     minimum_rows: Annotated[int, Field(ge=100)] = 200
+    drop: bool = False     # of a pair that is shown the column of the later party goes; the label holder comes first
+
+    @model_validator(mode="after")
+    def _known_to_all(self) -> CorrelateSpec:
+        if self.drop and (self.show, self.to) != ("pairs", "all"):
+            raise ValueError("columns can be dropped where pairs are shown to all parties, and nowhere else")
+        return self
 
 
 class TrainingSpec(_Part):

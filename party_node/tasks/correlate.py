@@ -1,4 +1,5 @@
-"""Stage 5, where the job asks for it: how the own columns go with the others' on the training rows.
+"""Stage 5, where the job asks for it: how the own columns go with the others' on the training rows; and which of them
+go, if the job says so.
 
 A column enters as one number per row, as it was prepared: itself, or the weight of evidence of its bin. Categories
 without bins, flags of missing values and columns that were left out enter as zeros, which go with nothing.
@@ -6,7 +7,7 @@ without bins, flags of missing values and columns that were left out enter as ze
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from math import isfinite, isnan
 from typing import Any
 
@@ -17,6 +18,7 @@ from mpc.link import PartyId
 from mpc.models.inflation import Inflated
 from mpc.protocols import correlate
 from party_node.data.encode import What
+from party_node.tasks import prepare
 from party_node.tasks.context import JobContext
 from wire.spec import CorrelateSpec, JobSpec
 
@@ -47,6 +49,17 @@ async def run(context: JobContext) -> None:
     found = await correlate.run(context.me, peers, columns, options, context.tools)
     if found is not None:
         context.correlations = as_json(found, options, context.spec, rules)
+    if rules.drop:
+        assert context.correlations is not None
+        gone = [one for one in context.correlations["dropped"] if one["party"] == context.me.id]
+        if gone:
+            await prepare.run(context, [(one["column"], _reason(one, rules)) for one in gone])
+        context.table = None
+
+
+def _reason(one: Mapping[str, Any], rules: CorrelateSpec) -> str:
+    party, column = one["with"]
+    return f"correlation of {rules.threshold:g} or more with `{column}` of {party}"
 
 
 def _columns(context: JobContext) -> NDArray[np.float64]:
@@ -102,9 +115,29 @@ def as_json(
     ]
     pairs.sort(key=lambda pair: -abs(pair["r"]))
     shown = _described(options, rules) | {"pairs": pairs}
+    if rules.drop:
+        shown["dropped"] = dropped(pairs, spec)
     if rules.show == "matrix":
         shown["matrices"] = [
             {"parties": [a, b], "columns": [names[a], names[b]], "r": values.tolist()}
             for (a, b), values in found.items()
         ]
     return shown
+
+
+def dropped(pairs: Sequence[Mapping[str, Any]], spec: JobSpec) -> list[dict[str, Any]]:
+    """Columns that go, each `with` the one that stays: alike at all parties, for all were shown the same pairs.
+
+    The label holder comes first, then the others by id. Of each pair, greatest correlation first, the column of the
+    later party goes if that of the earlier one stays.
+    """
+    order = [spec.label_holder.id, *(party.id for party in spec.parties if party.id != spec.label_holder.id)]
+    gone: dict[tuple[str, str], tuple[str, str]] = {}
+    for place, later in enumerate(order):
+        for pair in pairs:
+            columns = dict(zip(pair["parties"], pair["columns"], strict=True))
+            (earlier, *_) = [party for party in columns if party != later]
+            own, other = (later, columns.get(later, "")), (earlier, columns[earlier])
+            if later in columns and earlier in order[:place] and other not in gone and own not in gone:
+                gone[own] = other
+    return [{"party": party, "column": column, "with": list(other)} for (party, column), other in gone.items()]

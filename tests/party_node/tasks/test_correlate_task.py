@@ -19,6 +19,7 @@ from party_node.tasks import correlate, stages
 from party_node.tasks.context import JobContext
 from party_node.tasks.prepare import with_intercept
 from tests.party_node.tasks.test_tasks import spec
+from wire.spec import CorrelateSpec, JobSpec
 
 BANK, SHOP = NAMES = (PartyId("bank"), PartyId("shop"))
 ROWS, TEST = 700, 200
@@ -55,6 +56,7 @@ async def run(folder: Path, reveal: list[str] | None = None, **rules: Any) -> di
                                              if (code := line.code) in reveal}
         context = JobContext("ab" * 32, agreed, party(name, ledger=lines), {other: network.link(name, other)},
                              Path("unused"), {}, tools[name], lambda count: None)
+        context.table = found[name]
         context.rows, context.test = np.arange(ROWS), np.arange(ROWS) < TEST
         context.preparation = fit(found[name], np.arange(TEST, ROWS), PreparationSpec())
         block = context.preparation.apply(found[name], context.rows)
@@ -121,6 +123,44 @@ async def test_inflation_is_told_of_own_columns_by_name(tmp_path: Path) -> None:
     assert found == pytest.approx(due.tolist(), rel=0.02)
     assert found[0] > 2
     assert made[BANK].correlations["inflation"][0]["alone"] < 1.1                      # type: ignore[index]
+
+
+@pytest.mark.usefixtures("short_keys")
+async def test_of_a_pair_the_later_partys_column_stays_out_of_the_model(tmp_path: Path) -> None:
+    made = await run(tmp_path, bits=10, drop=True)
+    for context in made.values():
+        assert context.correlations is not None
+        assert context.correlations["dropped"] == \
+            [{"party": "shop", "column": "basket", "with": ["bank", "income"]}]
+        assert context.table is None
+        assert context.preparation is not None
+    bank, shop = (made[name] for name in NAMES)
+    assert {one.source for one in bank.preparation.outputs} == {"income", "age"}       # type: ignore[union-attr]
+    assert {one.source for one in shop.preparation.outputs} == {"visits", "kind"}      # type: ignore[union-attr]
+    assert ("basket", "correlation of 0.7 or more with `income` of bank") in \
+        shop.preparation.report.dropped                                                # type: ignore[union-attr]
+    assert shop.features is not None
+    assert shop.features.shape == (ROWS, len(shop.preparation.outputs))                # type: ignore[union-attr]
+
+
+CHAIN = [("bank", "a", "shop", "x", 0.9), ("shop", "x", "telecom", "t", 0.85), ("bank", "b", "telecom", "u", 0.8),
+         ("shop", "y", "telecom", "u", 0.75), ("shop", "z", "telecom", "v", 0.7)]
+
+
+def test_a_column_whose_partner_is_gone_itself_stays() -> None:
+    raw = spec().model_dump()
+    raw["parties"].append(raw["parties"][1] | {"id": "telecom", "identity": "3" * 64})
+    raw["correlate"] = {"drop": True}
+    pairs = [{"parties": [one, other], "columns": [first, second], "r": r} for one, first, other, second, r in CHAIN]
+    found = {(entry["party"], entry["column"]): tuple(entry["with"])
+             for entry in correlate.dropped(pairs, JobSpec.model_validate(raw))}
+    assert found == {("shop", "x"): ("bank", "a"), ("telecom", "u"): ("bank", "b"), ("telecom", "v"): ("shop", "z")}
+
+
+@pytest.mark.parametrize("rules", [{"show": "matrix"}, {"show": "inflation"}, {"to": "label_holder"}])
+def test_columns_are_dropped_only_where_all_are_shown_the_pairs(rules: dict[str, str]) -> None:
+    with pytest.raises(ValueError, match="shown to all parties"):
+        CorrelateSpec.model_validate({"drop": True, **rules})
 
 
 @pytest.mark.usefixtures("short_keys")
