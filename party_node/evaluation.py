@@ -197,7 +197,8 @@ def verdict(auc: AucComparison, p_value: float, bad: int, good: int) -> VerdictJ
             text = f"too few {name} customers to tell: fewer than {MINIMUM_BAD} in the hold-out rows"
             return {"kind": "unclear", "text": text, "p_value": rounded}
     if p_value < VERDICT_LEVEL and gap.value > 0.0:
-        return {"kind": "better", "text": f"joint ranks better: {figures}, {p_text(p_value)}", "p_value": rounded}
+        better = "joint ranks better" if gap.low > 0.0 else "joint knows more, too few rows to say how much"
+        return {"kind": "better", "text": f"{better}: {figures}, {p_text(p_value)}", "p_value": rounded}
     worse = auc.p_value < VERDICT_LEVEL and gap.value < 0.0
     if not worse and (gap.high - gap.low) / 2 > UNCLEAR_HALF_WIDTH:
         text = f"too few bad customers to tell: {figures}, {p_text(p_value)}"

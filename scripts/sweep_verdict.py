@@ -9,6 +9,7 @@ Useless: a partner of random columns. Useful: the generator's telecom. The truth
 difference in AUC on `TRUTH` other people. Exit status 1 unless the useless partner has the verdict "no measurable gain"
 in at least 95 of 100 runs, and the useful one a gain whose interval holds the truth in at least 90. `ranks_worse`: in
 how many of the runs without a gain the verdict adds that joint measurably ranks worse: fitting random columns harms.
+`gain_above_zero`: in how many of the runs with a gain the interval of the AUC's difference lies above 0 altogether.
 """
 
 from __future__ import annotations
@@ -132,7 +133,7 @@ def sweep(runs: int, customers: int, seed: int) -> dict[str, dict[str, float]]:
     result: dict[str, dict[str, float]] = {}
     for name, partner in (("useless", nothing), ("useful", telecom)):
         kinds = dict.fromkeys(("better", "none", "unclear"), 0)
-        worse, covered, found_gain, gaps, truths = 0, 0, 0, [], []
+        worse, above, covered, found_gain, gaps, truths = 0, 0, 0, 0, [], []
         for run in range(runs):
             rng = np.random.default_rng([seed, run, len(name)])
             with threadpool_limits(1):  # small matrices: more threads wait for each other longer than they work
@@ -140,6 +141,7 @@ def sweep(runs: int, customers: int, seed: int) -> dict[str, dict[str, float]]:
             kind, gap = judged["verdict"]["kind"], judged["difference"]["auc"]
             kinds[kind] += 1
             worse += "ranks worse" in judged["verdict"]["text"]
+            above += kind == "better" and gap["low"] > 0
             gaps.append(gap["value"])
             if truth is not None:
                 truths.append(truth)
@@ -147,7 +149,8 @@ def sweep(runs: int, customers: int, seed: int) -> dict[str, dict[str, float]]:
                 covered += held
                 found_gain += held and kind == "better"
         mean = round(float(np.mean(gaps)), 4)
-        result[name] = {"runs": runs, **kinds, "ranks_worse": worse, "mean_difference": mean}
+        result[name] = {"runs": runs, **kinds, "ranks_worse": worse, "gain_above_zero": above,
+                        "mean_difference": mean}
         if truths:
             result[name] |= {"mean_truth": round(float(np.mean(truths)), 4), "interval_holds_truth": covered,
                              "gain_found_and_truth_held": found_gain}

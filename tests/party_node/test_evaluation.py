@@ -116,6 +116,14 @@ def test_a_gain_that_chance_shows_once_in_fifty_is_no_measurable_gain():
         assert "tested at 1 %" in one["verdict"]["text"]
 
 
+def test_a_gain_whose_size_is_unknown_is_worded_so():
+    found = [evaluate(*hold_out(400, gain=0.5, seed=seed), replicates=5) for seed in range(12)]
+    unsure = [one for one in found if one["verdict"]["kind"] == "better" and one["difference"]["auc"]["low"] <= 0]
+    assert unsure
+    assert all(one["verdict"]["text"].startswith("joint knows more, too few rows to say how much: AUC +0.")
+               for one in unsure)
+
+
 def test_a_lower_auc_is_no_gain_whatever_was_added():
     outcome, joint, solo = hold_out()
     other = joint - solo + 1.5 * np.random.default_rng(9).normal(size=len(solo))   # the partner's alone, blurred
