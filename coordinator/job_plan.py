@@ -34,6 +34,7 @@ from wire.spec import (
     PartySpec,
     PreparationSpec,
     Release,
+    ScaleSpec,
     TrainingSpec,
     Trends,
     check_goal,
@@ -84,6 +85,7 @@ class JobPlan(_Part):
     preparation: PreparationSpec = PreparationSpec()
     correlate: CorrelateSpec | None = None
     training: TrainingSpec = TrainingSpec()
+    scale: ScaleSpec = ScaleSpec()
     crypto: CryptoSpec = CryptoSpec()
     hold_out: HoldOutSpec = HoldOutSpec()
 
@@ -173,6 +175,7 @@ def build_spec(
         preparation=plan.preparation,
         correlate=plan.correlate,
         training=plan.training,
+        scale=plan.scale,
         crypto=plan.crypto,
         hold_out=plan.hold_out,
         reveal=_reveal(plan),

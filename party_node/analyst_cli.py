@@ -10,15 +10,15 @@ from typing import Annotated, Any
 
 import typer
 
-from mpc.models.scorecard import Scale
 from party_node.session import Session, opened
 from wire.command import console
+from wire.spec import decode_spec
 
 Job = Annotated[str, typer.Argument(help="The job's id, or its first characters.")]
-BaseScore = Annotated[float, typer.Option(help="The score at --odds.")]
-Odds = Annotated[float, typer.Option(help="Good customers to one bad, at --base-score.")]
-Doubling = Annotated[float, typer.Option(help="Points that double the odds.")]
-Decimals = Annotated[int, typer.Option(help="Digits of the points.")]
+BaseScore = Annotated[float | None, typer.Option(help="The score at --odds; else as the job says.")]
+Odds = Annotated[float | None, typer.Option(help="Good customers to one bad, at --base-score; likewise.")]
+Doubling = Annotated[float | None, typer.Option(help="Points that double the odds; likewise.")]
+Decimals = Annotated[int | None, typer.Option(help="Digits of the points; likewise.")]
 Data = dict[str, Any]
 
 
@@ -32,28 +32,30 @@ def scorecard_command(
     ctx: typer.Context,
     job: Job,
     out: Annotated[Path | None, typer.Option(help="Write our part there: .json or .pmml.")] = None,
-    base_score: BaseScore = Scale.base_score,
-    odds: Odds = Scale.odds,
-    doubling: Doubling = Scale.doubling,
-    decimals: Decimals = 0,
+    base_score: BaseScore = None,
+    odds: Odds = None,
+    doubling: Doubling = None,
+    decimals: Decimals = None,
 ) -> Data:
-    """Show our part of a finished model as points; all parties have to use one scale."""
+    """Show our part of a finished model as points, on the job's scale; all parties have to use one."""
     from party_node import scorecard  # brings the stages of a job with it, and the other commands do without them
+    from party_node.model import load_part
 
     session: Session = ctx.obj
-    with opened(session) as (config, _, audit):
-        return scorecard.show(session.directory.models, config.party, audit, job,
-                              Scale(base_score, odds, doubling, decimals), out)
+    with opened(session) as (config, store, audit):
+        spec = decode_spec(store.find_job(load_part(session.directory.models, job).job).spec)
+        scale = scorecard.scale_of(spec, base_score, odds, doubling, decimals)
+        return scorecard.show(session.directory.models, config.party, audit, job, scale, out)
 
 
 def report_command(
     ctx: typer.Context,
     job: Job,
     out: Annotated[Path | None, typer.Option(help="The folder to write; else models/JOB/report.")] = None,
-    base_score: BaseScore = Scale.base_score,
-    odds: Odds = Scale.odds,
-    doubling: Doubling = Scale.doubling,
-    decimals: Decimals = 0,
+    base_score: BaseScore = None,
+    odds: Odds = None,
+    doubling: Doubling = None,
+    decimals: Decimals = None,
     lgd: Annotated[float | None, typer.Option(help="Loss given default, as a share of the exposure.")] = None,
     margin: Annotated[float | None, typer.Option(help="Earned on a good customer, likewise.")] = None,
     exposure: Annotated[float | None, typer.Option(help="Lent to one customer, in your currency.")] = None,
@@ -62,11 +64,13 @@ def report_command(
     """Make our own part of the report of a finished job: a page, and its tables as CSV and XLSX. For our own eyes."""
     from party_node import finished, report
     from party_node.judgement import asked
+    from party_node.scorecard import scale_of
 
     session: Session = ctx.obj
-    wanted = asked(Scale(base_score, odds, doubling, decimals), (lgd, margin, exposure), segment or ())
     with opened(session) as (config, store, audit):
-        found = finished.load(session.directory, config.party, store, job, wanted.segments)
+        found = finished.load(session.directory, config.party, store, job, segment or ())
+        scale = scale_of(found.spec, base_score, odds, doubling, decimals)
+        wanted = asked(scale, (lgd, margin, exposure), segment or ())
         part = report.own_part(found, wanted)
         folder = out or session.directory.models / found.model.job / report.FOLDER
         report.write(folder, part)

@@ -29,6 +29,7 @@ from party_node.pmml import to_pmml
 from party_node.scorecard_file import ScorecardFile
 from wire.command import console, plain
 from wire.pki import write_private
+from wire.spec import JobSpec
 
 MOST_CUTS = 20
 
@@ -45,6 +46,19 @@ class Card:
         """(characteristic, bin, points), for its owner's eyes."""
         for entry, words in zip(self.part.characteristics, self.words, strict=True):
             yield from ((entry.name, word, points) for word, points in zip(words, entry.points, strict=True))
+
+
+def scale_of(
+    spec: JobSpec, base_score: float | None, odds: float | None, doubling: float | None, decimals: int | None
+) -> Scale:
+    """The scale that the parties agreed on, with what is asked for otherwise (None: as agreed)."""
+    agreed = spec.scale
+    return Scale(
+        agreed.base_score if base_score is None else base_score,
+        agreed.odds if odds is None else odds,
+        agreed.doubling if doubling is None else doubling,
+        agreed.decimals if decimals is None else decimals,
+    )
 
 
 def card_of(model: ModelPart, scale: Scale) -> Card:

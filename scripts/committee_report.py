@@ -31,12 +31,13 @@ from party_node.finished import Finished, load
 from party_node.judgement import Asked, asked
 from party_node.pmml import MOST_REASONS
 from party_node.report import named_for, own_part
-from party_node.scorecard import card_of
+from party_node.scorecard import card_of, scale_of
 from party_node.store import Store
 from scripts.local_cluster import COORDINATOR, RESULT
 from wire.errors import OUR_BUG, exit_code, to_public
 from wire.page import Block, Drawing, Section, write_report
 from wire.sheets import Column, Sheet
+from wire.spec import JobSpec, decode_spec
 
 TOGETHER = "all institutions together, which only a machine that owns every directory can know"
 SCORE_BARS = 24
@@ -114,6 +115,16 @@ def _finished(folder: Path, party: str, job: str, wanted: Asked, role: str) -> F
         store.close()
 
 
+def _agreed(home: Path, job: str) -> JobSpec:
+    """What all parties signed, as the first of them kept it."""
+    record = _record(home, job)
+    store = Store(PartyDirectory(home / record["parties"][0]["id"]).state_db)
+    try:
+        return decode_spec(store.find_job(record["job_id"]).spec)
+    finally:
+        store.close()
+
+
 def _pooled(home: Path) -> Mapping[str, Any] | None:
     """The exact fit on all columns together, where the local run left its figures."""
     path = home / RESULT
@@ -131,10 +142,10 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     add("home", type=Path, metavar="DIR", help="the --out of run_local_cluster.py")
     add("--job", default="", help="how the job's id begins; else the latest")
     add("--out", type=Path, help="the folder to write; else DIR/report")
-    add("--base-score", type=float, default=Scale.base_score)
-    add("--odds", type=float, default=Scale.odds, help="good customers to one bad, at --base-score")
-    add("--doubling", type=float, default=Scale.doubling, help="points that double the odds")
-    add("--decimals", type=int, default=0, help="digits of the points")
+    add("--base-score", type=float, help="the score at --odds; else as the job says")
+    add("--odds", type=float, help="good customers to one bad, at --base-score; likewise")
+    add("--doubling", type=float, help="points that double the odds; likewise")
+    add("--decimals", type=int, help="digits of the points; likewise")
     add("--lgd", type=float, help="loss given default, as a share of the exposure")
     add("--margin", type=float, help="earned on a good customer, likewise")
     add("--exposure", type=float, help="lent to one customer, in your currency")
@@ -147,7 +158,8 @@ def main() -> int:
     """Exit codes as everywhere."""
     options = arguments()
     try:
-        scale = Scale(options.base_score, options.odds, options.doubling, options.decimals)
+        agreed = _agreed(options.home, options.job)
+        scale = scale_of(agreed, options.base_score, options.odds, options.doubling, options.decimals)
         wanted = asked(scale, (options.lgd, options.margin, options.exposure), options.segment)
         out = options.out or options.home / "report"
         made = make_report(options.home, options.job, wanted, out)

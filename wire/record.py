@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from wire.spec import BinningSpec, CorrelateSpec, JobSpec
+from wire.spec import BinningSpec, CorrelateSpec, JobSpec, ScaleSpec
 
 
 class LedgerEntry(BaseModel):
@@ -116,7 +116,7 @@ def _parameters(spec: JobSpec) -> dict[str, Any]:
         "minimum_support": spec.preparation.minimum_support,
         "hold_out": spec.hold_out.fraction,
         **_of_alignment(spec),
-        **(_bins(spec.binning) if spec.binning else {}),
+        **(_bins(spec.binning, spec.scale) if spec.binning else {}),
         **(_of_correlations(spec.correlate) if spec.correlate else {}),
     }
 
@@ -130,7 +130,7 @@ def _of_correlations(rules: CorrelateSpec) -> dict[str, Any]:
     }
 
 
-def _bins(rules: BinningSpec) -> dict[str, Any]:
+def _bins(rules: BinningSpec, scale: ScaleSpec) -> dict[str, Any]:
     return {
         "bins_counts_at": rules.counts_at,
         "bins_trend": rules.trend,
@@ -140,6 +140,9 @@ def _bins(rules: BinningSpec) -> dict[str, Any]:
         "minimum_outcome": rules.minimum_outcome,
         "minimum_share": rules.minimum_share,
         "minimum_information": rules.minimum_information,
+        "base_score": scale.base_score,
+        "odds": scale.odds,
+        "doubling": scale.doubling,
     }
 
 

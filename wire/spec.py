@@ -137,6 +137,15 @@ class CorrelateSpec(_Part):
         return self
 
 
+class ScaleSpec(_Part):
+    """How log-odds become points of a scorecard, where the job has bins: alike at all parties, so that parts add up."""
+
+    base_score: Annotated[float, Field(ge=-1e6, le=1e6)] = 600.0
+    odds: Annotated[float, Field(gt=0.0, le=1e6)] = 50.0        # good customers to one bad, at the base score
+    doubling: Annotated[float, Field(gt=0.0, le=1e6)] = 20.0    # points that double the odds
+    decimals: Annotated[int, Field(ge=0, le=12)] = 0
+
+
 class TrainingSpec(_Part):
     """The objective is mean log-loss + penalty/2 |w|^2, intercept free (sklearn's C = 1/(n penalty))."""
 
@@ -181,6 +190,7 @@ class JobSpec(_Part):
     preparation: PreparationSpec = PreparationSpec()
     correlate: CorrelateSpec | None = None # none: nobody learns how columns of different parties go together
     training: TrainingSpec = TrainingSpec()
+    scale: ScaleSpec = ScaleSpec()
     crypto: CryptoSpec = CryptoSpec()
     hold_out: HoldOutSpec = HoldOutSpec()
     reveal: list[str]                      # codes of the leakage ledger that may be opened

@@ -12,7 +12,7 @@ import pytest
 from coordinator.driver import prepare
 from coordinator.job_plan import JobPlan, PlanError, PlannedAlign, build_spec, load_plan
 from mpc.protocols import PROTOCOLS
-from wire.spec import BinningSpec, CorrelateSpec, JobSpec, decode_spec, encode_spec
+from wire.spec import BinningSpec, CorrelateSpec, JobSpec, ScaleSpec, decode_spec, encode_spec
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
 
@@ -64,6 +64,12 @@ def test_a_job_with_correlations_reveals_those_that_it_shows_and_to_whom(
     assert set(spec.reveal) - set(without.reveal) == codes | {"correlate.rounding"}
     assert set(spec.release) - set(without.release) == {"correlations"}
     assert without.correlate is None
+
+
+def test_the_scale_of_the_points_is_part_of_what_is_signed(plan: JobPlan, nodes: Any) -> None:
+    assert build(plan, nodes).scale == ScaleSpec(base_score=600.0, odds=50.0, doubling=20.0, decimals=0)
+    spec = build(plan, nodes, scale=ScaleSpec(base_score=500.0, doubling=40.0))
+    assert decode_spec(encode_spec(spec)).scale.base_score == 500.0
 
 
 def test_two_specs_of_one_plan_are_two_jobs(plan: JobPlan, nodes: Any) -> None:

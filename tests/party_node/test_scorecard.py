@@ -20,8 +20,9 @@ from party_node.data.prepare import PreparationSpec, fit
 from party_node.data.table import NumericColumn, Table, TextColumn
 from party_node.kept_scores import KeptScores, write_scores
 from party_node.model import ModelPart
-from party_node.scorecard import card_of, cut_offs, export, show
+from party_node.scorecard import card_of, cut_offs, export, scale_of, show
 from party_node.scorecard_file import ScorecardFile, points_of
+from tests.party_node.tasks.test_tasks import spec
 
 JOB = "ab" * 32
 ROWS = 3000
@@ -154,6 +155,15 @@ def test_cut_offs_are_round_scores_and_at_most_about_twenty() -> None:
     assert (np.diff(table.bad_declined) >= 0).all()
     same = cut_offs(KeptScores(kept.outcome, np.zeros(1000), log_odds), Scale())
     assert len(same.cuts) == 1
+
+
+def test_the_scale_is_the_jobs_unless_an_option_says_otherwise() -> None:
+    agreed = spec(scale={"base_score": 500.0, "odds": 20.0, "doubling": 40.0, "decimals": 1})
+    assert scale_of(agreed, None, None, None, None) == Scale(500.0, 20.0, 40.0, 1)
+    assert scale_of(agreed, 620.0, None, None, 0) == Scale(620.0, 20.0, 40.0, 0)
+    assert scale_of(spec(), None, None, None, None) == Scale()
+    with pytest.raises(LocalError, match="scale"):
+        scale_of(agreed, None, -1.0, None, None)
 
 
 def test_the_command_shows_card_and_cut_offs_writes_and_notes_it(
