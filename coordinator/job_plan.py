@@ -160,27 +160,31 @@ def build_spec(
     _check_label(plan, found[plan.label.party])
     _check_ids(found, plan.label.party)
     start = int((now or datetime.now(UTC)).timestamp())
-    return JobSpec(
-        goal=plan.goal,
-        purpose=plan.purpose,
-        nonce=secrets.token_hex(32),
-        valid_from=start - 60,
-        valid_until=start + VALID_S,
-        protocols={name: spec.version for name, spec in sorted(PROTOCOLS.items())},
-        parties=parties,
-        label=LabelSpec(**plan.label.model_dump(exclude={"party"})),
-        minimum_intersection=plan.minimum_intersection,
-        align=_align(plan, found),
-        binning=plan.binning,
-        preparation=plan.preparation,
-        correlate=plan.correlate,
-        training=plan.training,
-        scale=plan.scale,
-        crypto=plan.crypto,
-        hold_out=plan.hold_out,
-        reveal=_reveal(plan),
-        release=_release(plan),
-    )
+    try:
+        return JobSpec(
+            goal=plan.goal,
+            purpose=plan.purpose,
+            nonce=secrets.token_hex(32),
+            valid_from=start - 60,
+            valid_until=start + VALID_S,
+            protocols={name: spec.version for name, spec in sorted(PROTOCOLS.items())},
+            parties=parties,
+            label=LabelSpec(**plan.label.model_dump(exclude={"party"})),
+            minimum_intersection=plan.minimum_intersection,
+            align=_align(plan, found),
+            binning=plan.binning,
+            preparation=plan.preparation,
+            correlate=plan.correlate,
+            training=plan.training,
+            scale=plan.scale,
+            crypto=plan.crypto,
+            hold_out=plan.hold_out,
+            reveal=_reveal(plan),
+            release=_release(plan),
+        )
+    except ValidationError as error:
+        raise PlanError(f"the parties cannot agree on this job: {first_fault(error)[1]}",
+                        "change the job's file") from None
 
 
 def _reveal(plan: JobPlan) -> list[str]:

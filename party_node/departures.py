@@ -57,8 +57,12 @@ def _computed(spec: JobSpec) -> list[str]:
         lines.append(f"good and bad customers are counted in bins of at least {spec.binning.minimum_cell}; "
                      f"counts of fine bins are seen by the {spec.binning.counts_at.replace('_', ' ')}")
     if spec.correlate is not None:
-        lines.append(f"columns are correlated with those of the others, on at least {spec.correlate.minimum_rows} "
-                     "training rows")
+        rules = spec.correlate
+        shown = f"pairs from {rules.threshold:g} on" if rules.show == "pairs" else f"the {rules.show}"
+        digits = "as many bits as the rows support" if rules.bits is None else f"{rules.bits} bits"
+        lines.append("columns are correlated with those of the others, on at least "
+                     f"{rules.minimum_rows} training rows: {shown}, to {rules.to.replace('_', ' ')}, {digits}"
+                     + (", and the later column of a pair is dropped" if rules.drop else ""))
     return lines
 
 

@@ -13,6 +13,7 @@ from enum import StrEnum
 
 from mpc.link import PartyId
 from mpc.protocol import ProtocolSpec
+from mpc.protocols.correlate import supported_bits
 from mpc.protocols.train import padded
 from party_node.budgets import Budget, Debit
 from party_node.datasets import DatasetPolicy, RegisteredDataset
@@ -253,6 +254,16 @@ def _leverage(q: Question) -> str | None:
     return None
 
 
+def _correlation_bits(q: Question) -> str | None:
+    rules = q.spec.correlate
+    if rules is None or rules.bits is None:
+        return None
+    if rules.bits > max(q.policy.correlation_bits, supported_bits(rules.minimum_rows)):
+        return (f"correlations of {rules.bits} bits tell more of single customers than {rules.minimum_rows} rows "
+                f"support, and {q.me} does not allow that")
+    return None
+
+
 def _key_bits(q: Question) -> str | None:
     if q.spec.crypto.key_bits < q.policy.key_bits:
         return f"keys of {q.spec.crypto.key_bits} bits are weaker than the {q.policy.key_bits} that {q.me} demands"
@@ -301,6 +312,8 @@ RULES: tuple[Rule, ...] = (
     Rule("policy.minimum_cell", "CELL", _minimum_cell, "raise binning.minimum_cell"),
     Rule("policy.minimum_outcome", "OUTCOME", _minimum_outcome, "raise binning.minimum_outcome"),
     Rule("policy.maximum_leverage", "LEVERAGE", _leverage, "lower preparation.leverage_bound"),
+    Rule("policy.correlation_bits", "CORRELATION_BITS", _correlation_bits,
+         "leave correlate.bits out, or raise correlate.minimum_rows"),
     Rule("policy.key_bits", "KEY_BITS", _key_bits, "raise crypto.key_bits"),
     Rule("policy.reveal", "REVEAL", _reveal, "its bank may add the code to policy.reveal"),
     Rule("policy.release", "RELEASE", _release, "leave that kind out of release"),

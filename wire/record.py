@@ -97,6 +97,9 @@ def _correlations(spec: JobSpec, parts: Mapping[str, PartyPart]) -> dict[str, An
     if shown is None or spec.correlate is None or spec.correlate.show != "inflation":
         return shown
     told = {name: (part.correlations or {}).get("inflation", []) for name, part in sorted(parts.items())}
+    for name, rows in told.items():
+        if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+            raise ValueError(f"{name} sent inflation that is no list of rows")
     return shown | {"inflation": [{**row, "party": name} for name, rows in told.items() for row in rows]}
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -16,6 +16,7 @@ MAX_FIELD_NAME = 100     # of a foreign field's name that a refusal repeats
 MIN_INTERSECTION = 100   # decisions.md: fewer rows than this is a refusal
 MIN_ITERATIONS = 8       # a one-step job from zero would output the plain gradient
 MIN_PENALTY = 1e-4
+LEAST_TURNED = 3         # columns whose correlations a random rotation hides
 
 PartyName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{1,31}$")]
 Hex32 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
@@ -125,7 +126,7 @@ class CorrelateSpec(_Part):
 
     show: Literal["pairs", "matrix", "inflation"] = "pairs"
     to: Literal["all", "label_holder"] = "all"                        # who sees it
-    threshold: Annotated[float, Field(gt=0.0, le=1.0)] = 0.7
+    threshold: Annotated[float, Field(ge=0.3, le=1.0)] = 0.7         # far below it, pairs would be the matrix
     bits: Annotated[int, Field(ge=2, le=16)] | None = None            # after the point; none: what the rows support
     minimum_rows: Annotated[int, Field(ge=100)] = 200
     drop: bool = False     # of a pair that is shown the column of the later party goes; the label holder comes first
@@ -172,6 +173,16 @@ class HoldOutSpec(_Part):
     seed: Annotated[str, Field(max_length=64)] | None = None
 
 
+def _check_correlated(rules: CorrelateSpec, goal: str, parties: Sequence[PartySpec]) -> None:
+    """Repeated rows of a customer would weigh like many; a turned block of one or two columns is hardly hidden."""
+    if goal == "alignment":
+        raise ValueError("an alignment has no columns to correlate")
+    if any(party.duplicates == "keep_all" for party in parties):
+        raise ValueError("correlate counts customers: not with duplicates keep_all")
+    if rules.show == "inflation" and any(0 < len(party.columns) < LEAST_TURNED for party in parties):
+        raise ValueError(f"inflation needs {LEAST_TURNED} columns or more of each party that brings any")
+
+
 class JobSpec(_Part):
     """Everything that the parties agree on."""
 
@@ -209,8 +220,8 @@ class JobSpec(_Part):
             _check_columns(party, self.label, self.binning)
             _check_id(party, self.align)
         check_goal(self.goal, self.align, {p.id: p.duplicates for p in self.parties}, self.label_holder.id)
-        if self.goal == "alignment" and self.correlate is not None:
-            raise ValueError("an alignment has no columns to correlate")
+        if self.correlate is not None:
+            _check_correlated(self.correlate, self.goal, self.parties)
         if self.goal == "alignment" and any(party.columns for party in self.parties):
             raise ValueError("an alignment uses no columns")
         if not self.valid_from < self.valid_until:

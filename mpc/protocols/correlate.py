@@ -51,9 +51,15 @@ Found = dict[tuple[PartyId, PartyId], F64]
 UNIT_BITS = 22          # an entry of a column of length 1 is an integer of this scale: sums are off by about 1e-7
 ENTRY_BITS = UNIT_BITS + 2
 MOST_BITS = 16          # of an opened correlation
+ROUNDED_LENGTH = 512    # columns whose rounded entries all lean one way are longer than 1 by less than this part
 ROWS_PER_COLUMN = 10    # fewer rows for each column of all parties, and the correlations come near to telling the rows
 
 # ---------------------------------------------------------------- what is agreed
+
+
+def supported_bits(rows: int) -> int:
+    """Bits after the point of a correlation that `rows` rows estimate: one step is about its standard error."""
+    return max(2, (rows.bit_length() - 1) // 2)
 
 
 @dataclass(frozen=True)
@@ -77,7 +83,7 @@ class CorrelateOptions:
     @property
     def opened_bits(self) -> int:
         """A correlation is opened as a multiple of 2^-this."""
-        return max(2, (self.rows.bit_length() - 1) // 2) if self.bits is None else self.bits
+        return supported_bits(self.rows) if self.bits is None else self.bits
 
     @property
     def least(self) -> int:
@@ -285,10 +291,12 @@ def unit_columns(columns: F64) -> I32:
 
 def _whole(opened: U64, options: CorrelateOptions) -> F64:
     """Step 4: the opened values. LocalError where they are no correlations."""
-    whole = to_signed(opened)
-    if bool(np.any(np.abs(whole) > 2**options.opened_bits + 1)):
+    whole, one = to_signed(opened), 2**options.opened_bits
+    most = one + 1 + one // ROUNDED_LENGTH
+    if bool(np.any((whole > most) | (whole < -most))):
         raise LocalError("the shares of the correlations do not add up to correlations")
-    return whole / 2.0**options.opened_bits
+    values: F64 = np.clip(whole / one, -1.0, 1.0)
+    return values
 
 
 def _found(opened: U64, options: CorrelateOptions) -> Found:

@@ -57,13 +57,19 @@ def test_a_job_with_bins_reveals_what_its_way_of_counting_does(
     ({"show": "inflation"}, {"correlate.inflation"}),
 ])
 def test_a_job_with_correlations_reveals_those_that_it_shows_and_to_whom(
-    plan: JobPlan, nodes: Any, rules: dict[str, str], codes: set[str]
+    plan: JobPlan, nodes: Any, rules: dict[str, str], codes: set[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("wire.spec.LEAST_TURNED", 1)
     spec, without = build(plan, nodes, correlate=CorrelateSpec.model_validate(rules)), build(plan, nodes)
     assert decode_spec(encode_spec(spec)) == spec
     assert set(spec.reveal) - set(without.reveal) == codes | {"correlate.rounding"}
     assert set(spec.release) - set(without.release) == {"correlations"}
     assert without.correlate is None
+
+
+def test_inflation_beside_a_column_or_two_is_refused_before_anybody_signs(plan: JobPlan, nodes: Any) -> None:
+    with pytest.raises(PlanError, match="inflation needs 3 columns or more"):
+        build(plan, nodes, correlate=CorrelateSpec(show="inflation"))
 
 
 def test_the_scale_of_the_points_is_part_of_what_is_signed(plan: JobPlan, nodes: Any) -> None:

@@ -53,6 +53,7 @@ SPECS = {  # what the job asks for -> (change to the spec, line of the policy)
     "a table with other bytes": (put("parties", 0, "dataset_digest", value="e" * 64), "dataset.digest"),
     "keys of 2048 bits": (put("crypto", value={"key_bits": 2048}), "policy.key_bits"),
     "a support of one row": (put("preparation", value={"minimum_support": 1}), "policy.minimum_support"),
+    "correlations finer than their rows support": (put("correlate", value={"bits": 12}), "policy.correlation_bits"),
     "rows with any leverage": (put("preparation", value={"leverage_bound": 1.0}), "policy.maximum_leverage"),
     "to count in bins of two": (put("binning", value={"minimum_cell": 2}), "policy.minimum_cell"),
     "to tell of bins with one bad customer": (put("binning", value={"minimum_outcome": 1}), "policy.minimum_outcome"),

@@ -60,6 +60,14 @@ def test_figures_of_the_model_come_from_the_label_holder_alone() -> None:
     })["evaluation"] == own
 
 
+def test_inflation_that_is_no_rows_names_who_sent_it() -> None:
+    spec = SPEC.model_copy(update={"correlate": CorrelateSpec(show="inflation")})
+    parts = {name: part(name, correlations={"show": "inflation", "inflation": [5] if name == "shop" else []})
+             for name in ("bank", "shop")}
+    with pytest.raises(ValueError, match="shop sent"):
+        merge(spec, "ab" * 32, "2026-01-01", {}, parts)
+
+
 def test_correlations_are_what_the_label_holder_was_shown_and_inflation_is_each_partys_own() -> None:
     shown = {"show": "pairs", "pairs": [{"parties": ["bank", "shop"], "columns": ["a", "b"], "r": 0.75}]}
     assert merged(part("bank", correlations=shown), part("shop", correlations={"pairs": []}))["correlations"] == shown

@@ -126,6 +126,10 @@ REFUSED: dict[str, tuple[Callable[[dict[str, Any]], None], str]] = {
     "a model from sizes": (spoil("align.output", "sizes_only"), "every party to know its rows"),
     "columns in an alignment": (spoil("goal", "alignment"), "an alignment uses no columns"),
     "all rows of a feature holder": (spoil("parties.1.duplicates", "keep_all"), "keep_all is for the label holder"),
+    "correlations where a customer's rows repeat":
+        (lambda d: (d["parties"][0].update(duplicates="keep_all"), d.update(correlate={})), "counts customers"),
+    "pairs that are nearly the matrix": (spoil("correlate", {"threshold": 0.01}), "threshold"),
+    "inflation beside two columns": (spoil("correlate", {"show": "inflation"}), "inflation needs 3 columns"),
     "another way to pad": (spoil("align.padding", "twice"), "padding"),
 }
 

@@ -32,6 +32,7 @@ def tables(folder: Path) -> dict[PartyId, Table]:
     bank = {"income": 3000 + 900 * common + 300 * rng.normal(size=ROWS), "age": rng.integers(18, 80, ROWS)}
     shop = {"visits": rng.poisson(4, ROWS), "basket": np.exp(3 - 0.8 * common + 0.3 * rng.normal(size=ROWS)),
             "kind": rng.choice(["a", "b"], ROWS), "empty": np.full(ROWS, 7)}
+    bank["years"] = np.random.default_rng(3).integers(0, 30, ROWS)
     found = {}
     for name, columns in ((BANK, bank), (SHOP, shop)):
         lines = [",".join(columns), *(",".join(map(str, row)) for row in zip(*columns.values(), strict=True))]
@@ -101,9 +102,9 @@ async def test_a_matrix_has_zeros_for_categories_and_for_what_was_left_out(tmp_p
     shown = made[BANK].correlations
     assert shown is not None
     (matrix,) = shown["matrices"]
-    assert matrix["columns"] == [["income", "age"], ["visits", "basket", "kind", "empty"]]
+    assert matrix["columns"] == [["income", "age", "years"], ["visits", "basket", "kind", "empty"]]
     values = np.array(matrix["r"])
-    assert values.shape == (2, 4)
+    assert values.shape == (3, 4)
     assert np.abs(values[:, 2:]).max() <= shown["step"]
     assert shown["step"] == 2.0**-4                      # 500 rows
     assert [pair["columns"] for pair in shown["pairs"]] == [["income", "basket"]]
@@ -112,7 +113,7 @@ async def test_a_matrix_has_zeros_for_categories_and_for_what_was_left_out(tmp_p
 @pytest.mark.usefixtures("short_keys")
 async def test_inflation_is_told_of_own_columns_by_name(tmp_path: Path) -> None:
     made = await run(tmp_path, show="inflation", bits=12)
-    for name, other, columns in ((BANK, SHOP, ["income", "age"]), (SHOP, BANK, ["visits", "basket"])):
+    for name, other, columns in ((BANK, SHOP, ["income", "age", "years"]), (SHOP, BANK, ["visits", "basket"])):
         shown = made[name].correlations
         assert shown is not None
         assert [(row["party"], row["column"], row["with"]) for row in shown["inflation"]] == \
@@ -135,7 +136,7 @@ async def test_of_a_pair_the_later_partys_column_stays_out_of_the_model(tmp_path
         assert context.table is None
         assert context.preparation is not None
     bank, shop = (made[name] for name in NAMES)
-    assert {one.source for one in bank.preparation.outputs} == {"income", "age"}       # type: ignore[union-attr]
+    assert {one.source for one in bank.preparation.outputs} == {"income", "age", "years"}      # type: ignore[union-attr]
     assert {one.source for one in shop.preparation.outputs} == {"visits", "kind"}      # type: ignore[union-attr]
     assert ("basket", "correlation of 0.7 or more with `income` of bank") in \
         shop.preparation.report.dropped                                                # type: ignore[union-attr]
