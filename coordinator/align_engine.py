@@ -14,7 +14,7 @@ from wire.line import Line
 
 Engine = Literal["ecdh", "oprf"]
 
-FEW_IDS = 1 << 16        # of all parties: up to here ecdh takes some seconds on any line, and trusts coalitions less
+FEW_IDS = 100_000        # of each party: below it ecdh takes some seconds, trusts coalitions less, and compiles nothing
 # Seconds of one core (docs/benchmarks.md): an id of one list under one secret; an id of one side with one counterpart.
 POINT_S, FUNCTION_S = 8e-6, 0.7e-6
 START_S = 0.3            # of oprf with one counterpart: transfers, trees
@@ -24,7 +24,7 @@ ECDH_WAITS, OPRF_WAITS = 4, 10   # times that a message crosses the line before 
 
 def quicker(leader: str, rows: Mapping[str, int], line: Line | None) -> Engine:
     """For sets of `rows` over `line` (None: one that is never in the way); ecdh where both take as long."""
-    if sum(rows.values()) <= FEW_IDS:
+    if max(rows.values()) < FEW_IDS:
         return "ecdh"
     return "oprf" if oprf_s(leader, rows, line) < ecdh_s(leader, rows, line) else "ecdh"
 

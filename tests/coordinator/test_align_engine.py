@@ -12,11 +12,11 @@ from coordinator.job_plan import JobPlan, PlannedAlign, build_spec
 from wire.line import Line
 
 MILLION = 1 << 20
-FAST, SLOW, FAR = Line.parse("1gbps/1ms"), Line.parse("10mbps/20ms"), Line.parse("1gbps/400ms")
+FAST, SLOW, FAR = Line.parse("1gbps/1ms"), Line.parse("10mbps/20ms"), Line.parse("1gbps/600ms")
 
 CASES: dict[str, tuple[dict[str, int], Line | None, str]] = {
     "two small sets": ({"bank": 30_000, "shop": 30_000}, FAST, "ecdh"),
-    "just few enough": ({"bank": FEW_IDS // 2, "shop": FEW_IDS // 2}, None, "ecdh"),
+    "just few enough": ({"bank": FEW_IDS - 1, "shop": FEW_IDS - 1, "phone": FEW_IDS - 1}, None, "ecdh"),
     "two large sets beside one another": ({"bank": MILLION, "shop": MILLION}, None, "oprf"),
     "two large sets over a fast line": ({"bank": MILLION, "shop": MILLION}, FAST, "oprf"),
     "two large sets over a slow line": ({"bank": MILLION, "shop": MILLION}, SLOW, "ecdh"),
