@@ -33,8 +33,7 @@ from party_node.pmml import MOST_REASONS
 from party_node.report import named_for, own_part
 from party_node.scorecard import card_of, scale_of
 from party_node.store import Store
-from scripts.local_cluster import COORDINATOR, RESULT
-from wire.errors import OUR_BUG, exit_code, to_public
+from scripts.local_cluster import COORDINATOR, RESULT, told
 from wire.page import Block, Drawing, Section, write_report
 from wire.sheets import Column, Sheet
 from wire.spec import JobSpec, decode_spec
@@ -164,13 +163,7 @@ def main() -> int:
         out = options.out or options.home / "report"
         made = make_report(options.home, options.job, wanted, out)
     except Exception as error:  # the process edge
-        if (code := exit_code(error)) == OUR_BUG:
-            raise
-        public = to_public(error, "this machine")
-        sys.stderr.write(f"{public.code}: {public}\n")
-        if options.json:
-            sys.stdout.write(json.dumps({"ok": False, "code": code, "error": vars(public)}) + "\n")
-        return code
+        return told(error, options.json)
     sys.stderr.write(f"{out / 'report.html'}, tables.xlsx and tables/*.csv\n")
     if options.json:
         sys.stdout.write(json.dumps({"ok": True, "code": 0, "data": {"path": str(out), "tables": made}}) + "\n")

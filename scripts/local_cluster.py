@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from mpc.protocols import PROTOCOLS
+from wire.errors import OUR_BUG, exit_code, to_public
 
 ROOT = Path(__file__).resolve().parents[1]
 PURPOSE = "joint credit risk"
@@ -55,6 +56,17 @@ class CommandFailed(Exception):
         self.envelope: dict[str, Any] = {}
         with contextlib.suppress(ValueError, IndexError):
             self.envelope = json.loads(stdout.strip().splitlines()[-1])
+
+
+def told(error: Exception, as_json: bool) -> int:
+    """A script's failure as the commands tell theirs, at the process edge; the exit code. Our own bugs go on up."""
+    if (code := exit_code(error)) == OUR_BUG:
+        raise error
+    public = to_public(error, "this machine")
+    sys.stderr.write(f"{public.code}: {public}\n")
+    if as_json:
+        sys.stdout.write(json.dumps({"ok": False, "code": code, "error": vars(public)}) + "\n")
+    return code
 
 
 def command(module: str, *arguments: str, show: bool = False, timeout: float = 3600) -> dict[str, Any]:

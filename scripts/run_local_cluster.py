@@ -21,10 +21,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from mpc.errors import LocalError
 from party_node.data.label import read_label
 from party_node.data.table import Kind, read_table
-from scripts.local_cluster import PURPOSE, RESULT, CommandFailed, LocalCluster, LocalParty
+from scripts.local_cluster import PURPOSE, RESULT, CommandFailed, LocalCluster, LocalParty, told
 from scripts.pooled_bins import compare_bins
 from scripts.pooled_reference import compare
-from wire.errors import OUR_BUG, exit_code, to_public
 from wire.pki import write_private
 from wire.spec import BinningSpec
 
@@ -197,13 +196,7 @@ def main() -> int:
             sys.stdout.write(json.dumps(error.envelope or {"ok": False}) + "\n")
         return error.code
     except Exception as error:  # the process edge
-        if (code := exit_code(error)) == OUR_BUG:
-            raise
-        public = to_public(error, "this machine")
-        sys.stderr.write(f"{public.code}: {public}\n")
-        if options.json:
-            sys.stdout.write(json.dumps({"ok": False, "code": code, "error": vars(public)}) + "\n")
-        return code
+        return told(error, options.json)
     if options.json:
         sys.stdout.write(json.dumps(result) + "\n")
     return 0

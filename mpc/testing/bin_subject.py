@@ -104,7 +104,7 @@ def _ciphertexts(kind: type, field: str, parts: int) -> tuple[Corruption, ...]:
     return tuple(wrong)
 
 
-_BIN_BOTH = (
+BAD_KEYS = (
     Corruption("modulus too short", PublicKeyMessage, field_set(modulus=lambda m: m[:-1]), (Reason.KEY_WRONG_LENGTH,)),
     Corruption("modulus too long", PublicKeyMessage, field_set(modulus=lambda m: m + m[-1:]),
                (Reason.KEY_WRONG_LENGTH,)),
@@ -112,6 +112,9 @@ _BIN_BOTH = (
     Corruption("proof too long", PublicKeyMessage, field_set(proof=lambda p: p + p[-1:]), (Reason.BAD_KEY_PROOF,)),
     Corruption("an even key", PublicKeyMessage, field_set(modulus=lambda m: bytes([m[0] ^ 1]) + m[1:]),
                (Reason.KEY_EVEN,)),
+)
+_BIN_BOTH = (
+    *BAD_KEYS,
     *_ciphertexts(bin.EncryptedLabels, "labels", 2),
 )
 _BIN = (

@@ -9,13 +9,11 @@ from typing import Any
 import numpy as np
 
 from mpc.correlations import TrigPlan
-from mpc.errors import Reason
 from mpc.link import Link, PartyId
-from mpc.paillier import PublicKeyMessage
 from mpc.protocol import Party
 from mpc.protocols import correlate
 from mpc.rng import Rng
-from mpc.testing.adversary import Corruption, field_set
+from mpc.testing.bin_subject import BAD_KEYS
 from mpc.testing.conformance import Role, Subject, Trial
 from mpc.testing.dealer import Dealer
 from mpc.testing.keys import small_key
@@ -115,16 +113,8 @@ def _inflation_trial(parties: int, secrets: int) -> Trial:
     return Trial({name: role(name) for name in columns}, judge, canaries)
 
 
-_KEYS = (
-    Corruption("modulus too short", PublicKeyMessage, field_set(modulus=lambda m: m[:-1]), (Reason.KEY_WRONG_LENGTH,)),
-    Corruption("modulus too long", PublicKeyMessage, field_set(modulus=lambda m: m + m[-1:]),
-               (Reason.KEY_WRONG_LENGTH,)),
-    Corruption("proof too short", PublicKeyMessage, field_set(proof=lambda p: p[:-1]), (Reason.BAD_KEY_PROOF,)),
-    Corruption("proof too long", PublicKeyMessage, field_set(proof=lambda p: p + p[-1:]), (Reason.BAD_KEY_PROOF,)),
-    Corruption("an even key", PublicKeyMessage, field_set(modulus=lambda m: bytes([m[0] ^ 1]) + m[1:]),
-               (Reason.KEY_EVEN,)),
-)
-CORRELATE = Subject(correlate.PROTOCOL, partial(_trial, show="pairs", to="all"), (2, 3), _KEYS, first_of_kind_only=True)
-CORRELATE_HOLDER = Subject(correlate.PROTOCOL, partial(_trial, show="matrix", to="label_holder"), (2, 3), _KEYS,
+CORRELATE = Subject(correlate.PROTOCOL, partial(_trial, show="pairs", to="all"), (2, 3), BAD_KEYS,
+                    first_of_kind_only=True)
+CORRELATE_HOLDER = Subject(correlate.PROTOCOL, partial(_trial, show="matrix", to="label_holder"), (2, 3), BAD_KEYS,
                            first_of_kind_only=True)
-CORRELATE_INFLATION = Subject(correlate.PROTOCOL, _inflation_trial, (2, 3), _KEYS, first_of_kind_only=True)
+CORRELATE_INFLATION = Subject(correlate.PROTOCOL, _inflation_trial, (2, 3), BAD_KEYS, first_of_kind_only=True)
