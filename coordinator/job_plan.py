@@ -17,6 +17,7 @@ from mpc.errors import LocalError
 from mpc.protocols import PROTOCOLS, correlate
 from mpc.protocols.align_terms import TOLD
 from mpc.protocols.bin import CODES
+from mpc.run_sizes import enough_iterations
 from wire.description import DatasetDescription, ids_mismatch
 from wire.line import Line
 from wire.spec import (
@@ -28,6 +29,7 @@ from wire.spec import (
     CryptoSpec,
     Duplicates,
     HoldOutSpec,
+    Iterations,
     JobSpec,
     LabelSpec,
     PartyName,
@@ -36,6 +38,7 @@ from wire.spec import (
     Release,
     ScaleSpec,
     TrainingSpec,
+    TrainingTerms,
     Trends,
     check_goal,
     first_fault,
@@ -71,6 +74,19 @@ class PlannedAlign(AlignTerms):
     engine: Literal["auto", "ecdh", "oprf"] = "auto"
 
 
+class PlannedTraining(TrainingTerms):
+    """How the model is fitted, in so many iterations or in as many as tables with such a default rate need (auto)."""
+
+    iterations: Literal["auto"] | Iterations = "auto"
+
+    def settled(self) -> TrainingSpec:
+        """As it stands in the spec."""
+        terms, asked = self.model_dump(exclude={"iterations"}), self.iterations
+        return TrainingSpec(
+            **terms, iterations=enough_iterations(self.expected_default_rate) if asked == "auto" else asked
+        )
+
+
 class JobPlan(_Part):
     """The file as a whole; everything but parties, label and purpose has a default."""
 
@@ -84,7 +100,7 @@ class JobPlan(_Part):
     binning: BinningSpec | None = None
     preparation: PreparationSpec = PreparationSpec()
     correlate: CorrelateSpec | None = None
-    training: TrainingSpec = TrainingSpec()
+    training: PlannedTraining = PlannedTraining()
     scale: ScaleSpec = ScaleSpec()
     crypto: CryptoSpec = CryptoSpec()
     hold_out: HoldOutSpec = HoldOutSpec()
@@ -175,7 +191,7 @@ def build_spec(
             binning=plan.binning,
             preparation=plan.preparation,
             correlate=plan.correlate,
-            training=plan.training,
+            training=plan.training.settled(),
             scale=plan.scale,
             crypto=plan.crypto,
             hold_out=plan.hold_out,

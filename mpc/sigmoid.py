@@ -53,8 +53,13 @@ SERIES = {
 RARE = 0.1  # where one outcome is rarer, the error of "eight" is no longer small beside its share
 
 
+def is_rare(expected_default_rate: float) -> bool:
+    """Whether one of the two outcomes is."""
+    return min(expected_default_rate, 1 - expected_default_rate) < RARE
+
+
 def chosen(name: str, expected_default_rate: float) -> SineSeries:
     """The series `name` of a spec; "auto" is "eight", or "twelve" where defaults, or their absence, are rare."""
     if name == "auto":
-        name = "twelve" if min(expected_default_rate, 1 - expected_default_rate) < RARE else "eight"
+        name = "twelve" if is_rare(expected_default_rate) else "eight"
     return SERIES[name]

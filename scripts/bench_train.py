@@ -24,7 +24,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from scripts.local_cluster import PURPOSE, LocalCluster, LocalParty
 from scripts.pooled_reference import compare
-from scripts.run_local_cluster import one_digit
+from scripts.run_local_cluster import iterations, one_digit
 from scripts.shaped_link import Line, ShapedLinks
 
 NAMES = ("bank", "partner-b", "partner-c", "partner-d", "partner-e")
@@ -40,7 +40,7 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     add("--correlation", type=float, default=0.5, help="between features of different parties, 0..1")
     add("--link", default="", help="such as 20mbps/20ms, each way (default: loopback as it is)")
     add("--key-bits", type=int, choices=[2048, 3072, 4096], default=2048)
-    add("--iterations", type=int, default=8)
+    add("--iterations", type=iterations, default="auto", help="a number; auto: as many as the default rate asks for")
     add("--lambda", dest="penalty", type=float, default=1e-3)
     add("--sigmoid", choices=["auto", "six", "eight", "twelve"], default="auto")
     add("--test-fraction", type=float, default=0.3)
@@ -146,6 +146,7 @@ def run(options: argparse.Namespace, home: Path) -> dict[str, Any]:
     if links is not None:
         links.close()
     pooled = compare(cluster.home, parties, record["job_id"], options.penalty, "1")
+    rounds = record["train_rows"] * record["parameters"]["iterations"]
     sizes = {stage: sum(ends.values()) for stage, ends in record["bytes"].items()}
     return {
         "rows": options.rows,
@@ -154,7 +155,7 @@ def run(options: argparse.Namespace, home: Path) -> dict[str, Any]:
         "link": options.link or "loopback",
         "seconds": record["seconds"] | {"total": round(total, 2)},
         "bytes": sizes | {
-            "per_row_and_iteration": round(sizes["train"] / record["train_rows"] / options.iterations, 1),
+            "per_row_and_iteration": round(sizes["train"] / rounds, 1),
             "links": record["bytes"]["train"],
         },
         "peak_rss": usage.peak,

@@ -42,7 +42,7 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     add("--id-profile", choices=["plain", "phone", "national_id", "email"], default="plain")
     add("--duplicates", choices=["first", "refuse"], default="first")
     add("--lambda", dest="penalty", type=float, default=1e-3)
-    add("--iterations", type=int, default=8)
+    add("--iterations", type=iterations, default="auto", help="a number; auto: as many as the default rate asks for")
     add("--expected-default-rate", type=float, default=None, help="default: the label's rate to one digit")
     add("--test-fraction", type=float, default=0.3, help="0: train and judge on the same rows")
     add("--seed", default="1", help="fixes the split in the signed spec")
@@ -108,6 +108,11 @@ def local_parties(options: argparse.Namespace) -> list[LocalParty]:
 def column_names(path: Path) -> tuple[str, ...]:
     """The columns of a table."""
     return read_table(path).names
+
+
+def iterations(text: str) -> int | str:
+    """The option's value."""
+    return text if text == "auto" else int(text)
 
 
 def one_digit(rate: float) -> float:

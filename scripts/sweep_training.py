@@ -32,11 +32,12 @@ from mpc.link import PartyId
 from mpc.models.logistic import fit_logistic
 from mpc.models.metrics import roc_auc
 from mpc.protocols import train
+from mpc.run_sizes import enough_iterations
 from mpc.testing.dealer import Dealer
 from mpc.testing.keys import small_key
 from mpc.testing.memory_link import Network, party, run_roles
 from scripts.pooled_reference import exact_fit
-from scripts.run_local_cluster import one_digit
+from scripts.run_local_cluster import iterations, one_digit
 
 F64 = NDArray[np.float64]
 KINDS = ("plain", "correlated", "one-hot")
@@ -123,9 +124,11 @@ def joint_weights(
 ) -> F64:
     """The intercept and all parties' weights, put together by who owns this process."""
     names = tuple(PartyId(f"party-{k}") for k in range(len(features)))
+    told = one_digit(options.told * float(outcome.mean()))
     agreed = train.TrainOptions(
-        parties=names, label_holder=names[0], rows=int(fitted.sum()), iterations=options.iterations,
-        penalty=options.penalty, clip=CLIP, expected_default_rate=one_digit(options.told * float(outcome.mean())),
+        parties=names, label_holder=names[0], rows=int(fitted.sum()), penalty=options.penalty, clip=CLIP,
+        iterations=enough_iterations(told) if options.iterations == "auto" else options.iterations,
+        expected_default_rate=told,
         sigmoid="auto", tolerance=options.tolerance, key_bits=KEY_BITS,
     )
     first = np.column_stack([np.ones(len(outcome)), features[0]])[fitted]
@@ -173,7 +176,7 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     add("--rates", default="0.01,0.02,0.05,0.2", help="shares of defaults")
     add("--parties", default="2,3,4")
     add("--kinds", default=",".join(KINDS))
-    add("--iterations", type=int, default=8)
+    add("--iterations", type=iterations, default="auto", help="a number; auto: as many as the default rate asks for")
     add("--lambda", dest="penalty", type=float, default=1e-3)
     add("--tolerance", type=float, default=0.03)
     add("--told", type=float, default=1.0, help="the job's expected default rate over the true one")

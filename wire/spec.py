@@ -147,14 +147,22 @@ class ScaleSpec(_Part):
     decimals: Annotated[int, Field(ge=0, le=12)] = 0
 
 
-class TrainingSpec(_Part):
+Iterations = Annotated[int, Field(ge=MIN_ITERATIONS, le=200)]
+
+
+class TrainingTerms(_Part):
     """The objective is mean log-loss + penalty/2 |w|^2, intercept free (sklearn's C = 1/(n penalty))."""
 
     penalty: Annotated[float, Field(ge=MIN_PENALTY, le=1.0)] = 1e-3
-    iterations: Annotated[int, Field(ge=MIN_ITERATIONS, le=200)] = 8
     expected_default_rate: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.1
     sigmoid: Literal["auto", "six", "eight", "twelve"] = "auto"
     tolerance: Annotated[float, Field(gt=0.0, le=1.0)] = 0.03
+
+
+class TrainingSpec(TrainingTerms):
+    """And how often the data are gone through."""
+
+    iterations: Iterations = 8
 
 
 class CryptoSpec(_Part):

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from coordinator.driver import prepare
-from coordinator.job_plan import JobPlan, PlanError, PlannedAlign, build_spec, load_plan
+from coordinator.job_plan import JobPlan, PlanError, PlannedAlign, PlannedTraining, build_spec, load_plan
 from mpc.protocols import PROTOCOLS
 from wire.spec import BinningSpec, CorrelateSpec, JobSpec, ScaleSpec, decode_spec, encode_spec
 
@@ -70,6 +70,18 @@ def test_a_job_with_correlations_reveals_those_that_it_shows_and_to_whom(
 def test_inflation_beside_a_column_or_two_is_refused_before_anybody_signs(plan: JobPlan, nodes: Any) -> None:
     with pytest.raises(PlanError, match="inflation needs 3 columns or more"):
         build(plan, nodes, correlate=CorrelateSpec(show="inflation"))
+
+
+@pytest.mark.parametrize(("training", "iterations"), [
+    ({}, 8), ({"expected_default_rate": 0.09}, 12), ({"expected_default_rate": 0.95}, 12),
+    ({"expected_default_rate": 0.02, "iterations": 20}, 20), ({"iterations": 12}, 12),
+])
+def test_iterations_that_nobody_named_follow_from_the_expected_default_rate(
+    plan: JobPlan, nodes: Any, training: dict[str, float], iterations: int
+) -> None:
+    spec = build(plan, nodes, training=PlannedTraining.model_validate(training))
+    assert spec.training.iterations == iterations
+    assert decode_spec(encode_spec(spec)) == spec
 
 
 def test_the_scale_of_the_points_is_part_of_what_is_signed(plan: JobPlan, nodes: Any) -> None:
