@@ -42,7 +42,8 @@ def forecast(spec: JobSpec, rows: dict[str, int]) -> dict[str, Any]:
     parties, common = len(spec.parties), min(rows.values())
     if spec.goal == "alignment":
         return _stages({"align": _align_bytes(spec, rows)})
-    training = max(100, round(common * (1 - spec.hold_out.fraction)))
+    judging = 0.0 if spec.hold_out.since else spec.hold_out.fraction   # where a boundary says it, nobody knows yet
+    training = max(100, round(common * (1 - judging)))
     pairs = parties * (parties - 1)
     rounds = spec.training.iterations
     names = tuple(PartyId(party.id) for party in spec.parties)

@@ -157,6 +157,7 @@ def build_spec(
 ) -> JobSpec:
     """The spec for `plan`, given what each node offers; PlanError when the contract does not hold."""
     found = {p.id: _dataset(p, datasets[p.id]) for p in plan.party}
+    columns = {p.id: _columns(plan, p, found[p.id]) for p in plan.party}
     parties = [
         PartySpec(
             id=p.id,
@@ -164,8 +165,8 @@ def build_spec(
             identity=identities[p.id],
             dataset=p.dataset,
             dataset_digest=found[p.id].digest,
-            columns=_columns(plan, p, found[p.id]),
-            categorical=_categorical(p, found[p.id]) if plan.goal == "model" else [],
+            columns=columns[p.id],
+            categorical=_categorical(p, found[p.id], columns[p.id]) if plan.goal == "model" else [],
             trends=_trends(p, plan),
             id_columns=found[p.id].id_columns,
             id_scheme=found[p.id].id_scheme,
@@ -206,11 +207,14 @@ def build_spec(
 def _reveal(plan: JobPlan) -> list[str]:
     """The lines of the ledger that the job may come to, no more."""
     codes = {"align.overlaps", *TOLD[plan.align.output]}
+    sometimes = ("align", "bin", "correlate", "split")
     if any(party.duplicates == "keep_all" for party in plan.party):
         codes.add("align.copies")
     if plan.goal == "model":
-        always = (spec for name, spec in PROTOCOLS.items() if name not in ("align", "bin", "correlate"))
+        always = (spec for name, spec in PROTOCOLS.items() if name not in sometimes)
         codes |= {line.code for spec in always for line in spec.ledger}
+    if plan.hold_out.column is not None and plan.goal == "model":
+        codes.add("split.period")
     if plan.binning is not None:
         codes |= set(CODES[plan.binning.counts_at])
     if plan.correlate is not None:
@@ -245,8 +249,8 @@ def _dataset(party: PlannedParty, offered: Sequence[DatasetDescription]) -> Data
 def _columns(plan: JobPlan, party: PlannedParty, dataset: DatasetDescription) -> list[str]:
     if plan.goal == "alignment":
         return []
-    label = plan.label.column if party.id == plan.label.party else None
-    names = [column.name for column in dataset.columns if column.name != label]
+    apart = {plan.label.column, _period(plan, dataset)} if party.id == plan.label.party else set()
+    names = [column.name for column in dataset.columns if column.name not in apart]
     for name in party.columns:
         if name not in names:
             raise PlanError(f"{party.id} offers no column `{name}`", _did_you_mean(name, names), party.id)
@@ -260,9 +264,17 @@ def _columns(plan: JobPlan, party: PlannedParty, dataset: DatasetDescription) ->
     return chosen
 
 
-def _categorical(party: PlannedParty, dataset: DatasetDescription) -> list[str]:
+def _period(plan: JobPlan, dataset: DatasetDescription) -> str | None:
+    """The label holder's column that splits the rows, where one does."""
+    names, wanted = [column.name for column in dataset.columns], plan.hold_out.column
+    if wanted is not None and wanted not in names:
+        raise PlanError(f"{plan.label.party} offers no column `{wanted}`, which hold_out.column names",
+                        _did_you_mean(wanted, names), plan.label.party)
+    return wanted
+
+
+def _categorical(party: PlannedParty, dataset: DatasetDescription, chosen: Sequence[str]) -> list[str]:
     kinds = {column.name: column.kind for column in dataset.columns}
-    chosen = party.columns or list(kinds)
     return sorted({c for c in chosen if kinds.get(c) == "categorical"} | set(party.categorical))
 
 

@@ -30,6 +30,8 @@ PARAMETER_WORDS = {
     "missing": "missing values become",
     "minimum_support": "fewest rows of a category",
     "hold_out": "share of rows held out",
+    "hold_out_column": "held out by period, column of the label holder",
+    "hold_out_since": "held out from",
     "minimum_intersection": "fewest customers in common",
     "align_engine": "engine of the alignment",
     "align_output": "who learns the customers in common",
@@ -99,6 +101,7 @@ def render(
         totals=[(word, count(entry(record, key))) for key, word in
                 (("common", "in common"), ("train_rows", "to train"), ("test_rows", "held out to judge"))],
         judged_on_training=_judged_on_training(record),
+        out_of_time=_out_of_time(entry(record, "parameters")),
         ledger=tables.ledger(record),
         stages=_stages(entry(record, "seconds")),
         traffic=_traffic(entry(record, "bytes")),
@@ -192,6 +195,17 @@ def _judged_on_training(record: Mapping[str, Any]) -> bool:
     """Whether the same rows trained and judged the model (hold-out share 0)."""
     train, test = (number(record.get(key)) for key in ("train_rows", "test_rows"))
     return train is not None and train == test and number(entry(record, "parameters", "hold_out")) == 0
+
+
+def _out_of_time(parameters: Json) -> str:
+    """Which customers judge, where a period says so; "" where they were drawn."""
+    column, since = (tables.text(entry(parameters, f"hold_out_{name}")) for name in ("column", "since"))
+    if column is None:
+        return ""
+    if since is not None:
+        return f"customers whose {column} is {since} or later judge, earlier ones trained"
+    share = number(entry(parameters, "hold_out")) or 0.0
+    return f"the {100 * share:g} % of the customers whose {column} is latest judge, earlier ones trained"
 
 
 def _stages(seconds: Json) -> list[dict[str, Any]]:  # handed to the template

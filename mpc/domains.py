@@ -19,6 +19,7 @@ class Domain(StrEnum):
     COIN_COMMITMENT = "jcr/v1/coin/commitment"
     COIN_RESULT = "jcr/v1/coin/result"
     HOLD_OUT = "jcr/v1/hold-out"
+    SPLIT = "jcr/v1/split"
     KEY_PROOF = "jcr/v1/paillier/key-proof"
     BASE_OT_KEY = "jcr/v1/ot/base-key"
     OT_SESSION = "jcr/v1/ot/session"

@@ -34,6 +34,7 @@ class Reason(StrEnum):
     UNEQUAL = "different parties were told different things"
     SMALL_CELL = "a bin holds fewer customers than the minimum cell that was agreed"
     TOO_FEW_COMMON = "too few customers in common for the minimum that was agreed"
+    SMALL_SIDE = "fewer customers before or after the boundary than the minimum that was agreed"
     MALFORMED = "a message could not be parsed"
     WRONG_VERSION = "a message is of another protocol or version"
     WRONG_PARTY = "a message came under another party's name"

@@ -53,6 +53,10 @@ def what_leaves(spec: JobSpec, me: str, protocols: Mapping[str, ProtocolSpec]) -
 def _computed(spec: JobSpec) -> list[str]:
     """What is computed together beside the model."""
     lines = []
+    if spec.hold_out.column is not None and spec.goal == "model":
+        which = f"from {spec.hold_out.since} on" if spec.hold_out.since else f"of the latest {spec.hold_out.fraction:g}"
+        lines.append(f"customers whose {spec.hold_out.column}, at the label holder, is {which} judge the model; every "
+                     "party is told which of its own these are")
     if spec.binning is not None:
         lines.append(f"good and bad customers are counted in bins of at least {spec.binning.minimum_cell}; "
                      f"counts of fine bins are seen by the {spec.binning.counts_at.replace('_', ' ')}")

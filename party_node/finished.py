@@ -100,7 +100,8 @@ def _table(
         datasets.check_unchanged(dataset)
     except DataError as error:
         return None, error.what
-    label = [spec.label.column] if model.label_holder else []
+    period = [spec.hold_out.column] if spec.hold_out.column else []
+    label = [spec.label.column, *period] if model.label_holder else []
     wanted = list(dict.fromkeys([*model.preparation.inputs, *label, *further]))
     kinds = dataset.kinds_for_reading() | model.preparation.kinds | dict.fromkeys(label, Kind.TEXT)
     return read_table(Path(dataset.path), columns=wanted, kinds=kinds), ""

@@ -212,7 +212,9 @@ def _label(q: Question) -> str | None:
 
 
 def _columns(q: Question) -> str | None:
-    refused = [name for name in q.mine.columns if name not in q.registered.allowed_columns]
+    period = q.spec.hold_out.column if q.mine.role == "label_holder" else None
+    named = [*q.mine.columns, *([period] if period else [])]
+    refused = [name for name in named if name not in q.registered.allowed_columns]
     return f"dataset {q.registered.name} offers no column `{refused[0]}`" if refused else None
 
 

@@ -10,11 +10,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 from markupsafe import Markup
 
 from mpc.errors import LocalError
 from party_node import characteristics
-from party_node.finished import Finished
+from party_node.data.label import MissingLabel
+from party_node.data.period import read_period
+from party_node.data.table import TextColumn
+from party_node.finished import Finished, Rows
 from party_node.judgement import Asked, Judgement
 from wire.page import SECTIONS, Block, Section, environment, write_report
 from wire.sheets import Cell, Column, Sheet
@@ -89,9 +93,27 @@ def _data(found: Finished) -> Section:
                        (Column("sample"), Column("customers", "count"), Column("bad", "count"),
                         Column("bad rate", "share")),
                        tuple((name, rows, bad, bad / rows) for name, (rows, bad) in counted.items()))
-        blocks.insert(0, Block(sheet=sample))
-        files.insert(0, sample)
+        periods = _periods(found, samples)
+        blocks[:0] = [Block(sheet=sample), *(Block(sheet=one) for one in periods)]
+        files[:0] = [sample, *periods]
     return Section("data", tuple(blocks), tuple(files))
+
+
+def _periods(found: Finished, samples: Mapping[str, Rows]) -> list[Sheet]:
+    """From when to when the samples reach, where a period split them."""
+    rules = found.spec.hold_out
+    if rules.column is None or found.table is None:
+        return []
+    cells = found.table.column(rules.column)
+    assert isinstance(cells, TextColumn)
+    starts = read_period(found.table, rules.column, rules.since, MissingLabel.REFUSE).starts
+    rows = []
+    for name, members in samples.items():
+        order = members[np.argsort(starts[members], kind="stable")]
+        rows.append((name, len(members), *(cells.levels[cells.codes[row]] for row in (order[0], order[-1]))))
+    title = f"Out of time: periods of the samples, by {rules.column}"
+    return [Sheet("periods", title, (Column("sample"), Column("customers", "count"), Column("first"), Column("last")),
+                  tuple(rows))]
 
 
 def _population(found: Finished) -> Section:

@@ -44,6 +44,7 @@ class LocalParty:
     id_profile: str = "plain"
     id_scheme: str = "written"
     approval: str = "auto"
+    period: str | None = None   # the label holder's column that says which rows judge; no feature
     policy: dict[str, Any] = field(default_factory=dict)  # fields that differ from the permissive default
 
 
@@ -232,7 +233,7 @@ def dataset_toml(party: LocalParty, partners: list[str]) -> str:
     document: dict[str, Any] = {
         "name": "table", "source": os.path.abspath(party.table), "id": party.id_column, "id_profile": party.id_profile,
         "id_scheme": party.id_scheme,
-        "offered": party.columns, "categorical": party.categorical,
+        "offered": [*party.columns, *([party.period] if party.period else [])], "categorical": party.categorical,
     }
     if party.label is not None:
         document["label"] = party.label

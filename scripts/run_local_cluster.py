@@ -45,6 +45,8 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     add("--iterations", type=iterations, default="auto", help="a number; auto: as many as the default rate asks for")
     add("--expected-default-rate", type=float, default=None, help="default: the label's rate to one digit")
     add("--test-fraction", type=float, default=0.3, help="0: train and judge on the same rows")
+    add("--period", metavar="COLUMN", help="of the label holder: the latest --test-fraction judge, out of time")
+    add("--since", metavar="WHEN", help="with --period: rows from then on judge; a number, or a date as in 2024-01-31")
     add("--seed", default="1", help="fixes the split in the signed spec")
     add("--key-bits", type=int, choices=[2048, 3072, 4096], default=3072)
     add("--bins", action="store_true", help="columns enter as weights of evidence of bins, counted jointly")
@@ -96,11 +98,13 @@ def local_parties(options: argparse.Namespace) -> list[LocalParty]:
     for name in names:
         columns = chosen[name].split(",") if name in chosen else list(column_names(tables[name]))
         id_columns = ids[name].split(",")
-        without = {*id_columns, label.get(name), *dropped.get(name, "").split(",")}
+        period = options.period if name in label else None
+        without = {*id_columns, label.get(name), period, *dropped.get(name, "").split(",")}
         parties.append(LocalParty(
             id=name, table=tables[name], id_column=id_columns, label=label.get(name),
             columns=[column for column in columns if column not in without],
             categorical=[c for c in categorical.get(name, "").split(",") if c], id_profile=options.id_profile,
+            period=period,
         ))
     return parties
 
@@ -139,12 +143,23 @@ def job_of(options: argparse.Namespace, parties: list[LocalParty]) -> dict[str, 
         "training": {"penalty": options.penalty, "iterations": options.iterations, "sigmoid": options.sigmoid,
                      "expected_default_rate": rate},
         "crypto": {"key_bits": options.key_bits, "engine": options.engine},
-        "hold_out": {"fraction": options.test_fraction, "seed": options.seed},
+        "hold_out": hold_out_of(options),
         **({"binning": {"counts_at": options.counts_at}} if options.bins else {}),
         **({"correlate": {"show": options.correlations, "threshold": options.correlation_threshold,
                           "drop": options.drop_correlated}}
            if options.correlations else {}),
     }
+
+
+def hold_out_of(options: argparse.Namespace) -> dict[str, Any]:
+    """Which rows judge."""
+    if options.since is not None:
+        if options.period is None:
+            raise LocalError("--since names a boundary, but no column says when a row was", "add --period COLUMN")
+        return {"column": options.period, "since": options.since}
+    if options.period is not None:
+        return {"column": options.period, "fraction": options.test_fraction}
+    return {"fraction": options.test_fraction, "seed": options.seed}
 
 
 def run(options: argparse.Namespace) -> dict[str, Any]:

@@ -33,6 +33,7 @@ from mpc.protocols.align_terms import Copies, Indices, SetSize, SizesHeard, Verd
 from mpc.protocols.bin import AnonymousCounts, EncryptedLabels, JoinedBins, MaskedCounts, Unmasked
 from mpc.protocols.coin import CoinShare, Commitment, Seen
 from mpc.protocols.finish import Accepted, AuditHead, Countersigned
+from mpc.protocols.split import LaterRows, SplitHeard
 from mpc.protocols.train import Masked, Widths
 from mpc.ring import RingVector
 from mpc.zero_sharing import MaskKey
@@ -80,6 +81,8 @@ REGISTRY: Mapping[type, Line] = {
     Commitment: Line("coin", "coin_commitment"),
     Seen: Line("coin", "coin_seen"),
     CoinShare: Line("coin", "coin_share"),
+    LaterRows: Line("split", "split_later_rows"),
+    SplitHeard: Line("split", "split_heard"),
     Widths: Line("train", "train_widths"),
     Masked: Line("train", "train_masked"),
     Opening: Line("shares", "shares_opening"),
@@ -100,6 +103,7 @@ REGISTRY: Mapping[type, Line] = {
 }
 VERSIONS: Mapping[str, int] = {
     "align": 1, "bin": 1, "coin": 1, "train": 1, "finish": 1, "shares": 1, "correlations": 1, "keys": 1, "products": 1,
+    "split": 1,
 }
 def _field_types(kind: type) -> dict[str, type]:
     hints = typing.get_type_hints(kind)

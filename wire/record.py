@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from wire.spec import BinningSpec, CorrelateSpec, JobSpec, ScaleSpec
+from wire.spec import BinningSpec, CorrelateSpec, HoldOutSpec, JobSpec, ScaleSpec
 
 
 class LedgerEntry(BaseModel):
@@ -117,11 +117,16 @@ def _parameters(spec: JobSpec) -> dict[str, Any]:
         "clip": spec.preparation.clip,
         "missing": spec.preparation.missing,
         "minimum_support": spec.preparation.minimum_support,
-        "hold_out": spec.hold_out.fraction,
+        **_hold_out(spec.hold_out),
         **_of_alignment(spec),
         **(_bins(spec.binning, spec.scale) if spec.binning else {}),
         **(_of_correlations(spec.correlate) if spec.correlate else {}),
     }
+
+
+def _hold_out(rules: HoldOutSpec) -> dict[str, Any]:
+    split = {"hold_out": rules.fraction} if rules.since is None else {"hold_out_since": rules.since}
+    return split | ({"hold_out_column": rules.column} if rules.column else {})
 
 
 def _of_correlations(rules: CorrelateSpec) -> dict[str, Any]:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from datetime import date
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from mpc.domains import Domain
 
@@ -16,6 +17,7 @@ MAX_FIELD_NAME = 100     # of a foreign field's name that a refusal repeats
 MIN_INTERSECTION = 100   # decisions.md: fewer rows than this is a refusal
 MIN_ITERATIONS = 8       # a one-step job from zero would output the plain gradient
 MIN_PENALTY = 1e-4
+HELD_OUT = 0.3           # share of the customers in common that judge, where nothing else is said
 LEAST_TURNED = 3         # columns whose correlations a random rotation hides
 
 PartyName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{1,31}$")]
@@ -175,10 +177,29 @@ class CryptoSpec(_Part):
 
 class HoldOutSpec(_Part):
     """Which rows judge the model. Fraction 0: all rows train and judge. A seed fixes the split; without it the
-    parties toss a joint coin after all approved."""
+    parties toss a joint coin after all approved. With a column of the label holder's the hold-out is out of time: rows
+    `since` that moment judge, or without it the latest `fraction` of the customers in common."""
 
-    fraction: Annotated[float, Field(ge=0.0, lt=0.9)] = 0.3
+    fraction: Annotated[float, Field(ge=0.0, lt=0.9)] = HELD_OUT
     seed: Annotated[str, Field(max_length=64)] | None = None
+    column: ColumnName | None = None
+    since: Annotated[str, Field(min_length=1, max_length=40)] | None = None   # a number, or a date as in 2024-01-31
+    missing: Literal["refuse", "error"] = "refuse"   # rows without a period
+
+    @field_validator("since", mode="before")
+    @classmethod
+    def _as_text(cls, value: Any) -> Any:   # in TOML a boundary may be a date or a number
+        return value.isoformat() if isinstance(value, date) else str(value) if type(value) in (int, float) else value
+
+    @model_validator(mode="after")
+    def _one_way(self) -> HoldOutSpec:
+        if self.column is None and self.since is not None:
+            raise ValueError("since names a boundary, but no column says when a row was")
+        if self.column is not None and (self.seed is not None or self.fraction == 0.0):
+            raise ValueError("rows are split by column: a seed, or a fraction of 0, says nothing then")
+        if self.since is not None and self.fraction != HELD_OUT:
+            raise ValueError("the boundary says how many rows judge: leave the fraction out")
+        return self
 
 
 def _check_correlated(rules: CorrelateSpec, goal: str, parties: Sequence[PartySpec]) -> None:
@@ -225,7 +246,7 @@ class JobSpec(_Part):
         if len({party.identity for party in self.parties}) != len(ids):
             raise ValueError("two parties share an identity key")
         for party in self.parties:
-            _check_columns(party, self.label, self.binning)
+            _check_columns(party, self)
             _check_id(party, self.align)
         check_goal(self.goal, self.align, {p.id: p.duplicates for p in self.parties}, self.label_holder.id)
         if self.correlate is not None:
@@ -261,10 +282,13 @@ def check_goal(goal: str, align: AlignTerms, duplicates: Mapping[str, str], labe
         raise ValueError("duplicates keep_all is for the label holder of a model")
 
 
-def _check_columns(party: PartySpec, label: LabelSpec, binning: BinningSpec | None) -> None:
-    named = [*party.columns, *party.id_columns, *([label.column] if party.role == "label_holder" else [])]
+def _check_columns(party: PartySpec, job: JobSpec) -> None:
+    binning, held = job.binning, [job.label.column, *([job.hold_out.column] if job.hold_out.column else [])]
+    named = [*party.columns, *party.id_columns, *(held if party.role == "label_holder" else [])]
     if len(set(named)) != len(named):
-        raise ValueError(f"columns of {party.id} repeat, or hold the id or the label")
+        raise ValueError(f"columns of {party.id} repeat, or hold the id, the label or the period of the hold-out")
+    if job.hold_out.column and party.duplicates == "keep_all":
+        raise ValueError("a hold-out by column counts customers: not with duplicates keep_all")
     if not set(party.categorical) <= set(party.columns):
         raise ValueError(f"categorical columns of {party.id} are not among its columns")
     if not set(party.trends) <= set(party.columns) or (party.trends and binning is None):

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from mpc.protocol import ProtocolSpec
-from mpc.protocols import align, bin, coin, correlate, finish, score, train
+from mpc.protocols import align, bin, coin, correlate, finish, score, split, train
 
 PROTOCOLS: Mapping[str, ProtocolSpec] = MappingProxyType({
     "align": align.PROTOCOL,
@@ -15,5 +15,6 @@ PROTOCOLS: Mapping[str, ProtocolSpec] = MappingProxyType({
     "correlate": correlate.PROTOCOL,
     "finish": finish.PROTOCOL,
     "score": score.PROTOCOL,
+    "split": split.PROTOCOL,
     "train": train.PROTOCOL,
 })

@@ -14,7 +14,7 @@ from mpc.group import IDENTITY, PointVector
 from mpc.hidden_count import Counted
 from mpc.link import Link, PartyId
 from mpc.protocol import Party
-from mpc.protocols import align, coin, finish, score
+from mpc.protocols import align, coin, finish, score, split
 from mpc.protocols.align_count import Programmed
 from mpc.protocols.align_oprf import Tags
 from mpc.ring import RingVector, from_signed
@@ -222,6 +222,36 @@ def _finish_trial(parties: int, secrets: int) -> Trial:
     return Trial({name: role(name) for name in names}, judge)
 
 
+SPLIT_ROWS, SPLIT_LEAST = 21, 4
+
+
+def _split_trial(parties: int, secrets: int) -> Trial:
+    names = _inputs(parties)
+    later = np.arange(SPLIT_ROWS) % (2 + secrets) == 0
+    options = split.SplitOptions(names[0], SPLIT_ROWS, SPLIT_LEAST, SESSION)
+
+    def role(name: PartyId) -> Role:
+        return lambda me, peers: split.run(me, peers, later if name == names[0] else None, options)
+
+    def judge(results: Mapping[str, Any]) -> None:
+        expected = split.ideal(later, SPLIT_LEAST)
+        assert expected is not None
+        for name in names:
+            assert results[name].tolist() == expected.tolist(), "a party has another split"
+
+    return Trial({name: role(name) for name in names}, judge)
+
+
+_SPLIT = (
+    Corruption("a customer beyond the last", split.LaterRows, field_set(bits=lambda bits: bits[:-1] + b"\x81"),
+               (Reason.OUT_OF_RANGE,)),
+    Corruption("all customers on one side", split.LaterRows, field_set(bits=lambda bits: bytes(len(bits))),
+               (Reason.SMALL_SIDE,)),
+    Corruption("a handful on one side", split.LaterRows, field_set(bits=lambda bits: b"\x13" + bytes(len(bits) - 1)),
+               (Reason.SMALL_SIDE,)),
+    Corruption("another split", split.SplitHeard, field_set(digest=_flip), (Reason.UNEQUAL,)),
+)
+
 _FINISH = (
     Corruption("a verdict that is neither yes nor no", finish.Accepted, field_set(accepted=2), (Reason.OUT_OF_RANGE,)),
     Corruption("a negative verdict", finish.Accepted, field_set(accepted=-1), (Reason.OUT_OF_RANGE,)),
@@ -234,4 +264,5 @@ SUBJECTS: Mapping[str, Subject] = {
     "correlate": CORRELATE,
     "finish": Subject(finish.PROTOCOL, _finish_trial, (2, 3, 4), _FINISH),
     "score": Subject(score.PROTOCOL, _score_trial, (2, 3, 4)),
+    "split": Subject(split.PROTOCOL, _split_trial, (2, 3, 4), _SPLIT),
 }

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from mpc.errors import LocalError
 
 _LABEL = "the label column does not serve the job: a value is missing, or there are not both outcomes"
+_PERIOD = "the column that says which rows judge does not serve the job: a value is missing or cannot be read"
 # What others read of an error whose own text counts rows or numbers them. One sentence for all that can be wrong
 # with a label: which of them it is says something about every customer in common.
 TOLD = {
@@ -15,6 +16,8 @@ TOLD = {
     "label_missing": _LABEL,
     "label_one_sided": _LABEL,
     "label_values": _LABEL,
+    "period_missing": _PERIOD,
+    "period_values": _PERIOD,
     "ragged_row": "a row has another number of cells than the header",
     "not_numeric": "a column of numbers holds cells that are none",
     "column_missing": "the table lacks a column",

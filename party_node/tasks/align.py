@@ -15,6 +15,7 @@ from mpc.ring import I64
 from party_node.data.id_profiles import IdProfile
 from party_node.data.ids import DuplicatePolicy, IdRules, IdScheme, IdSet, read_ids
 from party_node.data.label import Label, MissingLabel, read_label
+from party_node.data.period import Period, read_period
 from party_node.data.source import require_digest
 from party_node.data.table import Kind, Table, read_table
 from party_node.tasks.context import JobContext
@@ -26,6 +27,9 @@ async def run(context: JobContext) -> None:
     if context.is_label_holder:
         label = await context.me.compute(_label, context)
         context.outcome, refused = label.positive, label.refused
+        if context.spec.hold_out.column is not None and context.spec.goal == "model":
+            context.period = await context.me.compute(_period, context, context.spec.hold_out.column)
+            refused = refused | context.period.refused
     own = await context.me.compute(_own_ids, context, refused)
     terms = context.spec.align
     options = align.AlignOptions(
@@ -65,6 +69,12 @@ def _label(context: JobContext) -> Label:
     label = context.spec.label
     table = read_table(context.table_path, columns=[label.column], kinds={label.column: Kind.TEXT})
     return read_label(table, label.column, label.positive, MissingLabel(label.missing))
+
+
+def _period(context: JobContext, column: str) -> Period:
+    rules = context.spec.hold_out
+    table = read_table(context.table_path, columns=[column], kinds={column: Kind.TEXT})
+    return read_period(table, column, rules.since, MissingLabel(rules.missing))
 
 
 def _own_ids(context: JobContext, refused: NDArray[np.bool_] | None) -> IdSet:

@@ -15,6 +15,7 @@ from mpc.protocol import Party
 from mpc.protocols.train import Tools
 from party_node.data.binned import BinnedColumn
 from party_node.data.ids import IdCounts
+from party_node.data.period import Period
 from party_node.data.prepare import Preparation
 from party_node.data.table import Kind, Table
 from wire.spec import JobSpec, PartySpec
@@ -51,6 +52,7 @@ class JobContext:
     copies: NDArray[np.int64] | None = None          # per customer, how many rows: where the label holder keeps all
     table: Table | None = None
     outcome: NDArray[np.bool_] | None = None         # per table row, label holder only
+    period: Period | None = None                     # likewise, where the hold-out is out of time
     rows: NDArray[np.int64] | None = None            # table rows in canonical order, if this party knows them
     counts: IdCounts | None = None
     # split

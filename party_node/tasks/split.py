@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 
 import numpy as np
+from numpy.typing import NDArray
 
-from mpc.protocols import coin
+from mpc.protocols import coin, split
 from party_node.data.hold_out import hold_out
 from party_node.data.label import require_both
 from party_node.tasks.context import JobContext
@@ -15,6 +16,16 @@ from party_node.tasks.context import JobContext
 async def run(context: JobContext) -> None:
     """Sets test."""
     assert context.rows is not None
+    context.test = await (_drawn(context) if context.spec.hold_out.column is None else _by_period(context))
+    if context.outcome is not None:
+        labels = context.outcome[context.rows]
+        require_both(labels[~context.test], "the training rows")
+        require_both(labels[context.judged], "the hold-out rows")
+
+
+async def _drawn(context: JobContext) -> NDArray[np.bool_]:
+    """At random, by a seed or a joint coin; no customer on both sides."""
+    assert context.rows is not None
     rules, seed = context.spec.hold_out, context.spec.hold_out.seed
     if seed is None:
         salt = await coin.run(context.me, context.peers("split"), bytes.fromhex(context.job))
@@ -22,8 +33,15 @@ async def run(context: JobContext) -> None:
         salt = hashlib.sha256(seed.encode()).digest()
     customers = len(context.rows) if context.copies is None else len(context.copies)
     test = await context.me.compute(hold_out, salt, customers, rules.fraction)
-    context.test = test if context.copies is None else np.repeat(test, context.copies)   # no customer on both sides
-    if context.outcome is not None:
-        labels = context.outcome[context.rows]
-        require_both(labels[~context.test], "the training rows")
-        require_both(labels[context.judged], "the hold-out rows")
+    return test if context.copies is None else np.repeat(test, context.copies)
+
+
+async def _by_period(context: JobContext) -> NDArray[np.bool_]:
+    """The later ones, as the label holder's column says."""
+    assert context.rows is not None
+    later, period, rules = None, context.period, context.spec.hold_out
+    if period is not None:
+        later = await context.me.compute(period.later, context.rows, rules.fraction)
+    options = split.SplitOptions(context.label_holder, len(context.rows), context.spec.minimum_intersection,
+                                 bytes.fromhex(context.job))
+    return await split.run(context.me, context.peers("split"), later, options)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ import pytest
 from coordinator.driver import prepare
 from coordinator.job_plan import JobPlan, PlanError, PlannedAlign, PlannedTraining, build_spec, load_plan
 from mpc.protocols import PROTOCOLS
-from wire.spec import BinningSpec, CorrelateSpec, JobSpec, ScaleSpec, decode_spec, encode_spec
+from wire.spec import BinningSpec, CorrelateSpec, HoldOutSpec, JobSpec, ScaleSpec, decode_spec, encode_spec
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
 
@@ -32,7 +32,7 @@ def test_a_plan_becomes_a_canonical_spec(plan: JobPlan, nodes: Any) -> None:
     assert spec.party("shop").dataset_digest == "d" * 64
     assert spec.protocols == {name: protocol.version for name, protocol in PROTOCOLS.items()}
     unused = {"align.members.label_holder", "align.size", "align.copies"}
-    always = [protocol for name, protocol in PROTOCOLS.items() if name not in ("bin", "correlate")]
+    always = [protocol for name, protocol in PROTOCOLS.items() if name not in ("bin", "correlate", "split")]
     lines = {line.code for protocol in always for line in protocol.ledger}
     assert set(spec.reveal) == lines - unused
     assert spec.binning is None
@@ -48,6 +48,21 @@ def test_a_job_with_bins_reveals_what_its_way_of_counting_does(
     spec = build(plan, nodes, binning=BinningSpec.model_validate({"counts_at": counts_at}))
     assert decode_spec(encode_spec(spec)) == spec
     assert set(spec.reveal) - set(build(plan, nodes).reveal) == codes
+
+
+@pytest.mark.parametrize("since", [date(2024, 1, 31), "2024-01-31"])
+def test_a_column_that_splits_by_period_is_no_feature_and_every_party_is_told(
+    plan: JobPlan, nodes: Any, since: Any
+) -> None:
+    hold_out = HoldOutSpec.model_validate({"column": "region", "since": since})
+    spec = build(plan, nodes, hold_out=hold_out)
+    assert decode_spec(encode_spec(spec)) == spec
+    assert spec.party("bank").columns == ["income"]
+    assert spec.party("bank").categorical == []
+    assert spec.hold_out.since == "2024-01-31"
+    assert set(spec.reveal) - set(build(plan, nodes).reveal) == {"split.period"}
+    with pytest.raises(PlanError, match="offers no column `vintage`"):
+        build(plan, nodes, hold_out=HoldOutSpec(column="vintage"))
 
 
 @pytest.mark.parametrize(("rules", "codes"), [

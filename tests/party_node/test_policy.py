@@ -44,6 +44,7 @@ SPECS = {  # what the job asks for -> (change to the spec, line of the policy)
     "a column that is not offered": (put("parties", 0, "columns", value=["salary"]), "policy.columns"),
     "a column offered but not in the policy":
         (put("parties", 0, "columns", value=["income", "secret_score"]), "policy.columns"),
+    "a period that is not offered": (put("hold_out", value={"column": "salary"}), "policy.columns"),
     "a label of another name": (put("label", "column", value="worse"), "policy.use_label"),
     "ids matched by another column": (put("parties", 0, "id_columns", value=["passport"]), "dataset.id"),
     "ids matched by another profile": (put("align", value={"id_profiles": ["phone"]}), "dataset.id"),

@@ -1,0 +1,96 @@
+"""Out of time through real daemons: the later period judges at every party, the report says so, every row is placed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from coordinator.config import CoordinatorDirectory
+from mpc.protocols import PROTOCOLS
+from party_node.model import load_part
+from scripts.local_cluster import COORDINATOR
+from tests.e2e.scene import COMMON_OF_TWO, FAMILY, PRESENT, Scene, table
+
+LATE = 100       # of the common customers
+MONTHS = ("2023-11", "2023-12", "2024-01", "2024-02")
+
+
+def vintages(low: int, high: int, missing: int = 0) -> list[str]:
+    """Customers of `PRESENT`: the last `LATE` common ones of 2024, the first `missing` common ones of no month."""
+    start, stop = PRESENT["shop"][0], PRESENT["shop"][0] + COMMON_OF_TWO
+    assert high == stop
+    months = [MONTHS[k % 2 + (2 if k >= stop - LATE else 0)] for k in range(low, high)]
+    for k in range(start, start + missing):
+        months[k - low] = ""
+    return months
+
+
+def out_of_time(two: Scene, name: str, **rules: Any) -> dict[str, Any]:
+    return two.job({"bank": name}, hold_out={"column": "vintage", **rules}, minimum_intersection=100)
+
+
+def offered(two: Scene, name: str, **change: Any) -> None:
+    missing = change.pop("missing", 0)
+    months = vintages(*PRESENT["bank"], missing)
+    assert two.offer("bank", name, table("bank", vintage=months), period="vintage", **change).code == 0
+
+
+def test_the_later_period_judges_at_every_party_and_the_report_says_so(two: Scene) -> None:
+    offered(two, "periods", missing=10)
+    planned = two.coordinator("plan", *two.launch_arguments(out_of_time(two, "periods", since="2024-01"))[1:2],
+                              "--no-rehearsal")
+    assert planned.code == 0, planned.text
+    assert "which of its own customers belong to the later period" in planned.text
+    ran = two.run(out_of_time(two, "periods", since="2024-01"))
+    record = ran.data
+    assert (record["common"], record["test_rows"]) == (COMMON_OF_TWO - 10, LATE)
+    assert record["rows"]["bank"]["refused"] == 10      # without a month; all of them common ones
+    for counts in record["rows"].values():
+        assert counts["read"] == sum(count for what, count in counts.items() if what != "read")
+    line = next(line for line in record["ledger"] if line["code"] == "split.period")
+    assert (line["to"], line["kind"], line["count"]) == ("all", "revealed", COMMON_OF_TWO - 10)
+    parts = {p: load_part(two.directory(p) / "models", record["job_id"]) for p in ("bank", "shop")}
+    months = vintages(*PRESENT["bank"])
+    assert [months[row] >= "2024" for row in parts["bank"].rows] == parts["bank"].test.tolist()
+    assert parts["shop"].test.tolist() == parts["bank"].test.tolist()
+    assert "vintage" not in " ".join(parts["bank"].preparation.inputs)
+    folder = CoordinatorDirectory(two.directory(COORDINATOR)).job(record["job_id"])
+    page = (folder / "report.html").read_text()
+    assert "Out of time: customers whose vintage is 2024-01 or later judge, earlier ones trained." in page
+    assert "drawn at random" not in page
+    own = two.operator("bank", "report", record["job_id"]).data
+    periods = (Path(own["path"]) / "tables" / "periods.csv").read_text().splitlines()
+    assert periods[1:] == [f"training,{COMMON_OF_TWO - 10 - LATE},2023-11,2023-12", f"hold-out,{LATE},2024-01,2024-02"]
+    assert two.operator("shop", "report", record["job_id"]).code == 0
+
+
+def test_without_a_boundary_the_latest_share_judges(two: Scene) -> None:
+    offered(two, "latest")
+    record = two.run(out_of_time(two, "latest", fraction=0.4)).data
+    assert record["test_rows"] == LATE       # the months of 2024 make 45 %, the latest of them alone half of that
+    assert record["parameters"]["hold_out"] == 0.4
+
+
+def test_a_boundary_that_leaves_a_handful_is_refused_and_nobody_is_told(two: Scene) -> None:
+    offered(two, "handful")
+    ran = two.run(out_of_time(two, "handful", since="2024-02"))
+    assert ran.code == 1
+    assert "before or after the boundary" in ran.error["what"]
+    assert not any(character.isdigit() for character in ran.error["what"])
+
+
+def test_a_bank_whose_policy_does_not_allow_the_split_is_not_made_to(two: Scene) -> None:
+    lines = [line for protocol in PROTOCOLS.values() for line in protocol.ledger if line.kind == "revealed"]
+    allowed = sorted(line.code for line in lines if line.code != "split.period")
+    offered(two, "closed", policy={"minimum_difference": 0, "reveal": allowed})
+    ran = two.run(out_of_time(two, "closed", since="2024-01"))
+    assert ran.code == 6
+    assert "split.period" in ran.error["what"]
+
+
+def test_a_column_that_is_not_offered_does_not_exist(two: Scene) -> None:
+    assert two.offer("bank", "plain", table("bank")).code == 0
+    ran = two.run(two.job({"bank": "plain"}, hold_out={"column": "vintage", "since": "2024-01"}))
+    assert ran.code == 4
+    assert "offers no column `vintage`" in ran.error["what"]
+    assert FAMILY["bank"][0] in ran.error["advice"]
