@@ -15,8 +15,8 @@ from markupsafe import Markup
 
 from coordinator import tables
 from coordinator.plots import pictures
-from coordinator.tables import items, pairs
-from wire.comparison_table import DASH, Json, comparison_rows, entry, number, verdict_text
+from wire import comparison_table, correlation_tables
+from wire.comparison_table import DASH, Json, comparison_rows, entry, items, number, pairs, verdict_text
 from wire.page import SECTIONS, environment
 
 TITLES = {"model": "Joint credit-risk model", "alignment": "Customers in common"}
@@ -53,7 +53,7 @@ PARAMETER_WORDS = {
 
 # What the coordinator has nothing to say of: it is in the parties' own parts
 OWN_SECTIONS = ("characteristics", "model", "scorecard", "stability", "segments", "money")
-OPTIONAL = ("segments", "money")   # only where an analyst asked for them
+OPTIONAL = ("correlations", "segments", "money")   # only where the job, or an analyst, asked for them
 OF_ALIGNMENTS = ("purpose", "data", "population", "limits", "ledger", "record")
 RANKING = ("ROC", "KS", "Calibration", "Lift")   # pictures that stand in `validation`; the others compare
 
@@ -68,7 +68,8 @@ def render(
     evaluation = entry(record, "evaluation")
     makes_model = entry(record, "goal") != "alignment"
     own = parts or {}
-    said = {name for sections in own.values() for name in sections}
+    correlations = correlation_tables.section(entry(record, "correlations"))
+    said = {name for sections in own.values() for name in sections} | ({"correlations"} if correlations else set())
     shown = [name for name in SECTIONS if (makes_model or name in OF_ALIGNMENTS) and
              (name not in OPTIONAL or name in said)]
     drawn = [(title, caption, Markup(svg)) for title, caption, svg in pictures(evaluation)]  # noqa: S704 drawn here
@@ -82,11 +83,12 @@ def render(
         purpose=text(entry(record, "purpose")),
         created=text(entry(record, "created")),
         verdict=verdict_text(evaluation),
-        verdict_kind=_one_of(entry(evaluation, "verdict", "kind"), ("better", "none", "worse", "unclear")),
+        verdict_kind=_one_of(entry(evaluation, "verdict", "kind"), ("better", "none", "unclear")),
         headline=_headline(record),
         institutions=tables.institutions(record),
         comparison=comparison_rows(evaluation, pooled),
         has_pooled=bool(pooled),
+        correlations=correlations.html() if correlations else "",
         coefficient_gap=_scientific(entry(pooled, "max_abs_error")),
         rows_test=count(entry(evaluation, "rows", "test")),
         rows_bad=count(entry(evaluation, "rows", "bad")),
@@ -114,7 +116,7 @@ def render(
 
 def text(value: Json) -> str:
     """A short piece of foreign text, or a dash."""
-    return tables.text(value) or DASH
+    return comparison_table.text(value) or DASH
 
 
 def count(value: Json) -> str:
@@ -199,7 +201,7 @@ def _judged_on_training(record: Mapping[str, Any]) -> bool:
 
 def _out_of_time(parameters: Json) -> str:
     """Which customers judge, where a period says so; "" where they were drawn."""
-    column, since = (tables.text(entry(parameters, f"hold_out_{name}")) for name in ("column", "since"))
+    column, since = (comparison_table.text(entry(parameters, f"hold_out_{name}")) for name in ("column", "since"))
     if column is None:
         return ""
     if since is not None:

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from wire.comparison_table import Json, entry, measures, number
+from wire import correlation_tables
+from wire.comparison_table import Json, entry, items, measures, number, pairs, text
 from wire.sheets import Cell, Column, Sheet, interval
 
 # (key, word, meaning): read = the sum of the others
@@ -35,26 +36,10 @@ def sheets(record: Mapping[str, Any]) -> list[Sheet]:
     evaluation = entry(record, "evaluation")
     made = [
         institutions(record), population(record), comparison(evaluation), trade_off(evaluation), swap_set(evaluation),
-        risk_groups(evaluation), _curves(evaluation), ledger(record), _seconds(record), traffic(record),
+        risk_groups(evaluation), _curves(evaluation),
+        *correlation_tables.sheets(entry(record, "correlations")), ledger(record), _seconds(record), traffic(record),
     ]
     return [sheet for sheet in made if sheet.rows]
-
-
-def text(value: Json) -> str | None:
-    """A short piece of foreign text; None where there is none."""
-    if value is None or isinstance(value, Mapping | list):
-        return None
-    return str(value)[:500] or None
-
-
-def items(value: Json) -> list[Any]:  # decoded JSON
-    """A list, or nothing."""
-    return value if isinstance(value, list) else []
-
-
-def pairs(value: Json) -> list[tuple[str, Any]]:  # decoded JSON
-    """Keys and values, or nothing."""
-    return [(str(key), item) for key, item in value.items()] if isinstance(value, Mapping) else []
 
 
 def institutions(record: Json) -> Sheet:

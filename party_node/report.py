@@ -20,6 +20,7 @@ from party_node.data.period import read_period
 from party_node.data.table import TextColumn
 from party_node.finished import Finished, Rows
 from party_node.judgement import Asked, Judgement
+from wire import correlation_tables
 from wire.page import SECTIONS, Block, Section, environment, write_report
 from wire.sheets import Cell, Column, Sheet
 
@@ -64,6 +65,8 @@ def own_part(found: Finished, asked: Asked) -> OwnPart:
         _data(found), _population(found), characteristics.characteristics(found), characteristics.weights(found),
         characteristics.points(found, asked.scale), characteristics.moved(found), _learned(found), _record(found),
     ]
+    correlations = correlation_tables.section(found.public.correlations, found.party)
+    said += [correlations] if correlations is not None else []
     if found.scores is not None:
         said += Judgement(found, found.scores, asked).sections()
     return OwnPart(found, tuple(said))

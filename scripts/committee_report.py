@@ -40,7 +40,7 @@ from wire.spec import JobSpec, decode_spec
 
 TOGETHER = "all institutions together, which only a machine that owns every directory can know"
 SCORE_BARS = 24
-PUBLIC = ("population", "ledger", "record")   # what the public record says of all parties in one table
+PUBLIC = ("population", "correlations", "ledger", "record")   # what the public record says of all parties in one table
 
 
 def make_report(home: Path, job: str, wanted: Asked, out: Path) -> list[str]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from rich import box
 from rich.console import Console
@@ -109,6 +110,23 @@ def number(value: Json) -> float | None:
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         return None
     return float(value)
+
+
+def text(value: Json) -> str | None:
+    """A short piece of foreign text; None where there is none."""
+    if value is None or isinstance(value, Mapping | list):
+        return None
+    return str(value)[:500] or None
+
+
+def items(value: Json) -> list[Any]:  # decoded JSON
+    """A list, or nothing."""
+    return value if isinstance(value, list) else []
+
+
+def pairs(value: Json) -> list[tuple[str, Any]]:  # decoded JSON
+    """Keys and values, or nothing."""
+    return [(str(key), item) for key, item in value.items()] if isinstance(value, Mapping) else []
 
 
 def p_text(p_value: float) -> str:

@@ -24,6 +24,7 @@ SECTIONS: Mapping[str, str] = {
     "data": "Data",
     "population": "Population flow",
     "characteristics": "Characteristics and bins",
+    "correlations": "Correlations across institutions",
     "model": "Model",
     "scorecard": "Scorecard",
     "validation": "Validation",

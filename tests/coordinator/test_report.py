@@ -224,6 +224,24 @@ def test_foreign_text_is_escaped_everywhere():
     assert "&lt;script&gt;" in page
 
 
+def test_a_hold_out_by_period_is_told_with_its_boundary():
+    page = render(record() | {"parameters": {"hold_out_column": "vintage", "hold_out_since": "2024-01"}})
+    assert page.count("customers whose vintage is 2024-01 or later judge, earlier ones trained") == 2
+    assert "drawn at random" not in page
+    latest = render(record() | {"parameters": {"hold_out_column": "vintage", "hold_out": 0.25}})
+    assert "the 25 % of the customers whose vintage is latest judge" in latest
+    assert "Out of time" not in render(record())
+
+
+def test_correlations_have_a_section_where_the_job_showed_some():
+    shown = {"show": "pairs", "to": "all", "pairs": [{"parties": ["bank", "shop"], "columns": ["a", "b"], "r": 0.9}]}
+    page = render(record() | {"correlations": shown})
+    assert 'id="correlations"' in page
+    assert "+0.9000" in page
+    assert 'id="correlations"' not in render(record())
+    assert [sheet.name for sheet in sheets(record() | {"correlations": shown})].count("correlation_pairs") == 1
+
+
 def test_no_hold_out_is_said_in_so_many_words():
     page = render(record() | {"train_rows": 4167, "test_rows": 4167, "parameters": {"hold_out": 0.0}})
     assert "No rows were held out" in page

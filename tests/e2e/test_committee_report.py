@@ -44,7 +44,8 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     columns = [word for name in PARTIES for word in ("--columns", f"{name}:{','.join(manifest[name]['features'])}")]
     ids = [word for name in PARTIES for word in ("--id", f"{name}:{manifest[name]['id']}")]
     found = command("run_local_cluster.py", *tables, *columns, *ids, "--label", f"bank:{manifest['bank']['label']}",
-                    "--bins", "--key-bits", 2048, "--out", base / "out")
+                    "--bins", "--correlations", "matrix", "--correlation-threshold", 0.3, "--key-bits", 2048,
+                    "--out", base / "out")
     assert found["bins"]["columns"] >= 6
     assert found["bins"]["other_bins"] == 0
     assert max(found["bins"]["weight_error"], found["bins"]["information_error"]) <= 1e-9
@@ -92,6 +93,30 @@ def test_the_tables_are_those_of_the_job(home: Path, report: Path) -> None:
         (party, row["characteristic"]) for party in PARTIES for row in rows(report, f"{party}_bins")}
     assert 0.9 < sum(float(row["first reason"]) for row in reasons) <= 1 + 1e-9
     assert {row["reading"] for row in rows(report, "joint_stability")} <= {"no more than chance", "slight", "moderate"}
+
+
+def test_correlations_across_institutions_are_those_that_the_job_showed(home: Path, report: Path) -> None:
+    shown = json.loads((home / "result.json").read_text())["correlations"]
+    found = {(row["institution"], row["column"], row["other institution"], row["its column"]): float(row["correlation"])
+             for row in rows(report, "correlations")}
+    names = {party: [row["characteristic"] for row in rows(report, f"{party}_characteristics")] for party in PARTIES}
+    assert len(shown["matrices"]) == 3
+    assert found == {(block["parties"][0], first, block["parties"][1], second): value
+                     for block in shown["matrices"]
+                     for first, line in zip(block["columns"][0], block["r"], strict=True)
+                     for second, value in zip(block["columns"][1], line, strict=True)}
+    assert any(value for key, value in found.items() if key[1] in names[key[0]] and key[3] in names[key[2]])
+    strong = [row for row in found.items() if abs(row[1]) >= 0.3]
+    assert len(rows(report, "correlation_pairs")) == len(shown["pairs"]) >= len(strong) * 0.9
+    assert own_report(home, "telecom", shown_job(home))[0] == 0
+    own = csv.DictReader((home / "telecom" / "models" / shown_job(home) / "report" / "tables" / "correlations.csv")
+                         .read_text().splitlines())
+    assert {frozenset((row["institution"], row["other institution"])) for row in own} == {
+        frozenset((other, "telecom")) for other in PARTIES if other != "telecom"}
+
+
+def shown_job(home: Path) -> str:
+    return str(json.loads((home / "result.json").read_text())["job_id"])
 
 
 def own_report(home: Path, party: str, *arguments: str) -> tuple[int, dict[str, Any]]:
