@@ -10,11 +10,11 @@ from collections.abc import Mapping
 from typing import Literal
 
 from mpc.okvs import Layout
+from mpc.protocols.align_terms import FEW_IDS
 from wire.line import Line
 
 Engine = Literal["ecdh", "oprf"]
 
-FEW_IDS = 100_000        # of each party: below it ecdh takes some seconds, trusts coalitions less, and compiles nothing
 # Seconds of one core (docs/benchmarks.md): an id of one list under one secret; an id of one side with one counterpart.
 POINT_S, FUNCTION_S = 8e-6, 0.7e-6
 START_S = 0.3            # of oprf with one counterpart: transfers, trees

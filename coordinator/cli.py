@@ -168,7 +168,9 @@ def _print_plan(spec: JobSpec, expected: Data, engines: dict[str, str]) -> None:
               f"approvals missing: {', '.join(p.id for p in spec.parties)}")
     if "seconds" in expected:
         spent = expected["seconds"]
-        out.print(f"time about {spent['total']:.0f} s, of which training {spent['train']:.0f} s, "
+        words = {"bin": "counting bins", "correlate": "correlating", "train": "training"}
+        parts = [f"{word} {spent[stage]:.0f} s" for stage, word in words.items() if stage in spent]
+        out.print(f"time about {spent['total']:.0f} s, of which {', '.join(parts)}, "
                   "if all customers of the smallest table are common")
 
 

@@ -29,12 +29,17 @@ WAITS = 80                # of a job besides: connecting, keys, proofs, base tra
 @dataclass(frozen=True)
 class Rehearsed:
     """A node's rehearsal: seconds of training with one counterpart, fixed and per row; of aligning, per identifier and
-    list by ecdh, per identifier of one side and counterpart by oprf."""
+    list by ecdh, per identifier of one side and counterpart by oprf; of counting bins with one counterpart, both sides,
+    and of correlating with one, fixed and per row."""
 
     fixed_s: float
     row_s: float
     id_s: float
     function_s: float
+    bin_fixed_s: float = 0.0
+    bin_row_s: float = 0.0
+    correlate_fixed_s: float = 0.0
+    correlate_row_s: float = 0.0
 
 
 def forecast(spec: JobSpec, rows: dict[str, int]) -> dict[str, Any]:
@@ -145,6 +150,10 @@ def seconds(
         align = max(part.id_s for part in rehearsed.values()) * sum(rows.values())
     found = {
         "align": align,
+        **({"bin": max(part.bin_fixed_s + part.bin_row_s * training for part in rehearsed.values())}
+           if spec.binning else {}),
+        **({"correlate": max(others * (part.correlate_fixed_s + part.correlate_row_s * training)
+                             for part in rehearsed.values())} if spec.correlate else {}),
         "train": max(others * (part.fixed_s + part.row_s * training) for part in rehearsed.values()),
     }
     if line is not None:

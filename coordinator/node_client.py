@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Mapping
+from dataclasses import fields
 from typing import TypeVar
 
 import grpc
@@ -67,8 +68,7 @@ class NodeClient:
 
     async def rehearse(self, spec: bytes) -> Rehearsed:
         answer = await self._call(self._stub.Rehearse(control_pb2.RehearseRequest(spec=spec), timeout=REHEARSE_S))
-        told = (answer.fixed_s, answer.row_s, answer.id_s, answer.function_s)
-        return Rehearsed(*(max(0.0, value) for value in told))
+        return Rehearsed(**{part.name: max(0.0, getattr(answer, part.name)) for part in fields(Rehearsed)})
 
     async def propose(self, spec: bytes) -> Answer:
         decision = await self._call(self._stub.Propose(control_pb2.Proposal(spec=spec), timeout=CALL_S))

@@ -12,7 +12,6 @@ import typer
 
 from party_node.session import Session, opened
 from wire.command import console
-from wire.spec import decode_spec
 
 Job = Annotated[str, typer.Argument(help="The job's id, or its first characters.")]
 BaseScore = Annotated[float | None, typer.Option(help="The score at --odds; else as the job says.")]
@@ -39,11 +38,12 @@ def scorecard_command(
 ) -> Data:
     """Show our part of a finished model as points, on the job's scale; all parties have to use one."""
     from party_node import scorecard  # brings the stages of a job with it, and the other commands do without them
+    from party_node.finished import agreed
     from party_node.model import load_part
 
     session: Session = ctx.obj
     with opened(session) as (config, store, audit):
-        spec = decode_spec(store.find_job(load_part(session.directory.models, job).job).spec)
+        spec = agreed(store, load_part(session.directory.models, job).job)
         scale = scorecard.scale_of(spec, base_score, odds, doubling, decimals)
         return scorecard.show(session.directory.models, config.party, audit, job, scale, out)
 

@@ -30,7 +30,7 @@ from party_node.store import Store
 from wire import command, pki
 from wire.command import console, plain
 from wire.consortium import Consortium, load_consortium
-from wire.spec import PartyName, decode_spec
+from wire.spec import PartyName, decode_spec, kept_spec
 
 Data = dict[str, Any]
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False,
@@ -283,7 +283,8 @@ def jobs_command(ctx: typer.Context) -> Data:
     with opened(session) as (_, store, _audit):
         for row in store.jobs():
             created = f"{datetime.fromtimestamp(row.created, UTC):%Y-%m-%d %H:%M}"
-            purpose = plain(decode_spec(row.spec).purpose)
+            spec = kept_spec(row.spec)
+            purpose = plain(spec.purpose) if spec is not None else "agreed under another release"
             listed.append({"job": row.id, "state": row.state.value, "stage": row.stage, "purpose": purpose,
                            "coordinator": row.coordinator, "created": row.created, "error": row.error_text})
             grid.add_row(row.id[:12], row.state.value, row.stage, purpose, row.coordinator, created,

@@ -33,7 +33,7 @@ from party_node.policy import (
 from party_node.store import BudgetExhausted, JobRow, JobState, Store, StoreError
 from wire.errors import Denied, PublicError
 from wire.signing import ApprovalError, Identity, approve, check_approvals
-from wire.spec import JobSpec, SpecError, decode_spec, job_id
+from wire.spec import JobSpec, SpecError, decode_spec, job_id, kept_spec
 
 MAX_OPEN_JOBS = 100  # proposed or approved and not yet started: a coordinator cannot fill the disk
 
@@ -162,7 +162,8 @@ class Consent:
     def _expire(self) -> None:
         """Close open jobs whose time has passed."""
         for row in self._store.jobs(JobState.PENDING, JobState.APPROVED):
-            if decode_spec(row.spec).valid_until < self._clock():
+            spec = kept_spec(row.spec)
+            if spec is None or spec.valid_until < self._clock():   # or nobody can start it under this release
                 self._audit.event("expired", row.id)
                 self._store.move(row.id, JobState.CANCELLED, code="EXPIRED", text="its time has passed")
 

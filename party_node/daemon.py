@@ -20,6 +20,7 @@ from mpc.paillier_keys import generate
 from mpc.paillier_source import PaillierSource
 from mpc.protocol import Party
 from mpc.protocols import PROTOCOLS
+from mpc.protocols.align_terms import FEW_IDS
 from mpc.protocols.train import Tools
 from mpc.two_way import TwoWaySource
 from party_node import datasets
@@ -40,8 +41,6 @@ from wire.server import serve as listen
 from wire.signing import Identity
 from wire.spec import JobSpec
 from wire.telemetry import configure
-
-LARGE_ROWS = 1 << 15   # tables from here on are likely to be aligned by the oprf engine, whose loops are compiled
 
 _log = structlog.get_logger("daemon")
 
@@ -106,8 +105,10 @@ class Node:
         self._listeners = await listen(
             self._consortium, self._tls, self._config.listen, self._config.doctor, register
         )
-        if any(dataset.rows >= LARGE_ROWS for dataset in datasets.registered(self._store)):
-            self._pool.submit(oprf.warm)   # while nobody waits for it
+        largest = max((dataset.rows for dataset in datasets.registered(self._store)), default=0)
+        if largest >= FEW_IDS:             # what will align it is compiled while nobody waits for it
+            self._pool.submit(oprf.warm)
+        if largest >= group.MANY_POINTS:
             self._pool.submit(group.warm)
         self._audit.event("start", party=self.party)
         _log.info("listening", party=self.party, port=self._listeners.port)

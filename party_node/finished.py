@@ -24,7 +24,7 @@ from party_node.kept_scores import FILE_NAME, KeptScores, read_scores
 from party_node.model import PART, ModelPart, load_part
 from party_node.store import Store
 from wire.record import PartyPart
-from wire.spec import JobSpec
+from wire.spec import JobSpec, kept_spec
 
 Rows = NDArray[np.int64]
 
@@ -74,11 +74,7 @@ def load(directory: PartyDirectory, party: str, store: Store, job: str, further:
     what was kept of it cannot be read."""
     model = load_part(directory.models, job)
     folder = directory.models / model.job
-    try:    # it was checked when it was signed; an older release's is read as far as this one knows it
-        spec = JobSpec.model_validate_json(store.find_job(model.job).spec)
-    except ValidationError:
-        raise LocalError(f"job {model.job[:12]} was agreed under another release",
-                         "read it with that release") from None
+    spec = agreed(store, model.job)
     try:
         public = PartyPart.model_validate_json((folder / PART).read_bytes())
     except (OSError, ValidationError):
@@ -87,6 +83,14 @@ def load(directory: PartyDirectory, party: str, store: Store, job: str, further:
     scores = read_scores(kept) if kept.exists() else None
     table, changed = _table(store, spec, party, model, further)
     return Finished(party, spec, model, public, scores, table, changed)
+
+
+def agreed(store: Store, job: str) -> JobSpec:
+    """The spec that all signed. LocalError: there is no such job, or another release has to read it."""
+    spec = kept_spec(store.find_job(job).spec)
+    if spec is None:
+        raise LocalError(f"job {job[:12]} was agreed under another release", "read it with that release")
+    return spec
 
 
 def _table(

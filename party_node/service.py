@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncIterator
+from dataclasses import asdict
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
@@ -56,9 +57,7 @@ class ControlService(control_pb2_grpc.ControlServicer):
 
     async def Rehearse(self, request: control_pb2.RehearseRequest, context: Context) -> control_pb2.Rehearsal:
         found = await self._jobs.rehearse(request.spec, current_caller().party)
-        return control_pb2.Rehearsal(
-            fixed_s=found.fixed_s, row_s=found.row_s, id_s=found.id_s, function_s=found.function_s,
-        )
+        return control_pb2.Rehearsal(**asdict(found))
 
     async def Propose(self, request: control_pb2.Proposal, context: Context) -> control_pb2.Decision:
         answer = self._jobs.propose(request.spec, current_caller().party)

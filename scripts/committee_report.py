@@ -27,7 +27,7 @@ from mpc.models.stability import score_stability
 from party_node.characteristics import has_card, shortfalls, stability_line, stability_sheet
 from party_node.charts import RISKIER, SAFER, Curve, curves
 from party_node.config import PartyDirectory
-from party_node.finished import Finished, load
+from party_node.finished import Finished, agreed, load
 from party_node.judgement import Asked, asked
 from party_node.pmml import MOST_REASONS
 from party_node.report import named_for, own_part
@@ -36,7 +36,7 @@ from party_node.store import Store
 from scripts.local_cluster import COORDINATOR, RESULT, told
 from wire.page import Block, Drawing, Section, write_report
 from wire.sheets import Column, Sheet
-from wire.spec import JobSpec, decode_spec
+from wire.spec import JobSpec
 
 TOGETHER = "all institutions together, which only a machine that owns every directory can know"
 SCORE_BARS = 24
@@ -119,7 +119,7 @@ def _agreed(home: Path, job: str) -> JobSpec:
     record = _record(home, job)
     store = Store(PartyDirectory(home / record["parties"][0]["id"]).state_db)
     try:
-        return decode_spec(store.find_job(record["job_id"]).spec)
+        return agreed(store, record["job_id"])
     finally:
         store.close()
 

@@ -5,6 +5,7 @@ What a template gets is escaped; the pages run no script and fetch nothing. Know
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -14,7 +15,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from wire.pki import write_private
-from wire.sheets import Sheet, workbook
+from wire.sheets import Column, Sheet, workbook
 
 _SHARED = Path(__file__).parent / "templates"
 
@@ -83,11 +84,25 @@ def environment(templates: Path) -> Environment:
 
 
 def write_report(folder: Path, page: str, sheets: Sequence[Sheet]) -> None:
-    """`report.html`, `tables.xlsx` and `tables/NAME.csv`, readable by their owner only; earlier ones are replaced."""
+    """`report.html`, `tables.xlsx` and `tables/NAME.csv`, readable by their owner only; earlier ones are replaced, and
+    those that an earlier report made and this one does not have are removed: `tables/contents.csv` lists them."""
     tables = folder / "tables"
     for made in (folder, tables):
         made.mkdir(mode=0o700, parents=True, exist_ok=True)
+    contents = Sheet("contents", "Tables of the report", (Column("table"), Column("title")),
+                     tuple((sheet.name, sheet.title) for sheet in sheets))
+    for name in _listed(tables / "contents.csv") - {sheet.name for sheet in sheets}:
+        (tables / f"{name}.csv").unlink(missing_ok=True)
+    write_private(tables / "contents.csv", contents.text().encode())
     write_private(folder / "report.html", page.encode())
     write_private(folder / "tables.xlsx", workbook(sheets))
     for sheet in sheets:
         write_private(tables / f"{sheet.name}.csv", sheet.text().encode())
+
+
+def _listed(contents: Path) -> set[str]:
+    """Names of the tables that an earlier report lists; nothing that could be a path."""
+    if not contents.exists():
+        return set()
+    names = {row[0] for row in csv.reader(contents.read_text(encoding="utf-8").splitlines()) if row}
+    return {name for name in names if name == Path(name).name}

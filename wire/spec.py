@@ -353,6 +353,14 @@ def decode_spec(data: bytes) -> JobSpec:
     return spec
 
 
+def kept_spec(data: bytes) -> JobSpec | None:
+    """A spec that was checked when it was signed, read as far as this release knows it; None where it does not."""
+    try:
+        return JobSpec.model_validate_json(data)
+    except ValidationError:
+        return None
+
+
 def job_id(data: bytes) -> str:
     """SHA-256 of the spec's bytes, hexadecimal."""
     return hashlib.sha256(Domain.JOB_ID.encode() + b"\0" + data).hexdigest()

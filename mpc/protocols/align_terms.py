@@ -16,6 +16,7 @@ from mpc.protocol import Party
 from mpc.ring import I64, RingVector
 from mpc.rng import Rng
 
+FEW_IDS = 100_000          # of each party: below, ecdh takes some seconds, trusts coalitions less, and compiles little
 MAX_IDS = 1 << 24          # a list is held in memory as 32 bytes an id
 MESSAGE_INDICES = 1 << 18  # 1 MiB
 INDEX_BITS = 32

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -92,6 +93,17 @@ def test_the_slowest_party_and_the_number_of_counterparts_make_the_time() -> Non
     assert time_of(spec()) == {"align": 2.0, "train": 9.0, "total": 11.0}          # 2 + 7000 rows
     assert time_of(spec(), shop=SLOW)["train"] == 16.0
     assert time_of(spec(parties=3)) == {"align": 3.0, "train": 18.0, "total": 21.0}
+
+
+def test_bins_and_correlations_take_their_time_where_the_job_has_them() -> None:
+    busy = replace(PART, bin_fixed_s=1.0, bin_row_s=1e-3, correlate_fixed_s=0.5, correlate_row_s=1e-4)
+    parts = dict.fromkeys(("bank", "shop", "telecom"), busy)
+    assert time_of(spec(parties=3), **parts) == time_of(spec(parties=3))
+    found = time_of(spec(parties=3, binning={}, correlate={}), shop=replace(busy, bin_row_s=2e-3), **{
+        name: part for name, part in parts.items() if name != "shop"})
+    assert found["bin"] == 15.0                      # the slowest one's 1 + 7000 rows
+    assert found["correlate"] == 2 * 1.2             # with both counterparts
+    assert found["total"] == pytest.approx(3.0 + 15.0 + 2.4 + 18.0)
 
 
 def test_a_line_that_is_slower_than_the_computing_makes_the_time() -> None:

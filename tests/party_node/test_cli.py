@@ -201,6 +201,22 @@ def test_a_person_sees_what_leaves_and_signs(joined: Desk) -> None:
     assert (job["job"], job["state"]) == (job_id(spec), "approved")
 
 
+def test_a_job_of_another_release_is_listed_and_expires_and_nothing_crashes(joined: Desk) -> None:
+    raw = json.loads(joined.spec())
+    older = {key: value for key, value in raw.items() if key != "scale"}          # a field of a later release
+    newer = raw | {"nonce": "7" * 64, "novelty": True}
+    store = Store(joined.directory().state_db)
+    for number, spec in enumerate((older, newer)):
+        store.add_job(f"{number}" * 64, f"n{number}", json.dumps(spec).encode(), "conductor")
+    store.close()
+    code, envelope, text = joined("jobs")
+    assert code == 0, text
+    assert [job["purpose"] for job in envelope["data"]["jobs"]] == ["credit risk", "agreed under another release"]
+    assert joined.propose(joined.spec()).pending
+    states = {job["job"][:1]: job["state"] for job in joined("jobs")[1]["data"]["jobs"]}
+    assert states["1"] == "cancelled"
+
+
 def test_without_an_answer_nothing_is_signed(joined: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     spec = joined.spec()
     joined.propose(spec)

@@ -1,4 +1,4 @@
-"""A rehearsal is the real offline phase on made-up rows: it takes time, and tells four numbers."""
+"""A rehearsal is the real offline phase on made-up rows: it takes time, and tells eight numbers."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def pool() -> Any:
     made.shutdown()
 
 
-async def test_it_trains_both_sides_on_made_up_rows_and_tells_four_numbers(
+async def test_it_trains_both_sides_on_made_up_rows_and_tells_what_they_took(
     pool: Workers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rows, real = list[int](), rehearsal.prepare
@@ -59,8 +59,34 @@ async def test_it_trains_both_sides_on_made_up_rows_and_tells_four_numbers(
     assert found.fixed_s + found.row_s > 0
     assert 1e-7 < found.id_s < 1e-2
     assert 1e-8 < found.function_s < found.id_s
+    assert (found.bin_fixed_s, found.bin_row_s, found.correlate_fixed_s, found.correlate_row_s) == (0, 0, 0, 0)
     assert rows[:4] == [rehearsal.FEW_ROWS] * 4
     assert rehearsal.FEW_ROWS < rows[4] <= 600
+
+
+@pytest.mark.parametrize("binning", [{}, {"counts_at": "feature_holder", "minimum_cell": 200}])
+@pytest.mark.parametrize("show", ["pairs", "inflation"])
+async def test_bins_and_correlations_are_rehearsed_where_the_job_has_them(
+    pool: Workers, monkeypatch: pytest.MonkeyPatch, binning: dict[str, Any], show: str
+) -> None:
+    async def untrained(rows: int, **rest: Any) -> float:
+        return 1.0
+
+    monkeypatch.setattr(rehearsal, "MOST_ROWS", 600)
+    monkeypatch.setattr(rehearsal, "_train", untrained)
+    found = await rehearse(wide(binning=binning, correlate={"show": show}), "bank", TOOLS, pool)
+    assert found.bin_fixed_s + found.bin_row_s > 0
+    assert found.correlate_fixed_s + found.correlate_row_s > 0
+    without = await rehearse(wide(correlate={"show": show}), "shop", TOOLS, pool)
+    assert without.bin_fixed_s == without.bin_row_s == 0
+    assert without.correlate_fixed_s > 0
+
+
+def wide(**changes: Any) -> JobSpec:
+    """Three columns at each party."""
+    made = spec(**changes | {"correlate": None})
+    parties = [party.model_copy(update={"columns": ["x", "y", "z"]}) for party in made.parties]
+    return JobSpec.model_validate(made.model_dump() | {"parties": [p.model_dump() for p in parties]} | changes)
 
 
 async def test_who_takes_no_part_does_not_rehearse(pool: Workers) -> None:

@@ -103,6 +103,21 @@ def test_a_report_is_written_for_its_owner_alone(tmp_path: Path) -> None:
     for _ in range(2):
         write_report(folder, "<p>", [SHEET])
     assert sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*")) == [
-        "report.html", "tables", "tables.xlsx", "tables/rates.csv"]
+        "report.html", "tables", "tables.xlsx", "tables/contents.csv", "tables/rates.csv"]
     for path in (folder, *folder.rglob("*")):
         assert stat.S_IMODE(path.stat().st_mode) == (0o700 if path.is_dir() else 0o600)
+
+
+def test_tables_of_an_earlier_report_go_and_other_files_stay(tmp_path: Path) -> None:
+    money = Sheet("money", "Money", SHEET.columns, SHEET.rows)
+    write_report(tmp_path, "<p>", [SHEET, money])
+    mine, outside = tmp_path / "tables" / "mine.csv", tmp_path / "outside.csv"
+    for path in (mine, outside):
+        path.write_text("a\n")
+    write_report(tmp_path, "<p>", [SHEET])
+    assert {path.name for path in (tmp_path / "tables").iterdir()} == {"contents.csv", "rates.csv", "mine.csv"}
+    (tmp_path / "tables" / "contents.csv").write_text("table,title\n../outside,x\n\nrates,y\n")
+    write_report(tmp_path, "<p>", [money])
+    assert outside.exists()
+    assert mine.exists()
+    assert not (tmp_path / "tables" / "rates.csv").exists()

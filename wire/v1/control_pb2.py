@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from wire.v1 import common_pb2 as wire_dot_v1_dot_common__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15wire/v1/control.proto\x12\x07wire.v1\x1a\x14wire/v1/common.proto\"\x11\n\x0f\x44\x65scribeRequest\"\xe3\x01\n\x0b\x44\x65scription\x12\r\n\x05party\x18\x01 \x01(\t\x12\x10\n\x08software\x18\x02 \x01(\t\x12\x36\n\tprotocols\x18\x03 \x03(\x0b\x32#.wire.v1.Description.ProtocolsEntry\x12\x0e\n\x06\x65ngine\x18\x04 \x01(\t\x12\x15\n\rdatasets_json\x18\x05 \x01(\x0c\x12\x10\n\x08\x63lock_ms\x18\x06 \x01(\x03\x12\x10\n\x08identity\x18\x07 \x01(\t\x1a\x30\n\x0eProtocolsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\r:\x02\x38\x01\"\x1f\n\x0fRehearseRequest\x12\x0c\n\x04spec\x18\x01 \x01(\x0c\"M\n\tRehearsal\x12\x0f\n\x07\x66ixed_s\x18\x01 \x01(\x01\x12\r\n\x05row_s\x18\x02 \x01(\x01\x12\x0c\n\x04id_s\x18\x03 \x01(\x01\x12\x12\n\nfunction_s\x18\x04 \x01(\x01\"\x18\n\x08Proposal\x12\x0c\n\x04spec\x18\x01 \x01(\x0c\"\xb3\x01\n\x08\x44\x65\x63ision\x12*\n\x07outcome\x18\x01 \x01(\x0e\x32\x19.wire.v1.Decision.Outcome\x12\x11\n\tsignature\x18\x02 \x01(\x0c\x12\x1d\n\x05\x65rror\x18\x03 \x01(\x0b\x32\x0e.wire.v1.Error\"I\n\x07Outcome\x12\x17\n\x13OUTCOME_UNSPECIFIED\x10\x00\x12\x0c\n\x08\x41PPROVED\x10\x01\x12\n\n\x06\x44\x45NIED\x10\x02\x12\x0b\n\x07PENDING\x10\x03\",\n\x08\x41pproval\x12\r\n\x05party\x18\x01 \x01(\t\x12\x11\n\tsignature\x18\x02 \x01(\x0c\"B\n\x0cStartRequest\x12\x0c\n\x04spec\x18\x01 \x01(\x0c\x12$\n\tapprovals\x18\x02 \x03(\x0b\x32\x11.wire.v1.Approval\"\x16\n\x07Started\x12\x0b\n\x03job\x18\x01 \x01(\t\"3\n\x0cWatchRequest\x12\x0b\n\x03job\x18\x01 \x01(\t\x12\x16\n\x0e\x61\x66ter_sequence\x18\x02 \x01(\x04\"\x9a\x02\n\x05\x45vent\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12\x0f\n\x07time_ms\x18\x02 \x01(\x03\x12\r\n\x05stage\x18\x03 \x01(\t\x12\x0c\n\x04what\x18\x04 \x01(\t\x12\x0c\n\x04\x64one\x18\x05 \x01(\x04\x12\r\n\x05total\x18\x06 \x01(\x04\x12#\n\x05state\x18\x07 \x01(\x0e\x32\x14.wire.v1.Event.State\x12\x1d\n\x05\x65rror\x18\x08 \x01(\x0b\x32\x0e.wire.v1.Error\x12\x1a\n\x12public_record_json\x18\t \x01(\x0c\"T\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x0b\n\x07RUNNING\x10\x01\x12\x0c\n\x08\x46INISHED\x10\x02\x12\n\n\x06\x46\x41ILED\x10\x03\x12\r\n\tCANCELLED\x10\x04\",\n\rCancelRequest\x12\x0b\n\x03job\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\" \n\tCancelled\x12\x13\n\x0bwas_running\x18\x01 \x01(\x08\x32\xca\x02\n\x07\x43ontrol\x12:\n\x08\x44\x65scribe\x12\x18.wire.v1.DescribeRequest\x1a\x14.wire.v1.Description\x12\x38\n\x08Rehearse\x12\x18.wire.v1.RehearseRequest\x1a\x12.wire.v1.Rehearsal\x12/\n\x07Propose\x12\x11.wire.v1.Proposal\x1a\x11.wire.v1.Decision\x12\x30\n\x05Start\x12\x15.wire.v1.StartRequest\x1a\x10.wire.v1.Started\x12\x30\n\x05Watch\x12\x15.wire.v1.WatchRequest\x1a\x0e.wire.v1.Event0\x01\x12\x34\n\x06\x43\x61ncel\x12\x16.wire.v1.CancelRequest\x1a\x12.wire.v1.Cancelledb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15wire/v1/control.proto\x12\x07wire.v1\x1a\x14wire/v1/common.proto\"\x11\n\x0f\x44\x65scribeRequest\"\xe3\x01\n\x0b\x44\x65scription\x12\r\n\x05party\x18\x01 \x01(\t\x12\x10\n\x08software\x18\x02 \x01(\t\x12\x36\n\tprotocols\x18\x03 \x03(\x0b\x32#.wire.v1.Description.ProtocolsEntry\x12\x0e\n\x06\x65ngine\x18\x04 \x01(\t\x12\x15\n\rdatasets_json\x18\x05 \x01(\x0c\x12\x10\n\x08\x63lock_ms\x18\x06 \x01(\x03\x12\x10\n\x08identity\x18\x07 \x01(\t\x1a\x30\n\x0eProtocolsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\r:\x02\x38\x01\"\x1f\n\x0fRehearseRequest\x12\x0c\n\x04spec\x18\x01 \x01(\x0c\"\xa9\x01\n\tRehearsal\x12\x0f\n\x07\x66ixed_s\x18\x01 \x01(\x01\x12\r\n\x05row_s\x18\x02 \x01(\x01\x12\x0c\n\x04id_s\x18\x03 \x01(\x01\x12\x12\n\nfunction_s\x18\x04 \x01(\x01\x12\x13\n\x0b\x62in_fixed_s\x18\x05 \x01(\x01\x12\x11\n\tbin_row_s\x18\x06 \x01(\x01\x12\x19\n\x11\x63orrelate_fixed_s\x18\x07 \x01(\x01\x12\x17\n\x0f\x63orrelate_row_s\x18\x08 \x01(\x01\"\x18\n\x08Proposal\x12\x0c\n\x04spec\x18\x01 \x01(\x0c\"\xb3\x01\n\x08\x44\x65\x63ision\x12*\n\x07outcome\x18\x01 \x01(\x0e\x32\x19.wire.v1.Decision.Outcome\x12\x11\n\tsignature\x18\x02 \x01(\x0c\x12\x1d\n\x05\x65rror\x18\x03 \x01(\x0b\x32\x0e.wire.v1.Error\"I\n\x07Outcome\x12\x17\n\x13OUTCOME_UNSPECIFIED\x10\x00\x12\x0c\n\x08\x41PPROVED\x10\x01\x12\n\n\x06\x44\x45NIED\x10\x02\x12\x0b\n\x07PENDING\x10\x03\",\n\x08\x41pproval\x12\r\n\x05party\x18\x01 \x01(\t\x12\x11\n\tsignature\x18\x02 \x01(\x0c\"B\n\x0cStartRequest\x12\x0c\n\x04spec\x18\x01 \x01(\x0c\x12$\n\tapprovals\x18\x02 \x03(\x0b\x32\x11.wire.v1.Approval\"\x16\n\x07Started\x12\x0b\n\x03job\x18\x01 \x01(\t\"3\n\x0cWatchRequest\x12\x0b\n\x03job\x18\x01 \x01(\t\x12\x16\n\x0e\x61\x66ter_sequence\x18\x02 \x01(\x04\"\x9a\x02\n\x05\x45vent\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12\x0f\n\x07time_ms\x18\x02 \x01(\x03\x12\r\n\x05stage\x18\x03 \x01(\t\x12\x0c\n\x04what\x18\x04 \x01(\t\x12\x0c\n\x04\x64one\x18\x05 \x01(\x04\x12\r\n\x05total\x18\x06 \x01(\x04\x12#\n\x05state\x18\x07 \x01(\x0e\x32\x14.wire.v1.Event.State\x12\x1d\n\x05\x65rror\x18\x08 \x01(\x0b\x32\x0e.wire.v1.Error\x12\x1a\n\x12public_record_json\x18\t \x01(\x0c\"T\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x0b\n\x07RUNNING\x10\x01\x12\x0c\n\x08\x46INISHED\x10\x02\x12\n\n\x06\x46\x41ILED\x10\x03\x12\r\n\tCANCELLED\x10\x04\",\n\rCancelRequest\x12\x0b\n\x03job\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\" \n\tCancelled\x12\x13\n\x0bwas_running\x18\x01 \x01(\x08\x32\xca\x02\n\x07\x43ontrol\x12:\n\x08\x44\x65scribe\x12\x18.wire.v1.DescribeRequest\x1a\x14.wire.v1.Description\x12\x38\n\x08Rehearse\x12\x18.wire.v1.RehearseRequest\x1a\x12.wire.v1.Rehearsal\x12/\n\x07Propose\x12\x11.wire.v1.Proposal\x1a\x11.wire.v1.Decision\x12\x30\n\x05Start\x12\x15.wire.v1.StartRequest\x1a\x10.wire.v1.Started\x12\x30\n\x05Watch\x12\x15.wire.v1.WatchRequest\x1a\x0e.wire.v1.Event0\x01\x12\x34\n\x06\x43\x61ncel\x12\x16.wire.v1.CancelRequest\x1a\x12.wire.v1.Cancelledb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -42,30 +42,30 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_DESCRIPTION_PROTOCOLSENTRY']._serialized_end=303
   _globals['_REHEARSEREQUEST']._serialized_start=305
   _globals['_REHEARSEREQUEST']._serialized_end=336
-  _globals['_REHEARSAL']._serialized_start=338
-  _globals['_REHEARSAL']._serialized_end=415
-  _globals['_PROPOSAL']._serialized_start=417
-  _globals['_PROPOSAL']._serialized_end=441
-  _globals['_DECISION']._serialized_start=444
-  _globals['_DECISION']._serialized_end=623
-  _globals['_DECISION_OUTCOME']._serialized_start=550
-  _globals['_DECISION_OUTCOME']._serialized_end=623
-  _globals['_APPROVAL']._serialized_start=625
-  _globals['_APPROVAL']._serialized_end=669
-  _globals['_STARTREQUEST']._serialized_start=671
-  _globals['_STARTREQUEST']._serialized_end=737
-  _globals['_STARTED']._serialized_start=739
-  _globals['_STARTED']._serialized_end=761
-  _globals['_WATCHREQUEST']._serialized_start=763
-  _globals['_WATCHREQUEST']._serialized_end=814
-  _globals['_EVENT']._serialized_start=817
-  _globals['_EVENT']._serialized_end=1099
-  _globals['_EVENT_STATE']._serialized_start=1015
-  _globals['_EVENT_STATE']._serialized_end=1099
-  _globals['_CANCELREQUEST']._serialized_start=1101
-  _globals['_CANCELREQUEST']._serialized_end=1145
-  _globals['_CANCELLED']._serialized_start=1147
-  _globals['_CANCELLED']._serialized_end=1179
-  _globals['_CONTROL']._serialized_start=1182
-  _globals['_CONTROL']._serialized_end=1512
+  _globals['_REHEARSAL']._serialized_start=339
+  _globals['_REHEARSAL']._serialized_end=508
+  _globals['_PROPOSAL']._serialized_start=510
+  _globals['_PROPOSAL']._serialized_end=534
+  _globals['_DECISION']._serialized_start=537
+  _globals['_DECISION']._serialized_end=716
+  _globals['_DECISION_OUTCOME']._serialized_start=643
+  _globals['_DECISION_OUTCOME']._serialized_end=716
+  _globals['_APPROVAL']._serialized_start=718
+  _globals['_APPROVAL']._serialized_end=762
+  _globals['_STARTREQUEST']._serialized_start=764
+  _globals['_STARTREQUEST']._serialized_end=830
+  _globals['_STARTED']._serialized_start=832
+  _globals['_STARTED']._serialized_end=854
+  _globals['_WATCHREQUEST']._serialized_start=856
+  _globals['_WATCHREQUEST']._serialized_end=907
+  _globals['_EVENT']._serialized_start=910
+  _globals['_EVENT']._serialized_end=1192
+  _globals['_EVENT_STATE']._serialized_start=1108
+  _globals['_EVENT_STATE']._serialized_end=1192
+  _globals['_CANCELREQUEST']._serialized_start=1194
+  _globals['_CANCELREQUEST']._serialized_end=1238
+  _globals['_CANCELLED']._serialized_start=1240
+  _globals['_CANCELLED']._serialized_end=1272
+  _globals['_CONTROL']._serialized_start=1275
+  _globals['_CONTROL']._serialized_end=1605
 # @@protoc_insertion_point(module_scope)

@@ -128,6 +128,10 @@ class Rehearsal(_message.Message):
     ROW_S_FIELD_NUMBER: _builtins.int
     ID_S_FIELD_NUMBER: _builtins.int
     FUNCTION_S_FIELD_NUMBER: _builtins.int
+    BIN_FIXED_S_FIELD_NUMBER: _builtins.int
+    BIN_ROW_S_FIELD_NUMBER: _builtins.int
+    CORRELATE_FIXED_S_FIELD_NUMBER: _builtins.int
+    CORRELATE_ROW_S_FIELD_NUMBER: _builtins.int
     fixed_s: _builtins.float
     """training with one counterpart, whatever the rows"""
     row_s: _builtins.float
@@ -136,6 +140,14 @@ class Rehearsal(_message.Message):
     """aligning by ecdh, for each identifier of each party"""
     function_s: _builtins.float
     """aligning by oprf, for each identifier of one side and each counterpart"""
+    bin_fixed_s: _builtins.float
+    """counting bins with one counterpart, both sides, whatever the rows"""
+    bin_row_s: _builtins.float
+    """and for each training row"""
+    correlate_fixed_s: _builtins.float
+    """correlating with one counterpart, whatever the rows"""
+    correlate_row_s: _builtins.float
+    """and for each training row"""
     def __init__(
         self,
         *,
@@ -143,10 +155,14 @@ class Rehearsal(_message.Message):
         row_s: _builtins.float = ...,
         id_s: _builtins.float = ...,
         function_s: _builtins.float = ...,
+        bin_fixed_s: _builtins.float = ...,
+        bin_row_s: _builtins.float = ...,
+        correlate_fixed_s: _builtins.float = ...,
+        correlate_row_s: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["fixed_s", b"fixed_s", "function_s", b"function_s", "id_s", b"id_s", "row_s", b"row_s"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bin_fixed_s", b"bin_fixed_s", "bin_row_s", b"bin_row_s", "correlate_fixed_s", b"correlate_fixed_s", "correlate_row_s", b"correlate_row_s", "fixed_s", b"fixed_s", "function_s", b"function_s", "id_s", b"id_s", "row_s", b"row_s"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
