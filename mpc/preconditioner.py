@@ -11,7 +11,7 @@ its L_i = H_ii^(-1/2). In whitened columns X_i L_i the Hessian K has identities 
       r = u - K y,  d <- A d + B r,  y <- y + d
    p = L y                               L_i private again
 
-Step 2 is Chebyshev's iteration for K y = u on [LOWEST, N] [Golub and Varga, Numer. Math. 3, 1961; Saad, Iterative
+Step 2 is Chebyshev's iteration for K y = u on [LOWEST, N + BEYOND] [Golub and Varga, Numer. Math. 3, 1961; Saad, Iterative
 methods for sparse linear systems, algorithm 12.1]: a fixed polynomial, so it needs no inner product. L q(K) L is
 symmetric and positive, near H^-1 where eigenvalues of K lie above LOWEST. Knows no labels and no weights.
 """
@@ -39,14 +39,15 @@ I8 = NDArray[np.int8]
 I16 = NDArray[np.int16]
 F64 = NDArray[np.float64]
 
-EVALUATIONS = 6            # degree of the polynomial, counting K^0
-LOWEST = 0.1               # eigenvalues of K below it are raised, but not all the way
+EVALUATIONS = 10           # degree of the polynomial, counting K^0
+LOWEST = 0.03              # eigenvalues of K below it are raised, but not all the way
+BEYOND = 0.07              # above N that the interval reaches: rounding of K, and steps never go the wrong way
 WHITE_BITS = 8             # of a whitened column's entry
 WHITE_CLIP = 16.0          # standard deviations; only rows of extreme leverage lie beyond
 ROOT_BITS = 28             # of an entry of L
 SAFE_BITS = 60
 COEFFICIENT_BITS = (6, 12)     # after the point, of A and B: at least, at most
-GROWTH_BITS = 5            # y is at most so many bits longer than u
+GROWTH_BITS = 6            # y is at most so many bits longer than u
 
 
 @dataclass(frozen=True)
@@ -72,9 +73,14 @@ class PreconditionerPlan:
         return self.rows * self.white_scale**2
 
     @property
+    def highest(self) -> float:
+        """The interval's upper end."""
+        return self.parties + BEYOND
+
+    @property
     def middle(self) -> float:
         """Of the interval; u stands for u / middle, the first iterate, in `vector_unit`."""
-        return (self.parties + LOWEST) / 2
+        return (self.highest + LOWEST) / 2
 
     @property
     def shifts(self) -> tuple[int, int]:
@@ -110,7 +116,7 @@ class PreconditionerPlan:
     @property
     def coefficients(self) -> list[tuple[int, int, int]]:
         """Of d, u and K y in each step's combination, as integers 2^inner_shift times too large."""
-        half = (self.parties - LOWEST) / 2
+        half = (self.highest - LOWEST) / 2
         ratio = self.middle / half
         rho, found = 1 / ratio, []
         for _ in range(EVALUATIONS - 1):
@@ -204,7 +210,7 @@ def own_root(matrix: I16, x_scale: int, plan: PreconditionerPlan) -> F64:
 def whitened(matrix: I16, root: F64, x_scale: int, plan: PreconditionerPlan, rng: Rng) -> I8:
     """sqrt(c) X_i L_i, rounded and clipped: (rows, width). Rounded up or down by chance, so that entries are right on
     average: a column of few values, rounded to the nearest, would be longer or shorter as a whole, and eigenvalues of K
-    more than 2 % above N get steps the wrong way."""
+    more than LOWEST + BEYOND above N get steps the wrong way."""
     result = np.empty(matrix.shape, np.int8)
     factor, most = math.sqrt(plan.curvature) * plan.white_scale / x_scale, (1 << (WHITE_BITS - 1)) - 1
     for start in range(0, len(matrix), 1 << 16):
