@@ -11,9 +11,9 @@ its L_i = H_ii^(-1/2). In whitened columns X_i L_i the Hessian K has identities 
       r = u - K y,  d <- A d + B r,  y <- y + d
    p = L y                               L_i private again
 
-Step 2 is Chebyshev's iteration for K y = u on [LOWEST, N + BEYOND] [Golub and Varga, Numer. Math. 3, 1961; Saad, Iterative
-methods for sparse linear systems, algorithm 12.1]: a fixed polynomial, so it needs no inner product. L q(K) L is
-symmetric and positive, near H^-1 where eigenvalues of K lie above LOWEST. Knows no labels and no weights.
+Step 2 is Chebyshev's iteration for K y = u on [LOWEST, N + BEYOND] [Golub and Varga, Numer. Math. 3, 1961; Saad,
+Iterative methods for sparse linear systems, algorithm 12.1]: a fixed polynomial, so it needs no inner product. L q(K) L
+is symmetric and positive, near H^-1 where eigenvalues of K lie above LOWEST. Knows no labels and no weights.
 """
 
 from __future__ import annotations
