@@ -18,10 +18,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import NoReturn
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mpc.blinding import fill
 from mpc.errors import LocalError
@@ -39,14 +37,17 @@ from mpc.paillier import (
 )
 from mpc.paillier_keys import PrivateKey
 from mpc.product_plan import ProductPlan, chunks
+from mpc.product_shares import HolderProduct, Matrix, Once, OwnerProduct
 from mpc.protocol import Party
-from mpc.ring import U64, RingVector, reduce, times
+from mpc.ring import U64, reduce
 from mpc.rng import Rng
 
 __all__ = [
     "EncryptedMasks",
     "HolderProduct",
     "MaskedProducts",
+    "Matrix",
+    "Once",
     "OwnerProduct",
     "ProductPlan",
     "exchange_keys",
@@ -55,7 +56,6 @@ __all__ = [
 ]
 
 BLOCK = 8192  # bases or rows per multi-exponentiation: tables and buckets pay, memory stays bounded
-Matrix = NDArray[np.integer]
 
 
 # -- messages ----------------------------------------------------------------------------------------------------
@@ -73,79 +73,6 @@ class MaskedProducts:
     """Step 2: the next outputs of one pass, under the holder's key, re-randomised."""
 
     products: SealedVector
-
-
-# -- results -----------------------------------------------------------------------------------------------------
-
-
-class _Secret:
-    """Blank to print, impossible to pickle or copy."""
-
-    __slots__ = ()
-
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}(...)"
-
-    def __reduce__(self) -> NoReturn:
-        raise TypeError("shares and masks are secret and are never pickled or copied")
-
-
-class Once:
-    """Iterations that were used up."""
-
-    def __init__(self, iterations: int, what: str) -> None:
-        self._left, self._what = set(range(iterations)), what
-
-    def burn(self, t: int) -> None:
-        """LocalError if `t` was burnt before or does not exist."""
-        if t not in self._left:
-            raise LocalError(f"the {self._what} of iteration {t} does not exist or was used before")
-        self._left.remove(t)
-
-
-class HolderProduct(_Secret):
-    """What the holder keeps of its product with one owner: the masks (common to one `offer`) and its
-    shares."""
-
-    __slots__ = ("_masks", "_once", "_shares", "plan")
-
-    def __init__(self, plan: ProductPlan, masks: U64, once: Once, shares: U64) -> None:
-        self.plan, self._masks, self._once, self._shares = plan, masks, once, shares
-
-    def mask(self, t: int, v_share: U64) -> RingVector:
-        """v - r_t (inputs,): uniform, to be sent to every owner of this offer. LocalError on a second call
-        for `t` on any of them."""
-        if v_share.shape != (self.plan.inputs,):
-            raise LocalError(f"a vector of {self.plan.inputs} elements was agreed")
-        self._once.burn(t)  # before anything leaves
-        return RingVector(reduce(v_share - self._masks[t], self.plan.ring_bits), self.plan.ring_bits)
-
-    def share(self, t: int) -> U64:
-        """The holder's share (outputs,) of A v_t."""
-        share: U64 = self._shares[t].copy()
-        return share
-
-
-class OwnerProduct(_Secret):
-    """What the owner keeps: its matrix and its shares."""
-
-    __slots__ = ("_matrix", "_once", "_shares", "plan")
-
-    def __init__(self, plan: ProductPlan, matrix: Matrix, shares: U64) -> None:
-        self.plan, self._matrix, self._shares = plan, matrix, shares
-        self._once = Once(plan.iterations, "share")
-
-    def fits(self, masked: RingVector) -> bool:
-        """Whether a received vector has the agreed length and ring; for `link.require`."""
-        return len(masked) == self.plan.inputs and masked.bits == self.plan.ring_bits
-
-    def apply(self, t: int, masked: RingVector) -> U64:
-        """The owner's share (outputs,) of A v_t from v_t - r_t. LocalError on a second call for `t`."""
-        if not self.fits(masked):
-            raise LocalError("a vector of another length or ring was agreed")
-        self._once.burn(t)
-        result: U64 = times(self._matrix, masked.values) + self._shares[t]
-        return reduce(result, self.plan.ring_bits)
 
 
 # -- roles -------------------------------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from mpc.acceleration import anderson_needs
+from mpc.comparison import COMPARISON_ANDS
 from mpc.link import PartyId
 from mpc.precision import ENTRY_BITS, SQUARED_BITS, Precision, plan_precision
 from mpc.preconditioner import EVALUATIONS, ROOT_BITS, PreconditionerPlan, plan_preconditioner
@@ -20,6 +21,7 @@ from mpc.sigmoid import PERIOD_BITS, is_rare
 WIDTH_STEP = 16  # widths are announced in multiples, so that exact feature counts stay private
 ANGLES_AHEAD_BYTES = 256 << 20
 FEW, MORE = 8, 12  # iterations that reach the noise: on most tables, and where the curvature is far from its prior
+VERDICTS = 2      # numbers that the convergence test compares, each a sum of `width` squares
 ANGLES_LATER = 2  # iterations' angles that are made while earlier iterations run: rounds leave the line idle
 
 
@@ -79,19 +81,20 @@ class Sizes:
 
     @property
     def bits(self) -> int:
-        """Shared bits of a run, without those of the last comparison."""
+        """Shared bits of a run."""
         masks = (3 * self.options.iterations + self.inner_products + 1) * self.width
-        return 64 * masks + anderson_needs(self.options.iterations, self.width).bits
+        return 64 * (masks + VERDICTS) + anderson_needs(self.options.iterations, self.width).bits
 
     @property
     def triples(self) -> int:
         """Of words, as `bits`."""
-        return anderson_needs(self.options.iterations, self.width).triples
+        return anderson_needs(self.options.iterations, self.width).triples + VERDICTS * self.width
 
     @property
     def ands(self) -> int:
         """Triples of bits, as `bits`."""
-        return anderson_needs(self.options.iterations, self.width).ands
+        last = VERDICTS * COMPARISON_ANDS + VERDICTS - 1
+        return anderson_needs(self.options.iterations, self.width).ands + last
 
     def product(self, name: str, party: PartyId) -> ProductPlan:
         """Of the private product `name` whose matrix `party` owns."""

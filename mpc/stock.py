@@ -20,11 +20,10 @@ class Stock:
 
     __slots__ = ("_ands", "_angles", "_bits", "_source", "_triples")
 
-    def __init__(self, source: CorrelationSource) -> None:
-        empty = np.zeros(0, np.uint64)
+    def __init__(self, source: CorrelationSource, held: tuple[Bits, Triples, Triples] | None = None) -> None:
+        """`held`: what another stock has handed over."""
         self._source = source
-        self._bits = Bits(empty, empty)
-        self._triples = self._ands = Triples(empty, empty, empty)
+        self._bits, self._triples, self._ands = held or _nothing()
         self._angles: deque[Trig] = deque()
 
     @property
@@ -85,6 +84,13 @@ class Stock:
             due -= len(part.rho)
         return parts
 
+    def handed_over(self) -> tuple[Bits, Triples, Triples]:
+        """Bits, triples and triples of bits that are left, to be kept where only this party reads; the stock gives none
+        of them any more."""
+        held = self._bits, self._triples, self._ands
+        self._bits, self._triples, self._ands = _nothing()
+        return held
+
     async def bits(self, me: Party, count: int) -> Bits:
         stock = self._bits
         if count > len(stock):
@@ -112,6 +118,11 @@ class Stock:
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("correlations are secrets and are never pickled")
+
+
+def _nothing() -> tuple[Bits, Triples, Triples]:
+    empty = np.zeros(0, np.uint64)
+    return Bits(empty, empty), Triples(empty, empty, empty), Triples(empty, empty, empty)
 
 
 def _joined(parts: list[Triples]) -> Triples:

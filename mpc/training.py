@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mpc.acceleration import Anderson
-from mpc.correlations import CorrelationSource, TrigPlan
+from mpc.correlations import CorrelationSource, Trig, TrigPlan
 from mpc.errors import LocalError, Reason
 from mpc.link import Link, PartyId
 from mpc.packed_products import offer_packed, serve_packed
@@ -20,7 +20,8 @@ from mpc.paillier import GroupBlinder, PublicKey
 from mpc.paillier_keys import OwnerBlinder, PrivateKey
 from mpc.precision import Precision
 from mpc.preconditioner import I16, Counterparts, own_root, root_matrix, shared_hessian, whitened
-from mpc.products import HolderProduct, OwnerProduct, exchange_keys, offer, serve
+from mpc.product_shares import HolderProduct, OwnerProduct
+from mpc.products import exchange_keys, offer, serve
 from mpc.protocol import Party
 from mpc.ring import I64, U64, from_signed
 from mpc.rng import Rng
@@ -129,19 +130,19 @@ async def prepare(
     options: TrainOptions,
     tools: Tools,
     accept_widths: Callable[[Mapping[PartyId, int]], None] = lambda widths: None,
+    keep_angles: Callable[[list[Trig]], None] | None = None,
 ) -> State:
-    """Steps 0 and 1. LocalError for a block that is not what was agreed, PeerError for a bad counterpart."""
+    """Steps 0 and 1. LocalError for a block that is not what was agreed, PeerError for a bad counterpart.
+
+    `keep_angles`: the iterations come another day. The angles of all of them are made now, and go there one iteration
+    after the other; the stock has none.
+    """
     check_block(me, block, options)
-    width = block.matrix.shape[1]
-    widths = await agree_widths(me, peers, options.rows, padded(width))                               # 0
+    widths = await agree_widths(me, peers, options.rows, padded(block.matrix.shape[1]))               # 0
     accept_widths({p: widths[p] for p in peers})
     sizes = planned(options, widths)
-    plan, mine = sizes.plan, sizes.slices[me.id]
-    matrix = np.zeros((options.rows, widths[me.id]), np.int16)
-    matrix[:, :width] = block.matrix
-    if not await me.compute(plan.standardised, matrix):
-        raise LocalError("a column of the block is larger than a standardised one")
-    coarse = np.ascontiguousarray((await me.compute(plan.coarse, matrix)).T)
+    plan = sizes.plan
+    matrix, coarse = await me.compute(own_matrices, block, sizes, me.id)
     root = await me.compute(own_root, matrix, plan.x_scale, sizes.preconditioner)
     chance = Rng(me.rng.bytes(32))
     white = await me.compute(whitened, matrix, root, plan.x_scale, sizes.preconditioner, chance)
@@ -152,7 +153,11 @@ async def prepare(
         links = {p: link.channel("correlations") for p, link in peers.items()}
         stock = Stock(await tools.make_source(me, links, plan.trig))
         await stock.fill(me, bits=sizes.bits, triples=sizes.triples, ands=sizes.ands)
-        await stock.add_angles(me, sizes.angles_ahead * options.rows)
+        if keep_angles is None:
+            await stock.add_angles(me, sizes.angles_ahead * options.rows)
+            return stock
+        for _ in range(options.iterations):
+            await me.compute(keep_angles, await stock.parts(me, options.rows))
         return stock
 
     async def preconditioner() -> tuple[I64, I64, Products]:
@@ -164,9 +169,37 @@ async def prepare(
     stock, tall, (hessian, own, small) = await me.together(                                           # 1
         correlations(), tall_products(me, peers, known, sizes, matrix, coarse), preconditioner()
     )
-    anderson = Anderson(me, peers, stock, sizes.width, "train.anderson",
-                        NOISE_FACTOR * plan.step_noise(sizes.width) * plan.weight_unit)
+    anderson = anderson_of(me, peers, stock, sizes)
     await anderson.prepare(options.iterations)
+    products = Products(tall.held | small.held, tall.owned | small.owned)
+    masks = await truncation_masks(me, stock, sizes)
+    return assembled(me, peers, block, sizes, stock, (matrix, coarse, hessian, own), products, masks, anderson)
+
+
+def own_matrices(block: Block, sizes: Sizes, me: PartyId) -> tuple[I16, I16]:
+    """The block filled up to its padded width; and coarse, transposed, for the backward pass. LocalError where a column
+    is too large."""
+    matrix = np.zeros((sizes.options.rows, sizes.widths[me]), np.int16)
+    matrix[:, : block.matrix.shape[1]] = block.matrix
+    if not sizes.plan.standardised(matrix):
+        raise LocalError("a column of the block is larger than a standardised one")
+    return matrix, np.ascontiguousarray(sizes.plan.coarse(matrix).T)
+
+
+def anderson_of(me: Party, peers: Mapping[PartyId, Link], stock: Stock, sizes: Sizes) -> Anderson:
+    """Step 7's memory, without its masks."""
+    plan = sizes.plan
+    return Anderson(me, peers, stock, sizes.width, "train.anderson",
+                    NOISE_FACTOR * plan.step_noise(sizes.width) * plan.weight_unit)
+
+
+def assembled(
+    me: Party, peers: Mapping[PartyId, Link], block: Block, sizes: Sizes, stock: Stock,
+    matrices: tuple[I16, I16, I64, I64], products: Products, masks: Masks, anderson: Anderson,
+) -> State:
+    """What steps 0 and 1 come to. `matrices`: own and coarse ones, my share of K, my L_i."""
+    plan, options, mine, width = sizes.plan, sizes.options, sizes.slices[me.id], block.matrix.shape[1]
+    matrix, coarse, hessian, root = matrices
     start = np.zeros(sizes.width, np.uint64)
     if block.start is not None:
         start[mine.start : mine.start + width] = from_signed(np.rint(block.start * plan.weight_unit))
@@ -174,9 +207,8 @@ async def prepare(
     penalty[sizes.slices[options.label_holder].start] = 0
     return State(
         me=me, peers=peers, options=options, sizes=sizes, stock=stock, matrix=matrix, coarse=coarse, hessian=hessian,
-        root=own, labels=None if block.labels is None else block.labels.astype(np.uint64), start=start,
-        penalty=penalty, width=width, products=Products(tall.held | small.held, tall.owned | small.owned),
-        masks=await truncation_masks(me, stock, sizes), anderson=anderson,
+        root=root, labels=None if block.labels is None else block.labels.astype(np.uint64), start=start,
+        penalty=penalty, width=width, products=products, masks=masks, anderson=anderson,
     )
 
 

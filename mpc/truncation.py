@@ -53,6 +53,12 @@ class TruncationMasks:
         self.used += count
         return self.mask[here], self.high[here], self.top[here]
 
+    def handed_over(self) -> tuple[U64, U64, U64]:
+        """All of them, to be kept where only this party reads; LocalError if one was used before."""
+        if self.used:
+            raise LocalError("a truncation mask was used before, so the others cannot be kept for later")
+        return self.take(len(self))
+
     def __repr__(self) -> str:
         return f"TruncationMasks(shift={self.shift}, left={len(self)})"
 

@@ -34,6 +34,7 @@ from mpc.models.logistic import fit_logistic
 from mpc.opening import open_masked, open_to
 from mpc.precision import SQUARED_BITS, Precision
 from mpc.preconditioner import combined
+from mpc.prepared import Kept, resume
 from mpc.protocol import LedgerLine, Party, ProtocolSpec
 from mpc.ring import U64, RingVector, from_signed, mask_of, reduce, times, to_signed
 from mpc.run_sizes import TrainOptions, padded
@@ -63,12 +64,15 @@ async def run(
     options: TrainOptions,
     tools: Tools,
     accept_widths: Callable[[Mapping[PartyId, int]], None] = lambda widths: None,
+    kept: Kept | None = None,
 ) -> NDArray[np.float64]:
     """The party's own weights (d,), standardised units. Refused NOT_CONVERGED releases nothing to anybody.
 
     `accept_widths` hears the others' padded widths after step 0 and raises if this party's own rules forbid them.
+    `kept`: what mpc.prepared.precompute made ahead for this run at all parties, in the place of step 1.
     """
-    state = await prepare(me, peers, block, options, tools, accept_widths)
+    state = await (prepare(me, peers, block, options, tools, accept_widths) if kept is None
+                   else resume(me, peers, block, options, kept, accept_widths))
     point, push = state.start, state.start                                                      # shares, ints
     for t in range(options.iterations):
         me.progress("iterations", t, options.iterations)

@@ -189,9 +189,9 @@ def _observe_roles(recording: Recording, patch: pytest.MonkeyPatch) -> None:
         rows = recording.own_rows[me.id] = await run_align(me, peers, ids, options, *rest)
         return rows
 
-    async def fitting(me: Any, peers: Any, block: Any, options: Any, tools: Any, *rest: Any) -> Any:
+    async def fitting(me: Any, peers: Any, block: Any, options: Any, tools: Any, *rest: Any, **more: Any) -> Any:
         recording.blocks[me.id] = block
-        weights = recording.weights[me.id] = await run_train(me, peers, block, options, tools, *rest)
+        weights = recording.weights[me.id] = await run_train(me, peers, block, options, tools, *rest, **more)
         return weights
 
     async def scoring(me: Any, peers: Any, partial: U64, options: Any) -> Any:
