@@ -9,6 +9,7 @@ import json
 import signal
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -18,7 +19,8 @@ from rich.table import Table
 from coordinator import driver, tables
 from coordinator.config import CoordinatorDirectory
 from coordinator.forecast import forecast, seconds
-from coordinator.job_plan import load_plan
+from coordinator.halves import ahead, online
+from coordinator.job_plan import JobPlan, load_plan
 from coordinator.node_client import NodeClient, connect
 from coordinator.report import render
 from coordinator.screen import ProgressScreen
@@ -38,6 +40,7 @@ Nodes = dict[str, NodeClient]
 HOME = Path("coordinator-data")
 JobFile = Annotated[Path, typer.Argument(help="job.toml")]
 JobId = Annotated[str, typer.Argument(help="Job id, or how it begins.")]
+WaitApproval = Annotated[float, typer.Option(help="Seconds to wait for a person's approval.")]
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
                   help="Launches and watches jobs between party nodes. Never holds a row, a key or a share.")
 cert_app = typer.Typer(no_args_is_help=True, help="The coordinator's certificate.")
@@ -166,6 +169,9 @@ def _print_plan(spec: JobSpec, expected: Data, engines: dict[str, str]) -> None:
             out.print(f"  {line.to:<13} {line.what}")
     out.print(f"traffic about {expected['megabytes']:.0f} MB over all links, at most; "
               f"approvals missing: {', '.join(p.id for p in spec.parties)}")
+    if "megabytes_in_round" in expected:
+        out.print(f"of that {expected['megabytes_in_round']:.0f} MB in the round itself, if coordinator precompute runs "
+                  "ahead of it: alignment, preparation and all correlations, nearly all of the time, are done then")
     if "seconds" in expected:
         spent = expected["seconds"]
         words = {"bin": "counting bins", "correlate": "correlating", "train": "training"}
@@ -186,13 +192,32 @@ def _check_line(text: str) -> None:
 def launch(
     ctx: typer.Context,
     job_file: JobFile,
-    wait_approval: Annotated[float, typer.Option(help="Seconds to wait for a person's approval.")] = 3600.0,
+    wait_approval: WaitApproval = 3600.0,
+    prepared: Annotated[str, typer.Option(help="Use what this job of `precompute` made ahead.")] = "",
 ) -> Data:
     """Propose the job, collect all signatures, run it, and keep its public record and report."""
+    earlier = _find_job(ctx, prepared) if prepared else None
+    return _launched(ctx, job_file, wait_approval, lambda spec, plan: online(spec, plan, earlier) if earlier else spec)
+
+
+@app.command()
+def precompute(ctx: typer.Context, job_file: JobFile, wait_approval: WaitApproval = 3600.0) -> Data:
+    """Run all of a model's job that can run ahead of it, up to the first iteration, as a job of its own."""
+    record = _launched(ctx, job_file, wait_approval, lambda spec, plan: ahead(spec))
+    until = datetime.fromtimestamp(JobSpec.model_validate_json(_find_job(ctx, record["job_id"]).spec).valid_until, UTC)
+    console().print(f"ready until {until:%Y-%m-%d %H:%M} UTC, for one job:\n"
+                    f"  coordinator launch {job_file} --prepared {record['job_id'][:12]}")
+    return record
+
+
+def _launched(
+    ctx: typer.Context, job_file: Path, wait_approval: float, changed: Callable[[JobSpec, JobPlan], JobSpec]
+) -> Data:
     directory = _directory(ctx)
 
     async def through(nodes: Nodes) -> Data:
-        spec, _ = await driver.prepare(load_plan(job_file), nodes)
+        asked = load_plan(job_file)
+        spec = changed((await driver.prepare(asked, nodes))[0], asked)
         store = Store(directory.state_db)
         try:
             with ProgressScreen([p.id for p in spec.parties]) as screen:

@@ -68,7 +68,9 @@ def forecast(spec: JobSpec, rows: dict[str, int]) -> dict[str, Any]:
         ),
         "evaluate": pairs * common * 8,
     }
-    return _stages(stages) | {"training_rows_at_most": training, "iterations": rounds}
+    in_round = (pairs * training * rounds * 5 + _online(sizes) + stages["evaluate"]) / 1e6
+    return _stages(stages) | {"training_rows_at_most": training, "iterations": rounds,
+                              "megabytes_in_round": round(in_round, 1)}
 
 
 def _stages(sizes: Mapping[str, float]) -> dict[str, Any]:
@@ -134,6 +136,15 @@ def _products(sizes: Sizes) -> int:
         wider = others - place                                    # of each pair the narrower party encrypts
         total += wider * (white.bytes_sent_by_holder + white.bytes_sent_by_owner)
     return total
+
+
+def _online(sizes: Sizes) -> int:
+    """Bytes of training's iterations without the sigmoid's openings: what cannot be sent ahead of the round."""
+    others, options = len(sizes.widths) - 1, sizes.options
+    plans = [sizes.product(name, party) for party in sizes.widths for name in ("forward", "backward", "root", "inner")]
+    masked = sum(plan.iterations * plan.inputs * -(-plan.ring_bits // 8) for plan in plans)
+    opened = 8 * (sizes.bits // 64) + 16 * sizes.triples + 2 * sizes.ands
+    return others * (masked + len(options.parties) * opened)
 
 
 def seconds(

@@ -19,7 +19,8 @@ from wire import comparison_table, correlation_tables
 from wire.comparison_table import DASH, Json, comparison_rows, entry, items, number, pairs, verdict_text
 from wire.page import SECTIONS, environment
 
-TITLES = {"model": "Joint credit-risk model", "alignment": "Customers in common"}
+TITLES = {"model": "Joint credit-risk model", "alignment": "Customers in common",
+          "precompute": "Work ahead of a joint model"}
 PARAMETER_WORDS = {
     "lambda": "penalty (lambda)",
     "iterations": "iterations",
@@ -54,6 +55,7 @@ PARAMETER_WORDS = {
 # What the coordinator has nothing to say of: it is in the parties' own parts
 OWN_SECTIONS = ("characteristics", "model", "scorecard", "stability", "segments", "money")
 OPTIONAL = ("correlations", "segments", "money")   # only where the job, or an analyst, asked for them
+NO_MODEL = ("alignment", "precompute")
 OF_ALIGNMENTS = ("purpose", "data", "population", "limits", "ledger", "record")
 RANKING = ("ROC", "KS", "Calibration", "Lift")   # pictures that stand in `validation`; the others compare
 
@@ -66,7 +68,7 @@ def render(
     """The page. `record`: the job's public record; `parts`: party id -> section -> its own HTML, made by its node;
     `pooled`: auc, ks and optionally max_abs_error of the fit on all columns together."""
     evaluation = entry(record, "evaluation")
-    makes_model = entry(record, "goal") != "alignment"
+    makes_model = entry(record, "goal") not in NO_MODEL
     own = parts or {}
     correlations = correlation_tables.section(entry(record, "correlations"))
     said = {name for sections in own.values() for name in sections} | ({"correlations"} if correlations else set())
@@ -80,6 +82,8 @@ def render(
         job_id=text(entry(record, "job_id")),
         title=TITLES.get(text(entry(record, "goal")), TITLES["model"]),
         makes_model=makes_model,
+        goal=text(entry(record, "goal")),
+        prepared=tables.text(entry(record, "prepared")) or "",
         purpose=text(entry(record, "purpose")),
         created=text(entry(record, "created")),
         verdict=verdict_text(evaluation),
@@ -169,7 +173,7 @@ def _headline(record: Mapping[str, Any]) -> list[tuple[str, str]]:
     total = number(entry(record, "seconds", "total"))
     spent = sum(value for value in seconds if value is not None) if total is None else total
     sent = [number(v) for _, links in pairs(record.get("bytes")) for _, v in pairs(links)]
-    worth = [("AUC, solo → joint", auc)] if record.get("goal") != "alignment" else []
+    worth = [("AUC, solo → joint", auc)] if record.get("goal") not in NO_MODEL else []
     return [
         *worth,
         ("customers in common", count(record.get("common"))),

@@ -25,6 +25,7 @@ from party_node.budgets import Budget
 from party_node.config import Address, PartyDirectory, write_private
 from party_node.consent import Consent
 from party_node.departures import what_leaves
+from party_node.prepared_cli import prepared_app
 from party_node.session import HOME, Session, opened
 from party_node.store import Store
 from wire import command, pki
@@ -41,6 +42,7 @@ cert_app = typer.Typer(no_args_is_help=True, help="This node's certificate.")
 app.add_typer(dataset_app, name="dataset")
 app.add_typer(audit_app, name="audit")
 app.add_typer(cert_app, name="cert")
+app.add_typer(prepared_app, name="prepared")
 analyst_cli.add_to(app)
 
 
@@ -279,15 +281,19 @@ def jobs_command(ctx: typer.Context) -> Data:
     """Jobs that this node knows, oldest first."""
     session: Session = ctx.obj
     listed = []
-    grid = Grid("job", "state", "stage", "purpose", "proposed by", "at (UTC)", "what went wrong")
+    grid = Grid("job", "for", "state", "stage", "purpose", "proposed by", "at (UTC)", "what went wrong")
     with opened(session) as (_, store, _audit):
         for row in store.jobs():
             created = f"{datetime.fromtimestamp(row.created, UTC):%Y-%m-%d %H:%M}"
             spec = kept_spec(row.spec)
-            purpose = plain(spec.purpose) if spec is not None else "agreed under another release"
-            listed.append({"job": row.id, "state": row.state.value, "stage": row.stage, "purpose": purpose,
-                           "coordinator": row.coordinator, "created": row.created, "error": row.error_text})
-            grid.add_row(row.id[:12], row.state.value, row.stage, purpose, row.coordinator, created,
+            purpose, goal, prepared = "agreed under another release", "", None
+            if spec is not None:
+                purpose, prepared = plain(spec.purpose), spec.prepared
+                goal = spec.goal if prepared is None else f"model on {prepared[:12]}"
+            listed.append({"job": row.id, "goal": goal.partition(" ")[0], "prepared": prepared, "stage": row.stage,
+                           "state": row.state.value, "purpose": purpose, "coordinator": row.coordinator,
+                           "created": row.created, "error": row.error_text})
+            grid.add_row(row.id[:12], goal, row.state.value, row.stage, purpose, row.coordinator, created,
                          plain(row.error_text))
     console().print(grid if listed else "no jobs yet")
     return {"jobs": listed}

@@ -89,6 +89,11 @@ class PartyDirectory:
         return self.root / "alignments"
 
     @property
+    def prepared(self) -> Path:
+        """Correlations that jobs made ahead of another one."""
+        return self.root / "prepared"
+
+    @property
     def entry_file(self) -> Path:
         """Our entry for the consortium file: public, to be handed to whoever writes that file."""
         return self.root / "entry.toml"
@@ -118,7 +123,7 @@ class PartyDirectory:
     def create(self) -> None:
         """Make the directories, 0700."""
         for path in (
-            self.root, self.keys, self.tls, self.models, self.alignments, self.snapshots, self.audit,
+            self.root, self.keys, self.tls, self.models, self.alignments, self.prepared, self.snapshots, self.audit,
         ):
             path.mkdir(parents=path == self.root, exist_ok=True, mode=0o700)
             path.chmod(0o700)
@@ -150,7 +155,7 @@ class PartyDirectory:
     def guarded(self) -> Iterator[Path]:
         """Every path whose permissions are checked: the directory and all that is private in it."""
         yield self.root
-        for folder in (self.keys, self.tls, self.models, self.alignments, self.snapshots, self.audit):
+        for folder in (self.keys, self.tls, self.models, self.alignments, self.prepared, self.snapshots, self.audit):
             if folder.exists():
                 yield folder
                 yield from sorted(folder.rglob("*"))

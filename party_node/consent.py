@@ -21,6 +21,7 @@ from party_node.budgets import Budget, Debit
 from party_node.datasets import RegisteredDataset, find
 from party_node.policy import (
     Decision,
+    Earlier,
     Question,
     Verdict,
     ask_person,
@@ -30,6 +31,7 @@ from party_node.policy import (
     further_equations,
     settled,
 )
+from party_node.prepared import BURNT
 from party_node.store import BudgetExhausted, JobRow, JobState, Store, StoreError
 from wire.errors import Denied, PublicError
 from wire.signing import ApprovalError, Identity, approve, check_approvals
@@ -157,7 +159,14 @@ class Consent:
         partners = [party.id for party in spec.parties if party.id != self._party]
         spent_with = {p: self._store.spent(dataset.name, p) for p in partners} if dataset is not None else {}
         return Question(spec, self._party, coordinator, dataset, spent, spent_with, self._identities, self._protocols,
-                        self._clock())
+                        self._clock(), self._earlier(spec, coordinator))
+
+    def _earlier(self, spec: JobSpec, coordinator: str) -> Earlier | None:
+        """The job whose correlations `spec` names; another coordinator's does not exist for this one."""
+        row = self._store.job(spec.prepared) if spec.prepared is not None else None
+        if row is None or row.state is not JobState.DONE or row.coordinator != coordinator:
+            return None
+        return Earlier(decode_spec(row.spec), not self._store.is_burnt(row.id, BURNT))
 
     def _expire(self) -> None:
         """Close open jobs whose time has passed."""

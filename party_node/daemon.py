@@ -23,7 +23,7 @@ from mpc.protocols import PROTOCOLS
 from mpc.protocols.align_terms import FEW_IDS
 from mpc.protocols.train import Tools
 from mpc.two_way import TwoWaySource
-from party_node import datasets
+from party_node import datasets, prepared
 from party_node.audit import AuditLog, verify_log
 from party_node.config import PartyDirectory
 from party_node.consent import Consent
@@ -89,6 +89,8 @@ class Node:
         drop_unfinished(self._directory.models,
                         (row.id for row in self._store.jobs(JobState.FAILED) if row.id not in registered))
         drop_unsettled(self._directory.alignments)
+        prepared.drop_unsettled(self._directory.prepared)
+        prepared.sweep(self._directory.prepared, self._store)
         self._audit = AuditLog(self._directory.audit_log, self.party)   # takes a crash's half line off
         verify_log(self._directory.audit_log, self.party, self._store.heads(ours=True))
         self._hub = PeerHub(self._consortium, self._tls, record=self._passed)

@@ -27,7 +27,7 @@ def what_leaves(spec: JobSpec, me: str, protocols: Mapping[str, ProtocolSpec]) -
     ]
     if mine.role == "label_holder":
         lines.append(f"the label {spec.label.column} is used; it is never sent"
-                     + (" but encrypted, under a key of this node" if spec.binning else ""))
+                     + (" but encrypted, under a key of this node" if spec.binning and not spec.prepared else ""))
     lines += _computed(spec)
     lines.append("no row, id, label or cell leaves this bank; others find out:")
     known = {line.code: line for protocol in protocols.values() for line in protocol.ledger}
@@ -51,9 +51,16 @@ def what_leaves(spec: JobSpec, me: str, protocols: Mapping[str, ProtocolSpec]) -
 
 
 def _computed(spec: JobSpec) -> list[str]:
-    """What is computed together beside the model."""
+    """What is computed together beside the model, or ahead of it."""
     lines = []
-    if spec.hold_out.column is not None and spec.goal == "model":
+    if spec.goal == "precompute":
+        lines.append("no model is made: this job works ahead of one that has to be agreed by itself. What that needs "
+                     "is kept here, for one job; all parties learn the number of training rows and, to 16, how many "
+                     "columns each brings")
+    if spec.prepared is not None:
+        return [f"the customers in common, the hold-out and the columns are those of job {spec.prepared[:12]}, which "
+                "worked ahead of this one; what it kept here is burnt when training begins, even if this job fails"]
+    if spec.hold_out.column is not None and spec.goal != "alignment":
         which = f"from {spec.hold_out.since} on" if spec.hold_out.since else f"of the latest {spec.hold_out.fraction:g}"
         lines.append(f"customers whose {spec.hold_out.column}, at the label holder, is {which} judge the model; every "
                      "party is told which of its own these are")

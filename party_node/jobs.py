@@ -23,7 +23,7 @@ from mpc.protocol import Ledger, LedgerLine
 from mpc.protocols import PROTOCOLS, finish
 from mpc.protocols.train import Tools
 from mpc.rng import Rng
-from party_node import datasets
+from party_node import datasets, prepared
 from party_node.audit import AuditLog, SignedHead, countersign, countersigned
 from party_node.config import PartyDirectory
 from party_node.consent import Agreed, AlreadyRunning, Answer, Consent
@@ -134,6 +134,7 @@ class Jobs:
             return job_id(spec)
         running = Running(Feed(), agreed, coordinator)
         self._forget_oldest()
+        prepared.sweep(self._directory.prepared, self._store)
         self._running[agreed.job] = running
         if agreed.spec.align.engine == "oprf":
             self._pool.submit(oprf.warm)   # while the largest table is read, here or elsewhere
@@ -206,6 +207,7 @@ class Jobs:
         _log.warning("job ended", job=job, code=public.code, reason=public.reason, exit_code=exit_code(error))
         shutil.rmtree(self._directory.models / f"{job}{PASSING}", ignore_errors=True)
         drop_unsettled(self._directory.alignments, job)
+        prepared.drop_unsettled(self._directory.prepared, job)
         cancelled = public.code == "cancelled"
         text = error.what if isinstance(error, DataError) else public.what   # our own operator reads the figures
         try:
@@ -262,7 +264,9 @@ class Jobs:
             accept_count=lambda count: self._consent.check_count(agreed, count),
             settles=lambda lower: self._consent.settles(agreed, lower),
             accept_widths=lambda widths: self._consent.charge_widths(agreed, widths),
-            pin=lambda what, digest: self._store.pin(job, what, digest),
+            pin=lambda what, digest: self._store.pin(spec.prepared or job, what, digest),
+            prepared=self._directory.prepared,
+            burn_prepared=lambda: self._burn_prepared(agreed),
         )
         for name, stage in stages_of(spec):
             self._store.set_stage(job, name)
@@ -274,6 +278,11 @@ class Jobs:
         self._store.set_stage(job, "finish")
         feed.stage("finish")
         return await self._finish(running, context, links)
+
+    def _burn_prepared(self, agreed: Agreed) -> None:
+        assert agreed.spec.prepared is not None
+        self._audit.event("prepared", agreed.job, of=agreed.spec.prepared)
+        prepared.burn(self._store, agreed.spec.prepared)
 
     async def _finish(self, running: Running, context: JobContext, links: Mapping[PartyId, Link]) -> bytes:
         """Keep the own part when all have theirs, with the peers' signatures on our audit log."""
@@ -304,6 +313,9 @@ class Jobs:
         if context.spec.goal == "alignment":
             rows = write_rows(self._directory.alignments, context)
             return lambda data: settle_rows(rows)
+        if context.spec.goal == "precompute":
+            path = self._directory.prepared / f"{context.job}{prepared.PASSING}"
+            return lambda data: prepared.settle(path)
         folder, digest = write_part(self._directory.models, context)
 
         def keep_model(data: bytes) -> None:

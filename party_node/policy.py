@@ -17,6 +17,7 @@ from mpc.protocols.correlate import supported_bits
 from mpc.protocols.train import padded
 from party_node.budgets import Budget, Debit
 from party_node.datasets import DatasetPolicy, RegisteredDataset
+from wire.halves import difference
 from wire.spec import BinningSpec, JobSpec, PartySpec
 
 LONGEST_VALIDITY_S = 31 * 86_400  # a signature that nobody remembers should not start a job
@@ -42,6 +43,14 @@ class Decision:
 
 
 @dataclass(frozen=True)
+class Earlier:
+    """A job that made correlations ahead: what it was, and whether they are still unused."""
+
+    spec: JobSpec
+    unused: bool
+
+
+@dataclass(frozen=True)
 class Question:
     """All that a decision depends on."""
 
@@ -54,6 +63,7 @@ class Question:
     identities: Mapping[str, str]          # party -> Ed25519 public key, from the consortium file and our own key
     protocols: Mapping[str, ProtocolSpec]  # what this release speaks
     now: float                             # Unix seconds
+    earlier: Earlier | None = None         # the job whose correlations the spec names, if this party had it
 
     @property
     def mine(self) -> PartySpec:
@@ -91,10 +101,13 @@ def feature_equations(spec: JobSpec, me: str) -> int:
     others: together as many as there are bins; and each correlation of a column of ours with one of theirs.
     """
     others = sum(len(party.columns) for party in spec.parties if party.id != me)
+    if spec.prepared is not None:
+        return others                   # weights; the rest was told, and debited, by the job that prepared this one
     shown = correlations_told(spec, me)
+    weights = 0 if spec.goal == "precompute" else others
     if spec.binning is None or spec.label_holder.id != me:
-        return others + shown
-    return others * bins_told(spec.binning) + shown
+        return weights + shown
+    return weights + others * (bins_told(spec.binning) - 1) + shown
 
 
 def correlations_told(spec: JobSpec, me: str) -> int:
@@ -124,9 +137,10 @@ def further_equations(spec: JobSpec, widths: Mapping[PartyId, int]) -> int:
 
 
 def debits(spec: JobSpec, me: str, dataset: RegisteredDataset) -> list[Debit]:
-    """What the job costs the dataset's budgets."""
+    """What the job costs the dataset's budgets: of two halves, each what it does and reveals."""
+    aligns = spec.prepared is None
     amounts = {
-        Budget.ALIGNMENTS: 1,
+        Budget.ALIGNMENTS: int(aligns),
         Budget.TRAINING_ROUNDS: spec.training.iterations if spec.goal == "model" else 0,
         Budget.SCORE_CALLS: 1 if any(code.startswith("score.") for code in spec.reveal) else 0,
         Budget.FEATURE_EQUATIONS: feature_equations(spec, me),
@@ -134,7 +148,7 @@ def debits(spec: JobSpec, me: str, dataset: RegisteredDataset) -> list[Debit]:
     each = Budget.ALIGNMENTS_PER_PARTNER
     return [
         *(Debit(budget, amount, dataset.limit(budget)) for budget, amount in amounts.items()),
-        *(Debit(each, 1, dataset.limit(each), party.id) for party in spec.parties if party.id != me),
+        *(Debit(each, int(aligns), dataset.limit(each), party.id) for party in spec.parties if party.id != me),
     ]
 
 
@@ -295,6 +309,20 @@ def _budgets(q: Question) -> str | None:
     return None
 
 
+def _prepared(q: Question) -> str | None:
+    if q.spec.prepared is None:
+        return None
+    job = q.spec.prepared[:12]
+    if q.earlier is None or q.earlier.spec.goal != "precompute":
+        return f"{q.me} has no job {job} that made correlations ahead"
+    if not q.earlier.unused:
+        return f"what job {job} made ahead at {q.me} was used before or removed"
+    if q.now > q.earlier.spec.valid_until:
+        return f"what job {job} made ahead has lapsed"
+    other = difference(q.earlier.spec, q.spec)
+    return f"the job differs from job {job}, which made correlations for it, in {other}" if other else None
+
+
 PLAN = "plan the job again"
 RULES: tuple[Rule, ...] = (
     Rule("spec.parties", "NOT_A_PARTY", _member, "propose the job to its parties only"),
@@ -319,6 +347,7 @@ RULES: tuple[Rule, ...] = (
     Rule("policy.key_bits", "KEY_BITS", _key_bits, "raise crypto.key_bits"),
     Rule("policy.reveal", "REVEAL", _reveal, "its bank may add the code to policy.reveal"),
     Rule("policy.release", "RELEASE", _release, "leave that kind out of release"),
+    Rule("spec.prepared", "PREPARED", _prepared, "launch without --prepared, or coordinator precompute again"),
     Rule("policy.budgets", "BUDGET", _budgets, "its bank may raise the budget in the dataset's policy"),
 )
 

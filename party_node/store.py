@@ -322,6 +322,10 @@ class Store:
             raise StoreError(f"a mask of {what} in job {job[:12]} was used before",
                              "the job must stop; start a new one") from None
 
+    def is_burnt(self, job: str, what: str) -> bool:
+        """Whether any correlation of that kind was used."""
+        return bool(self._read("SELECT 1 FROM burnt WHERE job = ? AND what = ? LIMIT 1", (job, what)))
+
     def pin(self, job: str, what: str, digest: bytes) -> None:
         """Remember what masks are made for; StoreError if the job has pinned something else under that name."""
         with self._write() as db:

@@ -209,9 +209,16 @@ class LocalCluster:
 
     # ------------------------------------------------------------------ jobs
 
-    def launch(self, job: dict[str, Any], *, show: bool = False, timeout: float = 7200) -> dict[str, Any]:
-        """`coordinator launch`; returns the public record. CommandFailed otherwise."""
-        return command("coordinator", *self.launch_arguments(job), show=show, timeout=timeout)
+    def launch(
+        self, job: dict[str, Any], *, show: bool = False, timeout: float = 7200, prepared: str = ""
+    ) -> dict[str, Any]:
+        """`coordinator launch`, on what the job `prepared` made ahead; the public record. CommandFailed otherwise."""
+        more = ["--prepared", prepared] if prepared else []
+        return command("coordinator", *self.launch_arguments(job), *more, show=show, timeout=timeout)
+
+    def precompute(self, job: dict[str, Any], *, show: bool = False, timeout: float = 7200) -> dict[str, Any]:
+        """`coordinator precompute`; as `launch`."""
+        return command("coordinator", "precompute", *self.launch_arguments(job)[1:], show=show, timeout=timeout)
 
     def launch_arguments(self, job: dict[str, Any]) -> list[str]:
         """Write job.toml; the arguments of `coordinator launch`."""

@@ -80,6 +80,7 @@ def merge(
         "correlations": _correlations(spec, parts),
         "ledger": [ledger[code] for code in sorted(ledger)],
         "goal": spec.goal,
+        "prepared": spec.prepared,
         "parameters": _parameters(spec),
         "seconds": {
             stage: max(part.seconds.get(stage, 0.0) for part in parts.values()) for stage in sorted(stages)

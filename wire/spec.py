@@ -18,6 +18,7 @@ MIN_INTERSECTION = 100   # decisions.md: fewer rows than this is a refusal
 MIN_ITERATIONS = 8       # a one-step job from zero would output the plain gradient
 MIN_PENALTY = 1e-4
 HELD_OUT = 0.3           # share of the customers in common that judge, where nothing else is said
+AHEAD = frozenset({"align", "bin", "correlate", "split"})   # protocols before training, by the codes of the ledger
 LEAST_TURNED = 3         # columns whose correlations a random rotation hides
 
 PartyName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{1,31}$")]
@@ -216,7 +217,9 @@ class JobSpec(_Part):
     """Everything that the parties agree on."""
 
     version: Literal[1] = 1
-    goal: Literal["model", "alignment"] = "model"   # alignment: the job ends when the common customers are found
+    # alignment: the job ends when the common customers are found; precompute: when all correlations are made
+    goal: Literal["model", "alignment", "precompute"] = "model"
+    prepared: Hex32 | None = None          # the job whose correlations a model uses (wire.halves)
     purpose: Annotated[str, Field(min_length=1, max_length=500)]
     nonce: Hex32
     valid_from: int                        # Unix seconds
@@ -251,6 +254,7 @@ class JobSpec(_Part):
         check_goal(self.goal, self.align, {p.id: p.duplicates for p in self.parties}, self.label_holder.id)
         if self.correlate is not None:
             _check_correlated(self.correlate, self.goal, self.parties)
+        _check_half(self.goal, self.prepared, self.reveal)
         if self.goal == "alignment" and any(party.columns for party in self.parties):
             raise ValueError("an alignment uses no columns")
         if not self.valid_from < self.valid_until:
@@ -273,9 +277,17 @@ class JobSpec(_Part):
         raise SpecError(f"{party_id} is not a party of this job")
 
 
+def _check_half(goal: str, prepared: str | None, reveal: Sequence[str]) -> None:
+    """A job that works ahead of another one finds out nothing of the model (wire.halves)."""
+    if prepared is not None and goal != "model":
+        raise ValueError("only a model uses what another job made ahead")
+    if goal == "precompute" and any(code.partition(".")[0] not in AHEAD for code in reveal):
+        raise ValueError("a job that works ahead of another one opens nothing of training")
+
+
 def check_goal(goal: str, align: AlignTerms, duplicates: Mapping[str, str], label_holder: str) -> None:
     """ValueError unless who learns the members, and what repeated ids mean, fit what the job is for."""
-    if goal == "model" and align.output != "all":
+    if goal != "alignment" and align.output != "all":
         raise ValueError("a model needs every party to know its rows: align.output is all, or goal is alignment")
     kept = [party for party, policy in duplicates.items() if policy == "keep_all"]
     if kept and (kept != [label_holder] or goal == "alignment"):

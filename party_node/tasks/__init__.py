@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
-from party_node.tasks import align, bin, correlate, evaluate, prepare, split, train
+from party_node.tasks import align, bin, correlate, evaluate, precompute, prepare, split, take_up, train
 from party_node.tasks.context import JobContext
 from wire.spec import JobSpec
 
@@ -22,4 +22,8 @@ STAGES: tuple[Stage, ...] = (
 
 def stages(spec: JobSpec) -> tuple[Stage, ...]:
     """The stages that the job runs through."""
-    return STAGES if spec.goal == "model" else STAGES[:1]
+    if spec.goal == "alignment":
+        return STAGES[:1]
+    if spec.goal == "precompute":
+        return (*STAGES[:5], ("precompute", precompute.run))
+    return STAGES if spec.prepared is None else (("take up", take_up.run), *STAGES[5:])

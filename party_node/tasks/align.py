@@ -25,9 +25,9 @@ async def run(context: JobContext) -> None:
     """Sets outcome, common, counts; rows where this party finds out its members; copies, table for a model."""
     refused = None
     if context.is_label_holder:
-        label = await context.me.compute(_label, context)
+        label = await context.me.compute(read_outcome, context)
         context.outcome, refused = label.positive, label.refused
-        if context.spec.hold_out.column is not None and context.spec.goal == "model":
+        if context.spec.hold_out.column is not None and context.spec.goal != "alignment":
             context.period = await context.me.compute(_period, context, context.spec.hold_out.column)
             refused = refused | context.period.refused
     own = await context.me.compute(_own_ids, context, refused)
@@ -49,8 +49,8 @@ async def run(context: JobContext) -> None:
         await _keep_all(context, own, places, links)
     else:
         context.counts = own.aligned(context.common)
-    if context.spec.goal == "model":
-        context.table = await context.me.compute(_table, context, own.counts.read)
+    if context.spec.goal != "alignment":
+        context.table = await context.me.compute(read_columns, context, own.counts.read)
 
 
 async def _keep_all(context: JobContext, own: IdSet, places: I64, links: Mapping[PartyId, Link]) -> None:
@@ -65,7 +65,8 @@ async def _keep_all(context: JobContext, own: IdSet, places: I64, links: Mapping
         context.counts = own.aligned(len(places))
 
 
-def _label(context: JobContext) -> Label:
+def read_outcome(context: JobContext) -> Label:
+    """Who is bad, per row of the table; at the label holder."""
     label = context.spec.label
     table = read_table(context.table_path, columns=[label.column], kinds={label.column: Kind.TEXT})
     return read_label(table, label.column, label.positive, MissingLabel(label.missing))
@@ -83,7 +84,7 @@ def _own_ids(context: JobContext, refused: NDArray[np.bool_] | None) -> IdSet:
     return read_ids(context.table_path, part.id_columns, rules, DuplicatePolicy(part.duplicates), refused)
 
 
-def _table(context: JobContext, rows: int) -> Table:
+def read_columns(context: JobContext, rows: int) -> Table:
     """The columns that the job uses, once it is known that it goes on, from the same file as the ids."""
     wanted = list(context.my_part.columns)
     kinds = {name: kind for name, kind in context.kinds.items() if name in wanted}

@@ -47,6 +47,9 @@ class JobContext:
     accept_widths: Callable[[Mapping[PartyId, int]], None] = lambda widths: None
     # Remembers the digest of what masks are made for; raises if the job has another one under that name.
     pin: Callable[[str, bytes], None] = lambda what, digest: None
+    # Where a job keeps what it makes ahead of another one; and how this one notes that it uses what another made.
+    prepared: Path = Path()
+    burn_prepared: Callable[[], None] = lambda: None
     # align
     common: int = 0                                  # customers that all parties have
     copies: NDArray[np.int64] | None = None          # per customer, how many rows: where the label holder keeps all

@@ -9,6 +9,7 @@ from mpc.link import PartyId
 from mpc.models.logistic import fit_logistic
 from mpc.protocols import train
 from party_node.data.matrix import matrix_digest, quantise
+from party_node.prepared import opened
 from party_node.tasks.context import JobContext
 
 
@@ -20,25 +21,38 @@ async def run(context: JobContext) -> None:
     if context.outcome is not None:
         labels = context.outcome[context.rows][fitted]
         context.solo_weights = await context.me.compute(_solo, context, labels)
-    matrix = await context.me.compute(_quantised, context)
-    clip = spec.preparation.clip
+    block = train.Block(matrix=await pinned_matrix(context), labels=labels, start=context.solo_weights)
+    what = context.me, context.peers("train"), block, options_of(context), context.tools, context.accept_widths
+    if spec.prepared is None:
+        context.weights = await train.run(*what)
+        return
+    with opened(context.prepared, spec.prepared, context.burn_prepared) as kept:
+        context.weights = await train.run(*what, kept)
+
+
+async def pinned_matrix(context: JobContext) -> NDArray[np.int16]:
+    """The block in fixed point. What masks are made for is this matrix and no other."""
+    matrix, clip = await context.me.compute(_quantised, context), context.spec.preparation.clip
     context.pin("the training matrix", await context.me.compute(matrix_digest, matrix, clip))
-    matrix.flags.writeable = False  # one changed entry, and what masks are made for is another matrix
-    block = train.Block(matrix=matrix, labels=labels, start=context.solo_weights)
-    options = train.TrainOptions(
+    matrix.flags.writeable = False
+    return matrix
+
+
+def options_of(context: JobContext) -> train.TrainOptions:
+    """What all parties agreed on."""
+    assert context.test is not None
+    spec = context.spec
+    return train.TrainOptions(
         parties=tuple(PartyId(party.id) for party in spec.parties),
         label_holder=context.label_holder,
-        rows=int(fitted.sum()),
+        rows=int((~context.test).sum()),
         iterations=spec.training.iterations,
         penalty=spec.training.penalty,
-        clip=clip,
+        clip=spec.preparation.clip,
         expected_default_rate=spec.training.expected_default_rate,
         sigmoid=spec.training.sigmoid,
         tolerance=spec.training.tolerance,
         key_bits=spec.crypto.key_bits,
-    )
-    context.weights = await train.run(
-        context.me, context.peers("train"), block, options, context.tools, context.accept_widths
     )
 
 

@@ -1,0 +1,286 @@
+"""What a job made ahead of another one, in one private file: prepared/JOB, 0600. Read by one later job, once.
+
+   arrays, one after the other | manifest, JSON: name, kind, shape, place, SHA-256 of each | its length | its SHA-256
+The one-time values among them can be had only after `begin`, which burns the job in the store (for good, whatever
+becomes of the file) and removes the file's name. Written under a passing name, flushed, and renamed when all parties
+have theirs. Nothing is unpickled. Knows no protocol.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import struct
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO, NoReturn
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mpc.errors import LocalError
+from mpc.link import PartyId
+from party_node.store import JobState, Store, StoreError
+
+PASSING = ".partial"
+VERSION = 1
+BURNT = "prepared"                   # under which a job's values are burnt in the store
+OPEN = "open/"                       # names of arrays that serve no single use
+TAIL = struct.Struct("<Q32s")
+PIECE = 1 << 22
+KINDS = ("<u8", "<i8", "<i2", "|b1")
+Array = NDArray[Any]
+
+
+class Damaged(LocalError):
+    """The file is not what was written, or cannot be read."""
+
+    def __init__(self, job: str) -> None:
+        super().__init__(f"what job {job[:12]} made ahead is damaged or cannot be read",
+                         f"party-node prepared remove {job[:12]}; then coordinator precompute")
+
+
+class Gone(LocalError):
+    """There is no file."""
+
+    def __init__(self, job: str) -> None:
+        super().__init__(f"what job {job[:12]} made ahead is not here any more",
+                         "launch without --prepared, or coordinator precompute again")
+
+
+class Used(LocalError):
+    """Some process has used the values, or somebody has removed them."""
+
+    def __init__(self, job: str) -> None:
+        super().__init__(f"what job {job[:12]} made ahead was used before or removed",
+                         "launch without --prepared, or coordinator precompute again")
+
+
+# -- writing -----------------------------------------------------------------------------------------------------
+
+
+class Writer:
+    """One file under its passing name. Arrays go to the disk as they come; none is copied."""
+
+    def __init__(self, folder: Path, job: str) -> None:
+        folder.mkdir(mode=0o700, exist_ok=True)
+        self.path = folder / f"{job}{PASSING}"
+        self.path.unlink(missing_ok=True)
+        self._file = os.fdopen(os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb", buffering=0)
+        self._places: dict[str, dict[str, Any]] = {}
+        self._length = 0
+
+    def put(self, name: str, array: Array) -> None:
+        """Append one array. LocalError where the disk does not take it."""
+        if name in self._places or array.dtype.str not in KINDS:
+            raise LocalError("an array is kept once, and as numbers")
+        data = np.ascontiguousarray(array).data.cast("B") if array.size else memoryview(b"")
+        self._append(data)
+        self._places[name] = {"kind": array.dtype.str, "shape": list(array.shape), "at": self._length - len(data),
+                              "sha256": hashlib.sha256(data).hexdigest()}
+
+    def close(self, about: Mapping[str, Any]) -> Path:
+        """End the file with its manifest; on the disk when this returns."""
+        manifest = json.dumps({"version": VERSION, "arrays": self._places, **about}, allow_nan=False).encode()
+        self._append(memoryview(manifest))
+        self._append(memoryview(TAIL.pack(len(manifest), hashlib.sha256(manifest).digest())))
+        os.fsync(self._file.fileno())
+        self._file.close()
+        return self.path
+
+    def _append(self, data: memoryview) -> None:
+        try:
+            for start in range(0, len(data), PIECE):
+                piece = data[start : start + PIECE]
+                while piece:
+                    piece = piece[self._file.write(piece) :]
+        except OSError as error:
+            raise LocalError(f"what was made ahead could not be written ({error.strerror or 'unknown'})",
+                             "free disk space, then coordinator precompute again") from None
+        self._length += len(data)
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("what was made ahead is secret and is never pickled")
+
+
+def settle(path: Path) -> None:
+    """Give a complete file its lasting name, on the disk too."""
+    path.rename(path.with_name(path.name.removesuffix(PASSING)))
+    _sync(path.parent)
+
+
+def drop_unsettled(folder: Path, job: str = "*") -> None:
+    """Remove what was written under a passing name: of a job that failed, or of all at the start of the node."""
+    for path in folder.glob(f"{job}{PASSING}"):
+        with suppress(OSError):
+            path.unlink()
+
+
+def _sync(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+# -- reading -----------------------------------------------------------------------------------------------------
+
+
+class Prepared:
+    """One open file. Implements mpc.prepared.Kept; `burn` notes for good that its values are used."""
+
+    def __init__(self, path: Path, file: BinaryIO, burn: Callable[[], None]) -> None:
+        """Reads the manifest. Damaged."""
+        self._path, self._file, self._burn, self._begun = path, file, burn, False
+        self.job = path.name
+        try:
+            size = os.fstat(file.fileno()).st_size
+            length, digest = TAIL.unpack(os.pread(file.fileno(), TAIL.size, size - TAIL.size))
+            end = size - TAIL.size - length
+            if length == 0 or end < 0:
+                raise ValueError
+            manifest = os.pread(file.fileno(), length, end)
+            if hashlib.sha256(manifest).digest() != digest:
+                raise ValueError
+            self.about: dict[str, Any] = json.loads(manifest)
+            if self.about["version"] != VERSION or self.about["job"] != self.job:
+                raise ValueError
+            self._left: dict[str, dict[str, Any]] = dict(self.about.pop("arrays"))
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, struct.error):
+            raise Damaged(self.job) from None
+
+    @property
+    def widths(self) -> Mapping[PartyId, int]:
+        """Padded widths of all parties' blocks."""
+        return {PartyId(party): int(width) for party, width in self.about["widths"].items()}
+
+    def check(self) -> None:
+        """Damaged unless every byte is as it was written."""
+        for place in self._left.values():
+            digest, (start, stop) = hashlib.sha256(), _span(place)
+            for at in range(start, stop, PIECE):
+                piece = os.pread(self._file.fileno(), min(PIECE, stop - at), at)
+                digest.update(piece)
+            if digest.hexdigest() != place["sha256"]:
+                raise Damaged(self.job)
+
+    def begin(self) -> None:
+        """Burn the one-time values, then take the file's name away: what is open here is all that is left of it."""
+        try:
+            self._burn()
+        finally:                        # a file whose values were burnt before is of no use either
+            self._path.unlink(missing_ok=True)
+            _sync(self._path.parent)
+        self._begun = True
+
+    def known(self, name: str) -> Array | None:
+        """An array that serves no single use; None if there is none of that name."""
+        place = self._left.get(OPEN + name)
+        return None if place is None else self._read(place)
+
+    def take(self, name: str) -> Array:
+        """A one-time array. LocalError before `begin`, when it was taken before, and for a name that is not there."""
+        if not self._begun or name.startswith(OPEN):
+            raise LocalError("one-time values are burnt before they are read")
+        place = self._left.pop(name, None)
+        if place is None:
+            raise LocalError(f"what job {self.job[:12]} made ahead lacks something, or it was taken before",
+                             "coordinator precompute again")
+        return self._read(place)
+
+    def _read(self, place: Mapping[str, Any]) -> Array:
+        array = np.empty(place["shape"], place["kind"])
+        if array.size:
+            view, (start, stop) = array.data.cast("B"), _span(place)
+            while start < stop:
+                done = os.preadv(self._file.fileno(), [view[len(view) - (stop - start) :]], start)
+                if done == 0:
+                    raise Damaged(self.job)
+                start += done
+        return array
+
+    def __repr__(self) -> str:
+        return f"Prepared({self.job[:12]})"
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("what was made ahead is secret and is never pickled")
+
+
+def _span(place: Mapping[str, Any]) -> tuple[int, int]:
+    start, size = int(place["at"]), int(np.dtype(place["kind"]).itemsize * np.prod(place["shape"], dtype=np.int64))
+    return start, start + size
+
+
+@contextmanager
+def opened(folder: Path, job: str, burn: Callable[[], None]) -> Iterator[Prepared]:
+    """What `job` made ahead. Gone, Damaged."""
+    try:
+        file = (folder / job).open("rb", buffering=0)
+    except FileNotFoundError:
+        raise Gone(job) from None
+    except OSError:
+        raise Damaged(job) from None
+    with file:
+        yield Prepared(folder / job, file, burn)
+
+
+# -- the books ---------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Listed:
+    """One file as its owner sees it."""
+
+    job: str
+    made: float          # Unix seconds
+    until: float
+    size: int
+    state: str           # ready, lapsed, used, damaged
+
+
+def burn(store: Store, job: str) -> None:
+    """Note for good that what `job` made ahead is used. Used."""
+    try:
+        store.burn(job, BURNT, [0])
+    except StoreError:
+        raise Used(job) from None
+
+
+def listed(folder: Path, store: Store) -> list[Listed]:
+    """All files, oldest first."""
+    found = []
+    for path in folder.glob("*"):
+        if path.name.endswith(PASSING):
+            continue
+        made, until, state = path.stat().st_mtime, 0.0, "damaged"
+        with suppress(LocalError), opened(folder, path.name, _nothing) as file:
+            until = float(file.about["until"])
+            state = "lapsed" if until < time.time() else "ready"
+        row = store.job(path.name)
+        if store.is_burnt(path.name, BURNT) or row is None or row.state is not JobState.DONE:
+            state = "used"
+        found.append(Listed(path.name, made, until, path.stat().st_size, state))
+    return sorted(found, key=lambda one: (one.made, one.job))
+
+
+def remove(folder: Path, store: Store, job: str) -> None:
+    """Burn what `job` made ahead, and delete it."""
+    with suppress(Used):
+        burn(store, job)
+    (folder / job).unlink(missing_ok=True)
+
+
+def sweep(folder: Path, store: Store) -> None:
+    """Remove what cannot serve any more: used, lapsed, or of a job that did not end well here."""
+    for one in listed(folder, store) if folder.is_dir() else ():
+        if one.state in ("used", "lapsed"):
+            remove(folder, store, one.job)
+
+
+def _nothing() -> NoReturn:
+    raise LocalError("a list uses nothing")
