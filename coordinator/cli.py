@@ -170,8 +170,8 @@ def _print_plan(spec: JobSpec, expected: Data, engines: dict[str, str]) -> None:
     out.print(f"traffic about {expected['megabytes']:.0f} MB over all links, at most; "
               f"approvals missing: {', '.join(p.id for p in spec.parties)}")
     if "megabytes_in_round" in expected:
-        out.print(f"of that {expected['megabytes_in_round']:.0f} MB in the round itself, if coordinator precompute runs "
-                  "ahead of it: alignment, preparation and all correlations, nearly all of the time, are done then")
+        out.print(f"of that {expected['megabytes_in_round']:.0f} MB in the round itself, where coordinator precompute "
+                  "ran ahead of it: alignment, preparation and all correlations, nearly all of the time")
     if "seconds" in expected:
         spent = expected["seconds"]
         words = {"bin": "counting bins", "correlate": "correlating", "train": "training"}

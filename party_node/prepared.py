@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import struct
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -31,6 +32,7 @@ VERSION = 1
 BURNT = "prepared"                   # under which a job's values are burnt in the store
 OPEN = "open/"                       # names of arrays that serve no single use
 TAIL = struct.Struct("<Q32s")
+JOB_ID = re.compile("[0-9a-f]{64}")
 PIECE = 1 << 22
 KINDS = ("<u8", "<i8", "<i2", "|b1")
 Array = NDArray[Any]
@@ -255,14 +257,14 @@ def listed(folder: Path, store: Store) -> list[Listed]:
     """All files, oldest first."""
     found = []
     for path in folder.glob("*"):
-        if path.name.endswith(PASSING):
+        if not JOB_ID.fullmatch(path.name):
             continue
         made, until, state = path.stat().st_mtime, 0.0, "damaged"
         with suppress(LocalError), opened(folder, path.name, _nothing) as file:
             until = float(file.about["until"])
             state = "lapsed" if until < time.time() else "ready"
         row = store.job(path.name)
-        if store.is_burnt(path.name, BURNT) or row is None or row.state is not JobState.DONE:
+        if store.is_burnt(path.name, BURNT) or row is None or row.state not in (JobState.DONE, JobState.RUNNING):
             state = "used"
         found.append(Listed(path.name, made, until, path.stat().st_size, state))
     return sorted(found, key=lambda one: (one.made, one.job))

@@ -113,8 +113,8 @@ def party_directories(base: Path) -> list[Path]:
 
 
 def owner_may_hold(path: Path) -> bool:
-    """Whether `path` is a table, or lies in the models of a party: where private data is at home."""
-    return path.suffix in TABLES or "models" in path.parts
+    """Whether `path` is a table, or lies where private data is at home: among models, or what was made ahead of one."""
+    return path.suffix in TABLES or bool({"models", "prepared"} & set(path.parts))
 
 
 def leaks(base: Path) -> list[str]:

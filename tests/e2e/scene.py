@@ -190,6 +190,10 @@ class Scene(LocalCluster):
         """`coordinator launch` to its end."""
         return self._process("coordinator", *self.launch_arguments(job), *more, timeout=timeout)
 
+    def ahead(self, job: dict[str, Any]) -> Ran:
+        """`coordinator precompute` to its end."""
+        return self._process("coordinator", "precompute", *self.launch_arguments(job)[1:], timeout=RUN_S)
+
     def begin(self, job: dict[str, Any], *more: str) -> Background:
         """`coordinator launch` in the background."""
         arguments = [*self.launch_arguments(job), *more]

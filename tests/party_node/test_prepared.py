@@ -224,12 +224,17 @@ def test_what_cannot_serve_any_more_is_swept_away_and_the_rest_stays(folder: Pat
             done(store, job)
     store.burn(names["used"], BURNT, [0])
     Writer(folder, "05" * 32)
+    write(folder, "06" * 32)      # of a job that is still running: all have theirs, and not all have said so
+    store.add_job("06" * 32, "06" * 32, b"{}", "conductor")
+    for state in (JobState.APPROVED, JobState.RUNNING):
+        store.move("06" * 32, state)
+    (folder / "notes").write_text("not ours")
     states = {one.job: one.state for one in prepared.listed(folder, store)}
     assert states == {names["ready"]: "ready", names["lapsed"]: "lapsed", names["used"]: "used",
-                      names["failed"]: "used"}
+                      names["failed"]: "used", "06" * 32: "ready"}
     prepared.drop_unsettled(folder)
     prepared.sweep(folder, store)
-    assert [path.name for path in folder.iterdir()] == [names["ready"]]
+    assert {path.name for path in folder.iterdir()} == {names["ready"], "06" * 32, "notes"}
     assert store.is_burnt(names["lapsed"], BURNT)
 
 
