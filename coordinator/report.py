@@ -83,7 +83,7 @@ def render(
         title=TITLES.get(text(entry(record, "goal")), TITLES["model"]),
         makes_model=makes_model,
         goal=text(entry(record, "goal")),
-        prepared=tables.text(entry(record, "prepared")) or "",
+        prepared=comparison_table.text(entry(record, "prepared")) or "",
         purpose=text(entry(record, "purpose")),
         created=text(entry(record, "created")),
         verdict=verdict_text(evaluation),

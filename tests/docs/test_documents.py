@@ -32,8 +32,8 @@ EVERY_PAGE = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relati
 PROGRAMS = {"party-node": party_node.cli, "coordinator": coordinator.cli}
 COMMANDS = {
     "party-node": ["init", "doctor", "join", "dataset register", "dataset mock", "dataset list", "run", "approve",
-                   "jobs", "scorecard", "report", "audit verify", "cert renew"],
-    "coordinator": ["init", "plan", "launch", "watch", "cancel", "jobs", "report"],
+                   "jobs", "prepared list", "prepared remove", "scorecard", "report", "audit verify", "cert renew"],
+    "coordinator": ["init", "plan", "launch", "precompute", "watch", "cancel", "jobs", "report"],
 }
 
 
@@ -79,7 +79,7 @@ def test_a_command_that_is_shown_exists_with_its_options(line: str) -> None:
     else:
         after = ["", *words]
         bare = [word for word, before in zip(words, after, strict=False) if "--dir" not in (word, before)]
-        group = bare[:2] if bare[0] in {"dataset", "audit", "cert"} else bare[:1]
+        group = bare[:2] if bare[0] in {"dataset", "audit", "cert", "prepared"} else bare[:1]
         known = help_of(program) + help_of(program, *group)
     for option in options:
         assert re.search(rf"{re.escape(option)}\b", known), f"{program} has no {option}"
