@@ -16,12 +16,12 @@ Recorded = Callable[..., Recording]
 
 @pytest.fixture(scope="session")
 def recorded(tmp_path_factory: pytest.TempPathFactory) -> Recorded:
-    """recorded(parties, secrets): a whole job of real nodes in this process."""
+    """recorded(parties, secrets): a whole job of real nodes in this process; `ahead`: in two halves."""
     @cache
-    def make(parties: int, secrets: int = 1) -> Recording:
+    def make(parties: int, secrets: int = 1, ahead: bool = False) -> Recording:
         names = (LABEL_HOLDER, *FEATURE_HOLDERS[: parties - 1])
-        home = tmp_path_factory.mktemp(f"consortium-{parties}-{secrets}") / "all"
-        recording = record(home, World(names, secrets))
+        home = tmp_path_factory.mktemp(f"consortium-{parties}-{secrets}{'-ahead' * ahead}") / "all"
+        recording = record(home, World(names, secrets), ahead=ahead)
         if recording.error is not None:
             public = getattr(recording.error, "error", "")   # whose side, and why
             raise AssertionError(f"the recorded job failed: {public}") from recording.error

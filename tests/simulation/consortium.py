@@ -29,6 +29,7 @@ from tests.simulation.observer import Recording, observing
 from tests.simulation.tables import LABEL_HOLDER, World, job
 from wire import pki
 from wire.grpc_link import Limits, Passed
+from wire.halves import first_half, second_half
 from wire.pki import write_private
 from wire.spec import JobSpec
 from wire.telemetry import configure
@@ -128,7 +129,7 @@ class RecordingStub:
         return stream if method == "Watch" else unary
 
 
-async def _run(consortium: Consortium, recording: Recording) -> None:
+async def _run(consortium: Consortium, recording: Recording, ahead: bool) -> None:
     name, members, tls = consortium.coordinator.load()
     assert name == "coordinator"
     nodes, clients = [], {}
@@ -152,8 +153,16 @@ async def _run(consortium: Consortium, recording: Recording) -> None:
             client = clients[member.id] = NodeClient(member, tls)
             client._stub = RecordingStub(client._stub, member.id, recording)  # type: ignore[assignment]
         plan = JobPlan.model_validate(job(consortium.world.parties))
+
+        async def launch(spec: JobSpec) -> str:
+            record = await driver.launch(spec, clients, store, recording.events.append, lambda text: None, 5.0)
+            return str(record["job_id"])
+
         spec, _ = await driver.prepare(plan, clients)
-        await driver.launch(spec, clients, store, recording.events.append, lambda text: None, 5.0)
+        if ahead:
+            prepared = await launch(first_half(spec))
+            spec = second_half((await driver.prepare(plan, clients))[0], prepared)
+        await launch(spec)
     finally:
         for client in clients.values():
             await client.close()
@@ -163,14 +172,14 @@ async def _run(consortium: Consortium, recording: Recording) -> None:
         store.close()
 
 
-def record(home: Path, world: World) -> Recording:
-    """One whole job, from proposal to public record. A failure of the job is kept in `error`."""
+def record(home: Path, world: World, *, ahead: bool = False) -> Recording:
+    """A whole job, from proposal to public record; `ahead`: in two halves. A failure of the job is kept in `error`."""
     consortium = make(home, world)
     recording = Recording(world.parties, LABEL_HOLDER)
     configure(home / "all.log")
     try:
         with observing(recording):
-            asyncio.run(_run(consortium, recording))
+            asyncio.run(_run(consortium, recording, ahead))
     except Exception as error:
         recording.error = error
     finally:

@@ -21,6 +21,7 @@ from tests.simulation.tables import COMMON
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 PARTIES = (2, 3)
+CORRELATIONS = {"Columns", "Corrections", "TreeSums"}   # how many messages carry them depends on how they are cut
 
 
 @pytest.mark.parametrize("check", ALL)
@@ -41,6 +42,26 @@ def test_the_recording_holds_the_whole_job(recorded: Recorded, parties: int) -> 
     assert set(recording.weights) == set(recording.blocks) == set(recording.partials) == set(recording.parties)
     assert all(len(rows) == COMMON for rows in recording.own_rows.values())
     assert {"all.log", "coordinator/state.db", "bank/audit/audit.jsonl", "bank/state.db"} <= set(recording.left_behind)
+
+
+@pytest.mark.parametrize("check", ALL)
+def test_an_honest_job_in_two_halves_passes_the_check(recorded: Recorded, check: str) -> None:
+    assert ALL[check](recorded(2, ahead=True)) == []
+
+
+def test_two_halves_send_and_open_what_one_job_does_and_the_coordinator_gets_the_public_record_only(
+    recorded: Recorded
+) -> None:
+    """But for a second exchange of widths and the end of a second job, message for message."""
+    whole, halves = recorded(2), recorded(2, ahead=True)
+    assert coordinator_gets_the_public_record_only(halves) == []
+    assert kinds(halves) == kinds(whole)
+    assert Counter(o.code for o in halves.openings) == Counter(o.code for o in whole.openings)
+    assert sum(len(o.share) for o in halves.openings) == sum(len(o.share) for o in whole.openings)
+    assert len(halves.masks) == len(whole.masks)
+    more = Counter(type(s.message).__name__ for s in halves.messages)
+    more.subtract(Counter(type(s.message).__name__ for s in whole.messages))
+    assert {kind for kind, count in more.items() if count} <= {"Widths", "AuditHead", "Countersigned"} | CORRELATIONS
 
 
 @pytest.mark.parametrize("parties", PARTIES)
