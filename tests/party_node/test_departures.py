@@ -49,3 +49,14 @@ def test_a_job_without_bins_does_not_speak_of_them() -> None:
     assert "bin" not in text.replace("combination", "")
     assert "correlat" not in text
     assert "in score, label holder:" in text
+
+
+def test_who_decides_about_one_half_of_a_job_reads_which_and_what_becomes_of_it() -> None:
+    first = told("bank", goal="precompute", reveal=["align.members"])
+    assert "no model is made: this job works ahead of one that has to be agreed by itself" in first
+    assert "in train" not in first
+    second = told("bank", prepared="ab" * 32, binning={}, reveal=PLAIN)
+    assert f"those of job {'ab' * 6}, which worked ahead of this one" in second
+    assert "burnt when training begins" in second
+    assert "counts of fine bins" not in second
+    assert "the label bad is used; it is never sent\n" in second
