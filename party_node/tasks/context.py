@@ -10,6 +10,7 @@ from typing import Any, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
+from mpc.errors import LocalError
 from mpc.link import Link, PartyId
 from mpc.protocol import Party
 from mpc.protocols.train import Tools
@@ -27,6 +28,10 @@ class Binning:
 
     columns: tuple[BinnedColumn, ...]
     left_out: tuple[tuple[str, str], ...]
+
+
+def _nowhere() -> None:
+    raise LocalError("nobody notes here what one-time values are used")
 
 
 @dataclass
@@ -49,7 +54,7 @@ class JobContext:
     pin: Callable[[str, bytes], None] = lambda what, digest: None
     # Where a job keeps what it makes ahead of another one; and how this one notes that it uses what another made.
     prepared: Path = Path()
-    burn_prepared: Callable[[], None] = lambda: None
+    burn_prepared: Callable[[], None] = _nowhere
     # align
     common: int = 0                                  # customers that all parties have
     copies: NDArray[np.int64] | None = None          # per customer, how many rows: where the label holder keeps all

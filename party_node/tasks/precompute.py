@@ -3,7 +3,6 @@ has come to by now. No label is used and nothing of the model is found out."""
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 from mpc import prepared
@@ -36,7 +35,6 @@ def _about(context: JobContext) -> dict[str, Any]:
     return {
         "job": context.job,
         "party": context.me.id,
-        "made": time.time(),
         "until": context.spec.valid_until,
         "common": context.common,
         "counts": context.counts.to_json(),

@@ -41,7 +41,7 @@ class Hub:
 
 def made(bank: Any, run: Run) -> tuple[Jobs, Hub]:
     """Jobs of bank-a whose run is `run` instead of the stages."""
-    hub, directory = Hub(), SimpleNamespace(models=bank.root, alignments=bank.root)
+    hub, directory = Hub(), SimpleNamespace(models=bank.root, alignments=bank.root, prepared=bank.root)
     jobs = Jobs(directory, "bank-a", bank.identities["bank-a"], bank.store, bank.audit, bank.consent,  # type: ignore[arg-type]
                 hub, Workers(1), lambda spec: None)  # type: ignore[arg-type, return-value]
     jobs._run = run  # type: ignore[method-assign]

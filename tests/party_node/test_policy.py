@@ -39,6 +39,7 @@ def test_a_dataset_may_want_a_person(bank: Any) -> None:
 
 SPECS = {  # what the job asks for -> (change to the spec, line of the policy)
     "a purpose that the dataset does not serve": (put("purpose", value="marketing"), "policy.purposes"),
+    "to use what no job made ahead here": (put("prepared", value="ab" * 32), "spec.prepared"),   # more: test_halves.py
     "to stay in force for years": (put("valid_until", value=1 << 40), "spec.valid_until"),
     "a purpose in other letters": (put("purpose", value="Credit Risk"), "policy.purposes"),
     "a column that is not offered": (put("parties", 0, "columns", value=["salary"]), "policy.columns"),
