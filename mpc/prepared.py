@@ -51,10 +51,13 @@ TRIG, TRIPLE, TRUNCATION = ("rho", "cosines", "sines"), ("a", "b", "c"), ("mask"
 
 
 class Kept(Protocol):
-    """The arrays of one `precompute` and the widths that it returned."""
+    """The arrays of one `precompute` and what it returned."""
 
     @property
     def widths(self) -> Mapping[PartyId, int]: ...
+
+    @property
+    def shape(self) -> str: ...
 
     def begin(self) -> None:
         """Note for good that these values are used; LocalError if they were before, by any process."""
@@ -70,9 +73,9 @@ class Kept(Protocol):
 
 async def precompute(
     me: Party, peers: Mapping[PartyId, Link], block: Block, options: TrainOptions, tools: Tools, put: Put
-) -> Mapping[PartyId, int]:
-    """Make all correlations of a run and `put` them away, angles as they come; returns the padded widths of all.
-    Uses no label."""
+) -> tuple[Mapping[PartyId, int], str]:
+    """Make all correlations of a run and `put` them away, angles as they come; returns the padded widths of all, and
+    the run's `shape_of`. Uses no label."""
     numbers = iter(range(options.iterations * options.rows))
 
     def keep(parts: list[Trig]) -> None:
@@ -83,7 +86,7 @@ async def precompute(
 
     state = await prepare(me, peers, block, options, tools, keep_angles=keep)
     await me.compute(hand_over, state, put)
-    return state.sizes.widths
+    return state.sizes.widths, shape_of(state.sizes)
 
 
 async def resume(
@@ -96,6 +99,8 @@ async def resume(
     if padded(block.matrix.shape[1]) != kept.widths[me.id]:
         raise OtherSizes
     sizes = planned(options, kept.widths)
+    if shape_of(sizes) != kept.shape:
+        raise OtherSizes
     accept_widths({p: kept.widths[p] for p in peers})
     matrix, coarse = await me.compute(own_matrices, block, sizes, me.id)
     for p, width in (await agree_widths(me, peers, options.rows, kept.widths[me.id])).items():
@@ -108,6 +113,14 @@ async def resume(
 
 
 # -- steps -------------------------------------------------------------------------------------------------------
+
+
+def shape_of(sizes: Sizes) -> str:
+    """All public sizes, scales and shifts, in words: another release might derive others from the same options."""
+    plans = [sizes.product(name, p) for p in sorted(sizes.widths) for name in (*TO_ALL, *TO_OWNER)]
+    inner = sizes.preconditioner
+    return repr((sizes.options, sizes.plan, inner, inner.shifts, inner.inner_shift, inner.coefficients,
+                 sizes.range_shift, (sizes.bits, sizes.triples, sizes.ands), plans))
 
 
 def hand_over(state: State, put: Put) -> None:

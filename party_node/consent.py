@@ -166,7 +166,8 @@ class Consent:
         row = self._store.job(spec.prepared) if spec.prepared is not None else None
         if row is None or row.state is not JobState.DONE or row.coordinator != coordinator:
             return None
-        return Earlier(decode_spec(row.spec), not self._store.is_burnt(row.id, BURNT))
+        first = kept_spec(row.spec)
+        return None if first is None else Earlier(first, not self._store.is_burnt(row.id, BURNT))
 
     def _expire(self) -> None:
         """Close open jobs whose time has passed."""

@@ -161,6 +161,11 @@ class Prepared:
         """Padded widths of all parties' blocks."""
         return {PartyId(party): int(width) for party, width in self.about["widths"].items()}
 
+    @property
+    def shape(self) -> str:
+        """Of the run that the values are for (mpc.prepared.shape_of)."""
+        return str(self.about["shape"])
+
     def check(self) -> None:
         """Damaged unless every byte is as it was written."""
         for place in self._left.values():

@@ -19,14 +19,14 @@ async def run(context: JobContext) -> None:
     labels = None if context.outcome is None else context.outcome[context.rows][~context.test]
     block = train.Block(matrix=await pinned_matrix(context), labels=labels)
     writer = Writer(context.prepared, context.job)
-    widths = await prepared.precompute(
+    widths, shape = await prepared.precompute(
         context.me, context.peers("precompute"), block, options_of(context), context.tools, writer.put
     )
     writer.put(f"{OPEN}rows", context.rows)
     writer.put(f"{OPEN}test", context.test)
     if context.copies is not None:
         writer.put(f"{OPEN}copies", context.copies)
-    await context.me.compute(writer.close, _about(context) | {"widths": dict(widths)})
+    await context.me.compute(writer.close, _about(context) | {"widths": dict(widths), "shape": shape})
 
 
 def _about(context: JobContext) -> dict[str, Any]:

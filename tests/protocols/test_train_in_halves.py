@@ -38,6 +38,7 @@ class Shelf:
     def __init__(self, *, forgetful: bool = False) -> None:
         self.arrays: dict[str, Any] = {}
         self.widths: Mapping[PartyId, int] = {}
+        self.shape = ""
         self.log: list[str] = []
         self._forgetful, self._burnt = forgetful, False
 
@@ -69,14 +70,15 @@ async def ahead(blocks: Mapping[PartyId, train.Block], options: train.TrainOptio
 
         async def role(name: PartyId) -> None:
             peers = {p: network.link(name, p) for p in options.parties if p != name}
-            made[name].widths = await precompute(
+            made[name].widths, made[name].shape = await precompute(
                 party(name, seed=7), peers, blocks[name], options, tools(name), made[name].put)
 
         await run_roles({name: role(name) for name in options.parties})
         MADE[shape] = made
     shelves = {name: Shelf(**kind) for name in options.parties}
     for name, shelf in shelves.items():
-        shelf.arrays, shelf.widths = dict(MADE[shape][name].arrays), MADE[shape][name].widths
+        made_ = MADE[shape][name]
+        shelf.arrays, shelf.widths, shelf.shape = dict(made_.arrays), made_.widths, made_.shape
     return shelves
 
 
@@ -190,6 +192,17 @@ async def test_a_block_of_other_rows_or_width_does_not_get_as_far_as_a_message()
     with pytest.raises(LocalError):
         await online(blocks | {PartyId("party-1"): train.Block(wide)}, options, shelves, network)
     assert not [sent for sent in network.transcript if sent.sender == "party-1"]
+
+
+async def test_a_release_that_would_shift_otherwise_does_not_use_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    blocks = blocks_of(2, ROWS)
+    options, network = options_for(blocks, iterations=8), Network()
+    shelves = await ahead(blocks, options)
+    monkeypatch.setattr("mpc.precision.GRADIENT_BITS", 24)
+    with pytest.raises(LocalError, match="other sizes"):
+        await online(blocks, options, shelves, network)
+    assert network.transcript == []
+    assert all(shelf.log == [] for shelf in shelves.values())
 
 
 async def test_a_half_that_lacks_angles_ends_the_run_by_a_sentence() -> None:
