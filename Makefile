@@ -1,6 +1,6 @@
 PY := .venv/bin/python
 
-.PHONY: setup demo test check fuzz proto bench oracle sweep-binning sweep-verdict sweep-views dictionary uci clean
+.PHONY: setup demo test check fuzz proto bench oracle sweep-binning sweep-verdict sweep-views dictionary uci time-bins clean
 .venv/.done: pyproject.toml constraints.txt
 	python3 -m venv .venv && $(PY) -m pip install -q -c constraints.txt -e '.[dev]' && touch $@
 setup: .venv/.done
@@ -29,5 +29,7 @@ dictionary: setup
 	$(PY) scripts/try_dictionary.py
 uci: setup
 	$(PY) scripts/uci_scorecard.py
+time-bins: setup
+	$(PY) scripts/time_bins.py
 clean:
 	rm -rf .venv build demo

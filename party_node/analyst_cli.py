@@ -25,6 +25,7 @@ def add_to(app: typer.Typer) -> None:
     """Make the commands part of the program."""
     app.command("scorecard")(scorecard_command)
     app.command("report")(report_command)
+    app.command("compare")(compare_command)
 
 
 def scorecard_command(
@@ -77,3 +78,23 @@ def report_command(
         audit.event("report", found.model.job)
     console().print(f"{folder / 'report.html'}, tables.xlsx and tables/*.csv: our own part, private to us")
     return {"job": found.model.job, "path": str(folder), "tables": [sheet.name for sheet in part.sheets()]}
+
+
+def compare_command(
+    ctx: typer.Context,
+    champion: Annotated[str, typer.Argument(help="The job whose model decides today, or its first characters.")],
+    challenger: Annotated[str, typer.Argument(help="The job whose model may take its place.")],
+    approval: Annotated[float, typer.Option(help="Share of customers approved in the headline figures.")] = 0.8,
+) -> Data:
+    """Compare the joint models of two finished jobs on the customers that judged both. For our own eyes."""
+    from party_node import challenge
+    from wire.comparison_table import print_comparison
+
+    session: Session = ctx.obj
+    with opened(session) as (_, store, audit):
+        first, second = (challenge.kept(session.directory, store, job) for job in (champion, challenger))
+        found = challenge.compare(first, second, approval)
+        audit.event("compare", first.job, challenger=second.job)
+    print_comparison(found, console(), names=challenge.NAMES)
+    console().print(challenge.caveat(first, second, found))
+    return {"champion": first.job, "challenger": second.job, "evaluation": found}

@@ -135,8 +135,9 @@ def evaluate(
     approval_rate: float = HEADLINE_APPROVAL,
     replicates: int = REPLICATES,
     with_curves: bool = True,
+    challenger: str = "joint",
 ) -> Evaluation:
-    """Compare two scores of the same hold-out rows.
+    """Compare two scores of the same hold-out rows; the verdict calls the one that is tried `challenger`.
 
     outcome [n] bool, True for a bad customer; joint, solo [n] log-odds of being bad. `minimum_cell` 1 shows
     all and is for the label holder's own eyes only. The bootstrap is seeded by a constant: the same rows give
@@ -167,7 +168,8 @@ def evaluate(
     return Evaluation(
         version=1,
         rows={"test": len(y), "bad": bad if enough else None},
-        verdict=verdict(auc, added_information(y, models["joint"].scores, models["solo"].scores), bad, len(y) - bad),
+        verdict=verdict(auc, added_information(y, models["joint"].scores, models["solo"].scores), bad, len(y) - bad,
+                        challenger),
         approval_rate=approval_rate,
         models={name: figures[name] for name in models},
         difference=figures["difference"],
@@ -183,7 +185,7 @@ def evaluate(
     )
 
 
-def verdict(auc: AucComparison, p_value: float, bad: int, good: int) -> VerdictJson:
+def verdict(auc: AucComparison, p_value: float, bad: int, good: int, challenger: str = "joint") -> VerdictJson:
     """The plain sentence: does the joint model rank better than the label holder alone?
 
     A gain: the joint AUC is higher, and what joint adds to solo goes with the outcome, tested on one side at
@@ -197,15 +199,15 @@ def verdict(auc: AucComparison, p_value: float, bad: int, good: int) -> VerdictJ
             text = f"too few {name} customers to tell: fewer than {MINIMUM_BAD} in the hold-out rows"
             return {"kind": "unclear", "text": text, "p_value": rounded}
     if p_value < VERDICT_LEVEL and gap.value > 0.0:
-        better = "joint ranks better" if gap.low > 0.0 else "joint knows more, too few rows to say how much"
-        return {"kind": "better", "text": f"{better}: {figures}, {p_text(p_value)}", "p_value": rounded}
+        better = "ranks better" if gap.low > 0.0 else "knows more, too few rows to say how much"
+        return {"kind": "better", "text": f"{challenger} {better}: {figures}, {p_text(p_value)}", "p_value": rounded}
     worse = auc.p_value < VERDICT_LEVEL and gap.value < 0.0
     if not worse and (gap.high - gap.low) / 2 > UNCLEAR_HALF_WIDTH:
         text = f"too few bad customers to tell: {figures}, {p_text(p_value)}"
         return {"kind": "unclear", "text": text, "p_value": rounded}
     text = f"no measurable gain: {figures}, {p_text(p_value)}, tested at {100 * VERDICT_LEVEL:g} %"
     if worse:
-        text += f"; joint even ranks worse ({p_text(auc.p_value)})"
+        text += f"; {challenger} even ranks worse ({p_text(auc.p_value)})"
     return {"kind": "none", "text": text, "p_value": rounded}
 
 

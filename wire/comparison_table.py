@@ -178,13 +178,15 @@ def verdict_text(evaluation: Json) -> str:
     return text if isinstance(text, str) else "no verdict"
 
 
-def print_comparison(evaluation: Json, console: Console, pooled: Json = None) -> None:
-    """The table and the verdict, for a terminal of 80 columns or more."""
+def print_comparison(
+    evaluation: Json, console: Console, pooled: Json = None, names: tuple[str, str] = ("solo", "joint")
+) -> None:
+    """The table and the verdict, for a terminal of 80 columns or more; `names` of the two models."""
     rows = comparison_rows(evaluation, pooled)
     with_pooled = isinstance(pooled, Mapping) and bool(pooled)
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("hold-out rows", ratio=1)
-    for name in ("solo", "joint", "difference", *(("pooled",) if with_pooled else ())):
+    for name in (*names, "difference", *(("pooled",) if with_pooled else ())):
         table.add_column(name, justify="right", no_wrap=True)
     for row in rows:
         colour = {1: "green", -1: "red", 0: "default"}[row.sign]

@@ -62,6 +62,10 @@ def test_the_later_period_judges_at_every_party_and_the_report_says_so(two: Scen
     periods = (Path(own["path"]) / "tables" / "periods.csv").read_text().splitlines()
     assert periods[1:] == [f"training,{COMMON_OF_TWO - 10 - LATE},2023-11,2023-12", f"hold-out,{LATE},2024-01,2024-02"]
     assert two.operator("shop", "report", record["job_id"]).code == 0
+    job = record["job_id"]
+    compared = two.operator("bank", "compare", job[:12], job).data["evaluation"]
+    assert (compared["verdict"]["kind"], compared["rows"]["test"]) == ("none", LATE)
+    assert two.operator("shop", "compare", job, job).error["advice"] == "scores are kept at the label holder"
 
 
 def test_without_a_boundary_the_latest_share_judges(two: Scene) -> None:
