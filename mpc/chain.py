@@ -1,7 +1,7 @@
 """Correlations between N parties from private products between two. It knows sizes, never rows or labels.
 
-Parties stand in a line, by id or against it. A running value starts as the first party's secret, and each later party k
-multiplies its own secret factor into it: the earlier parties hold shares of the running value and *give*
+Parties stand in a line, in the order of the plan. A running value starts as the first party's secret, and each later
+party k multiplies its own secret factor into it: the earlier parties hold shares of the running value and *give*
 them, k *takes* with its factor, pair by pair, and all k parties hold shares of the product. Masked angles
 multiply points on the circle; shared bits come from x XOR b = x + b - 2 x b; triples, of words or of bits, need no
 line, only the cross terms a_i b_j.
@@ -17,7 +17,7 @@ from typing import NoReturn, Protocol
 
 import numpy as np
 
-from mpc.correlations import Bits, Trig, TrigPlan, Triples, quantised_circle
+from mpc.correlations import F64, Bits, Trig, TrigPlan, Triples, quantised_circle, scaled_circle
 from mpc.errors import LocalError
 from mpc.link import PartyId
 from mpc.protocol import Party
@@ -75,14 +75,19 @@ class ChainSource:
     def __reduce__(self) -> NoReturn:
         raise TypeError("a source of correlations is a secret and is never pickled")
 
-    async def trig(self, me: Party, count: int) -> Trig:
+    async def trig(self, me: Party, count: int, scales: F64 | None = None) -> Trig:
         """`count` masked angles. Reports progress. PeerError as the products raise it."""
+        self._plan.check_scales(me.id, count, scales)
         harmonics = len(self._plan.bits)
         rho = self._rng.ring(count, self._plan.period_bits)
         cosines, sines = np.empty((harmonics, count), np.uint64), np.empty((harmonics, count), np.uint64)
         with self._alone():
             for part in _batches(count, _TRIG_BATCH):
-                factors = await me.compute(_factors, self._plan, rho[part], not self._takers)
+                if scales is not None:
+                    chance = Rng(self._rng.bytes(32))
+                    factors = await me.compute(_scaled, self._plan, rho[part], scales[part], chance)
+                else:
+                    factors = await me.compute(_factors, self._plan, rho[part], not self._takers)
                 real, imaginary = await self._circle(me, factors)
                 cosines[:, part], sines[:, part] = real.T, imaginary.T
                 me.progress("sigmoid masks", part.stop, count)
@@ -176,6 +181,10 @@ class ChainSource:
 
 def _factors(plan: TrigPlan, rho: U64, lead: bool) -> I64:
     return np.ascontiguousarray(np.concatenate(quantised_circle(plan, rho, lead=lead)).T)
+
+
+def _scaled(plan: TrigPlan, rho: U64, scales: F64, rng: Rng) -> I64:
+    return np.ascontiguousarray(np.concatenate(scaled_circle(plan, rho, scales, rng)).T)
 
 
 def _turned(products: U64) -> tuple[U64, U64]:

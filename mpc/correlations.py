@@ -11,7 +11,7 @@ cross-check) and `mpc.testing.dealer.DealerSource` (ideal, tests only).
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cache, cached_property
 from typing import NoReturn, Protocol
@@ -19,8 +19,13 @@ from typing import NoReturn, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from mpc.errors import LocalError
+from mpc.link import PartyId
 from mpc.protocol import Party
 from mpc.ring import I64, U64, from_signed, mask_of
+from mpc.rng import Rng
+
+F64 = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -30,12 +35,16 @@ class TrigPlan:
     The parties stand in a line. Each quantises its own cosines and sines: the first one to `lead_bits` signed bits,
     which cost nothing since nobody multiplies by them bit by bit, all others to `bits`; of one bit only the sign is
     kept. The shared value is the product of all parties' points. One period of the angle is 2^period_bits units.
+
+    `scaled_by`: the party that stands first in every line and multiplies each of its points by a private factor of its
+    own, before it rounds by chance. Nobody else's part changes. None: nobody does, and the source orders its lines.
     """
 
     parties: int
     bits: tuple[int, ...] = (9, 8, 7, 6, 5, 4)
     lead_bits: int = 9
     period_bits: int = 37
+    scaled_by: PartyId | None = None
 
     def __post_init__(self) -> None:
         if self.parties < 2:
@@ -54,7 +63,18 @@ class TrigPlan:
 
     def quantiser(self, index: int, *, lead: bool) -> Quantiser:
         """How the first party of the line, or any other, rounds its points of harmonic `index`."""
-        return quantiser(self.lead_bits if lead else self.bits[index])
+        return quantiser(self.lead_bits if lead else self.bits[index], lead and self.scaled_by is not None)
+
+    def line(self, names: Iterable[PartyId], *, against_ids: bool = False) -> list[PartyId]:
+        """All parties in the order in which they stand: by id or against it, but for who scales."""
+        return sorted(sorted(names, reverse=against_ids), key=lambda name: name != self.scaled_by)
+
+    def check_scales(self, party: PartyId, count: int, scales: F64 | None) -> None:
+        """LocalError unless who scales gives a factor for each of `count` angles, and nobody else any."""
+        if (party == self.scaled_by) != (scales is not None):
+            raise LocalError("factors of the angles belong to the party that the plan names, and to nobody else")
+        if scales is not None and scales.shape != (count,):
+            raise LocalError("there is not one factor for each angle")
 
     def gain(self, index: int) -> float:
         """What the opened series of harmonic `index` is divided by: the product of all first Fourier coefficients.
@@ -71,16 +91,18 @@ class TrigPlan:
         return math.sqrt((lead * other ** (self.parties - 1) - 1) / 2)
 
     def bound(self, index: int) -> int:
-        """No |C| or |S| of harmonic `index` exceeds this."""
+        """No |C| or |S| of harmonic `index` exceeds this, times the factor of the angle where the line scales."""
         lead, other = (self.quantiser(index, lead=lead).reach for lead in (True, False))
         return math.ceil(lead * other ** (self.parties - 1))
 
 
 @dataclass(frozen=True)
 class Quantiser:
-    """Rounding of a point on the circle to `bits` signed bits a coordinate, symmetric, so that it has mean zero."""
+    """Rounding of a point on the circle to `bits` signed bits a coordinate, symmetric, so that it has mean zero; to the
+    nearest, or up and down `by_chance`, which is right on average however small a factor has made the point."""
 
     bits: int
+    by_chance: bool = False
 
     @property
     def amplitude(self) -> int:
@@ -91,17 +113,23 @@ class Quantiser:
     def gain(self) -> float:
         """The first Fourier coefficient a_1 of q(cos t), a sum of unit steps, each at |A cos t| = k - 1/2 (the sign:
         one step of two units at 0)."""
+        if self.by_chance:
+            return float(self.amplitude)
         return 4 / math.pi * sum(math.sqrt(1 - edge**2) for edge in self._edges)
 
     @cached_property
     def noise(self) -> float:
         """Standard deviation of q(cos t) / a_1 - cos t over the circle."""
+        if self.by_chance:
+            return 1 / math.sqrt(6) / self.amplitude     # f (1 - f) at a fraction f, on average
         power = sum((2 * k + 1) * 2 / math.pi * math.acos(edge) for k, edge in enumerate(self._edges))
         return math.sqrt(power - self.gain**2 / 2) / self.gain
 
     @property
     def reach(self) -> float:
-        """No quantised point is longer: each coordinate is off by at most 1/2, the sign's by 1."""
+        """No quantised point is longer: each coordinate is off by at most 1/2, the sign's and chance's by 1."""
+        if self.by_chance:
+            return self.amplitude + math.sqrt(2)
         return math.sqrt(2) if self.bits == 1 else self.amplitude + math.sqrt(0.5)
 
     @property
@@ -116,9 +144,9 @@ class Quantiser:
 
 
 @cache
-def quantiser(bits: int) -> Quantiser:
+def quantiser(bits: int, by_chance: bool = False) -> Quantiser:
     """The one of `bits` bits; its sums run over all its steps, once."""
-    return Quantiser(bits)
+    return Quantiser(bits, by_chance)
 
 
 @dataclass(frozen=True, repr=False)
@@ -201,8 +229,8 @@ class CorrelationSource(Protocol):
         """The public shape of the sine correlations."""
         ...
 
-    async def trig(self, me: Party, count: int) -> Trig:
-        """`count` masked angles with their shared cosines and sines."""
+    async def trig(self, me: Party, count: int, scales: F64 | None = None) -> Trig:
+        """`count` masked angles with their shared cosines and sines; `scales` (count,) from who scales, as planned."""
         ...
 
     async def bits(self, me: Party, count: int) -> Bits:
@@ -231,10 +259,24 @@ def quantised_circle(plan: TrigPlan, rho: U64, *, lead: bool) -> tuple[I64, I64]
     return cosines, sines
 
 
-def ideal_trig(plan: TrigPlan, rhos: Sequence[U64]) -> tuple[U64, U64]:
+def scaled_circle(plan: TrigPlan, rho: U64, scales: F64, rng: Rng) -> tuple[I64, I64]:
+    """The same for who scales: its points times `scales` (count,), rounded up or down by chance."""
+    exact = np.empty((2, len(plan.bits), len(rho)))
+    mask, turn = mask_of(plan.period_bits), 2 * math.pi / (1 << plan.period_bits)
+    for index, harmonic in enumerate(plan.harmonics):
+        angle = ((rho * np.uint64(harmonic)) & mask).astype(np.float64) * turn
+        height = plan.quantiser(index, lead=True).amplitude * scales
+        exact[0, index], exact[1, index] = height * np.cos(angle), height * np.sin(angle)
+    chance = np.frombuffer(rng.bytes(2 * exact.size), "<u2").reshape(exact.shape) / 65536.0
+    cosines, sines = np.floor(exact + chance).astype(np.int64)
+    return cosines, sines
+
+
+def ideal_trig(plan: TrigPlan, rhos: Sequence[U64], lead: tuple[I64, I64] | None = None) -> tuple[U64, U64]:
     """The cosines and sines (M, count) that all shares together must sum to, from all parties' rho, the line's first
-    party first."""
-    real, imaginary = (from_signed(part) for part in quantised_circle(plan, rhos[0], lead=True))
+    party first; `lead`: its points, where it scales them."""
+    points = quantised_circle(plan, rhos[0], lead=True) if lead is None else lead
+    real, imaginary = (from_signed(part) for part in points)
     for rho in rhos[1:]:
         c, s = (from_signed(part) for part in quantised_circle(plan, rho, lead=False))
         real, imaginary = real * c - imaginary * s, real * s + imaginary * c

@@ -4,7 +4,7 @@ It knows sizes, never data.
 
 Gilboa, CRYPTO 1999, section 4.1: the bits of a factor are the choices, the value is the correlation of each
 OT, and the shares of a product are the sums of the OTs' shares by the weights of the bits: 1, 2, 4, ..., and
-minus the last power, since factors are in two's complement. Of two parties the one with the lower id gives.
+minus the last power, since factors are in two's complement. Of two parties the earlier one in the line gives.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ class OtSource(ChainSource):
         cls, me: Party, peers: Mapping[PartyId, Link], plan: TrigPlan, *, against_ids: bool = False
     ) -> OtSource:
         """All sessions side by side (about 30 ms each). The links serve this source only. `against_ids`: the highest
-        id stands first in the line.
+        id stands first in the line, unless the plan has somebody stand first.
 
         PeerError BAD_POINT, ...
         """
         rng = Rng(me.rng.bytes(32))
-        line = sorted(peers, reverse=against_ids)
-        later = [peer for peer in line if (peer < me.id) == against_ids]
-        earlier = [peer for peer in line if (peer < me.id) != against_ids]
+        line = plan.line([me.id, *peers], against_ids=against_ids)
+        mine = line.index(me.id)
+        earlier, later = line[:mine], line[mine + 1 :]
         sessions = await me.together(
             *(start_sender(me, peers[peer]) for peer in later),
             *(start_receiver(me, peers[peer]) for peer in earlier),

@@ -1,6 +1,6 @@
 """The slow cross-check of the source of correlations: the same products by Paillier. It knows sizes, never data.
 
-Of two parties the one with the higher id takes; each product of a factor and the values that it multiplies:
+Of two parties the later one in the line takes; each product of a factor and the values that it multiplies:
 
    taker: factor f, |f| <= 2^(b-1), a key           giver: values v_1, v_2, ... in Z_2^64
  1 E(f + 2^(b-1))            -- EncryptedMasks -->
@@ -50,8 +50,10 @@ class PaillierSource(ChainSource):
         """With one key of equal length at each party. PeerError for a bad key."""
         rng = Rng(me.rng.bytes(32))
         keys = await exchange_keys(me, peers, key, key.public.bits)
-        givers = {p: _PaillierGiver(peers[p], keys[p], rng.child(f"peer/{p}")) for p in sorted(peers) if me.id < p}
-        takers = {p: _PaillierTaker(peers[p], key, rng.child(f"peer/{p}")) for p in sorted(peers) if p < me.id}
+        line = plan.line([me.id, *peers])
+        mine = line.index(me.id)
+        givers = {p: _PaillierGiver(peers[p], keys[p], rng.child(f"peer/{p}")) for p in line[mine + 1 :]}
+        takers = {p: _PaillierTaker(peers[p], key, rng.child(f"peer/{p}")) for p in line[:mine]}
         return cls(plan, rng, givers, takers)
 
 

@@ -5,20 +5,23 @@ Every quantity is an integer in Z_2^64 (log-odds mod 2^37). Real values and thei
   w   weight                      w_int = w U / s,           U = 2^37 / period, so X_int w_int = z U
   e   sigma(z) - y                e_int = e E,               E = `residual_scale`, a power of two
   g   mean gradient               X_coarse^T e_int = g n s' E, by `gradient_shift` to h = g `gradient_unit`
-Traffic is the bits of the cosines, and these follow from the noise that the weights may have (`NOISE`).
+Traffic is the bits of the cosines, and these follow from the noise that the weights may have (`NOISE`). Where rows are
+weighted, s of mean 1, e is s (sigma(z) - y): its root mean square grows by that of s, and so does its noise.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mpc.correlations import TrigPlan
 from mpc.errors import LocalError
+from mpc.link import PartyId
 from mpc.sigmoid import SineSeries, chosen
+from mpc.weighting import Weighting
 
 ENTRY_BITS = 16            # of the feature matrix in the forward pass
 BACKWARD_BITS = (11, 15)   # and in the backward pass: the fewest and the most, see `coarse`
@@ -50,6 +53,7 @@ class Precision:
     residual_scale: int
     gradient_shift: int
     trig: TrigPlan
+    row_weight: float = 1.0  # root mean square of the rows' weights, as expected
 
     @property
     def weight_unit(self) -> float:
@@ -78,13 +82,15 @@ class Precision:
 
     @property
     def residual_noise(self) -> float:
-        """Standard deviation of what the rounding of cosines and of the coefficient table adds to one residual."""
+        """Standard deviation of what rounded cosines and the coefficient table add to one residual, in a row
+        of weight 1."""
         return residual_noise(self.trig, self.series, self.residual_scale)
 
     def step_noise(self, width: int) -> float:
         """About the length of that noise in one preconditioned step, standardised weights: of H^-1 X^T noise / n where
         columns do not hang together; collinear columns add."""
-        return self.residual_noise * math.sqrt(width / self.rows) / (self.curvature + self.penalty)
+        noise = self.row_weight * self.residual_noise
+        return noise * math.sqrt(width / self.rows) / (self.curvature + self.penalty)
 
     def standardised(self, matrix: NDArray[np.int16]) -> bool:
         """Whether the columns are as small as the bit budget takes them to be."""
@@ -104,14 +110,17 @@ def _variance(trig: TrigPlan, index: int, coefficient: float, residual_scale: in
     return (coefficient * trig.noise(index)) ** 2 + (trig.gain(index) / residual_scale) ** 2 / 12
 
 
-def _trig_plan(parties: int, residual_scale: int, series: SineSeries, target: float) -> TrigPlan:
+def _trig_plan(
+    parties: int, residual_scale: int, series: SineSeries, target: float, scaled_by: PartyId | None
+) -> TrigPlan:
     """The fewest bits whose noise stays below `target`, or, if the residual's scale does not carry that, the bits of
     least noise. The next bit always goes where it removes most."""
     found: list[tuple[bool, float, TrigPlan]] = []
     for lead in range(LEAD_BITS[1], LEAD_BITS[0] - 1, -1):
         bits = [1] * len(series.coefficients)
         while True:
-            plan, more = TrigPlan(parties, tuple(bits), lead), TrigPlan(parties, tuple(b + 1 for b in bits), lead)
+            plan = TrigPlan(parties, tuple(bits), lead, scaled_by=scaled_by)
+            more = replace(plan, bits=tuple(b + 1 for b in bits))
             now = [_variance(plan, k, b, residual_scale) for k, b in enumerate(series.coefficients)]
             noise = math.sqrt(sum(now))
             gains = [v - _variance(more, k, b, residual_scale)
@@ -126,21 +135,26 @@ def _trig_plan(parties: int, residual_scale: int, series: SineSeries, target: fl
 
 
 def plan_precision(
-    parties: int, rows: int, clip: float, penalty: float, expected_default_rate: float, sigmoid: str
+    parties: int, rows: int, clip: float, penalty: float, expected_default_rate: float, sigmoid: str,
+    weighting: Weighting | None = None,
 ) -> Precision:
     """The plan for a run; LocalError when the bits do not suffice."""
+    largest_mean_square, row_weight, weighs = 1.0, 1.0, None
+    if weighting is not None:
+        largest_mean_square, row_weight, weighs = weighting.largest, math.sqrt(weighting.mean_square), weighting.by
     series, curvature = chosen(sigmoid, expected_default_rate), expected_default_rate * (1 - expected_default_rate)
     x_scale = int(32767 // clip)
     # Along a direction in which X^T X / n has the eigenvalue m, noise s of the residuals gives the weights
     # s sqrt(m / n) / (c m + penalty); that is largest at c m = penalty.
-    target = 2 * NOISE * math.sqrt(curvature * penalty * rows)
+    target = 2 * NOISE * math.sqrt(curvature * penalty * rows) / row_weight
     for backward_bits in range(BACKWARD_BITS[1], BACKWARD_BITS[0] - 1, -1):
         coarse_scale = x_scale / 2.0 ** (ENTRY_BITS - backward_bits)
         # |X^T e| <= n sqrt(mean x^2) sqrt(mean e^2), by Cauchy and Schwarz; the penalty's gradient is added to it.
-        largest = RESIDUAL_BOUND * COLUMN_BOUND + penalty * WEIGHT_BOUND / math.sqrt(penalty)
+        residual = RESIDUAL_BOUND * math.sqrt(largest_mean_square)
+        largest = residual * COLUMN_BOUND + penalty * WEIGHT_BOUND / math.sqrt(penalty)
         room = SAFE_BITS - math.log2(rows * coarse_scale * largest)
         residual_scale = 1 << max(0, min(RESIDUAL_BITS[1], int(room)))
-        trig = _trig_plan(parties, residual_scale, series, target)
+        trig = _trig_plan(parties, residual_scale, series, target, weighs)
         if residual_noise(trig, series, residual_scale) <= target:
             break
     gradient_shift = int(math.log2(rows * residual_scale * coarse_scale)) - GRADIENT_BITS
@@ -149,4 +163,5 @@ def plan_precision(
     return Precision(
         parties=parties, rows=rows, clip=clip, penalty=penalty, curvature=curvature, series=series, x_scale=x_scale,
         backward_bits=backward_bits, residual_scale=residual_scale, gradient_shift=gradient_shift, trig=trig,
+        row_weight=row_weight,
     )

@@ -17,6 +17,7 @@ from mpc.precision import ENTRY_BITS, SQUARED_BITS, Precision, plan_precision
 from mpc.preconditioner import EVALUATIONS, ROOT_BITS, PreconditionerPlan, plan_preconditioner
 from mpc.product_plan import ProductPlan
 from mpc.sigmoid import PERIOD_BITS, is_rare
+from mpc.weighting import Weighting
 
 WIDTH_STEP = 16  # widths are announced in multiples, so that exact feature counts stay private
 ANGLES_AHEAD_BYTES = 256 << 20
@@ -33,7 +34,7 @@ def enough_iterations(expected_default_rate: float) -> int:
 @dataclass(frozen=True)
 class TrainOptions:
     """Agreed in the job spec. `parties` sorted; `tolerance` bounds the last preconditioned gradient, in
-    units of standardised weights."""
+    units of standardised weights. `expected_default_rate`: by weight, where rows are weighted."""
 
     parties: tuple[PartyId, ...]
     label_holder: PartyId
@@ -45,6 +46,7 @@ class TrainOptions:
     sigmoid: str
     tolerance: float
     key_bits: int
+    weighting: Weighting | None = None
 
 
 @dataclass(frozen=True)
@@ -119,7 +121,8 @@ def planned(options: TrainOptions, widths: Mapping[PartyId, int]) -> Sizes:
     """The sizes of a run; LocalError when its bits do not suffice."""
     parties = len(options.parties)
     plan = plan_precision(
-        parties, options.rows, options.clip, options.penalty, options.expected_default_rate, options.sigmoid
+        parties, options.rows, options.clip, options.penalty, options.expected_default_rate, options.sigmoid,
+        options.weighting,
     )
     preconditioner = plan_preconditioner(
         parties, options.rows, options.penalty, plan.curvature, plan.gradient_unit, plan.weight_unit

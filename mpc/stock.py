@@ -2,26 +2,33 @@
 
 A correlation leaves the stock once, oldest first; when the stock runs out, the source makes more on the spot. Angles
 may be added while others are taken, as long as those in stock suffice: then only `add_angles` asks the source.
+
+Who scales the angles gives its factors of all rows once: the k-th angle is for row k modulo their number.
 """
 
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Awaitable
 from typing import NoReturn
 
 import numpy as np
 
-from mpc.correlations import Bits, CorrelationSource, Trig, TrigPlan, Triples
+from mpc.correlations import F64, Bits, CorrelationSource, Trig, TrigPlan, Triples
+from mpc.errors import LocalError
 from mpc.protocol import Party
 
 
 class Stock:
     """Implements mpc.correlations.CorrelationSource. All parties fill and take alike."""
 
-    __slots__ = ("_ands", "_angles", "_bits", "_source", "_triples")
+    __slots__ = ("_ands", "_angles", "_bits", "_made", "_scales", "_source", "_triples")
 
-    def __init__(self, source: CorrelationSource, held: tuple[Bits, Triples, Triples] | None = None) -> None:
-        """`held`: what another stock has handed over."""
+    def __init__(
+        self, source: CorrelationSource, scales: F64 | None = None, held: tuple[Bits, Triples, Triples] | None = None
+    ) -> None:
+        """`scales`: one factor for each row, from who scales; `held`: what another stock has handed over."""
+        self._scales, self._made = scales, 0     # how many angles have been asked of the source
         self._source = source
         self._bits, self._triples, self._ands = held or _nothing()
         self._angles: deque[Trig] = deque()
@@ -56,9 +63,17 @@ class Stock:
 
     async def add_angles(self, me: Party, count: int) -> None:
         """Put so many more angles in stock, the source's lanes side by side."""
-        self._angles += await me.together(*(self._source.trig(me, size) for size in self._shared(count)))
+        self._angles += await me.together(*(self._fresh(me, size) for size in self._shared(count)))
 
-    async def trig(self, me: Party, count: int) -> Trig:
+    def _fresh(self, me: Party, count: int) -> Awaitable[Trig]:
+        first, self._made = self._made, self._made + count
+        if self._scales is None:
+            return self._source.trig(me, count)
+        return self._source.trig(me, count, self._scales[np.arange(first, first + count) % len(self._scales)])
+
+    async def trig(self, me: Party, count: int, scales: F64 | None = None) -> Trig:
+        if scales is not None:
+            raise LocalError("a stock knows the factors of its angles")
         parts = await self.parts(me, count)
         if len(parts) == 1:
             return parts[0]
@@ -76,7 +91,7 @@ class Stock:
         parts: list[Trig] = []
         due = count
         while due or not parts:
-            part = self._angles.popleft() if self._angles else await self._source.trig(me, 0)
+            part = self._angles.popleft() if self._angles else await self._fresh(me, 0)
             if len(part.rho) > due:
                 self._angles.appendleft(_rows(part, due, len(part.rho)))
                 part = _rows(part, 0, due)

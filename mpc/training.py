@@ -23,9 +23,10 @@ from mpc.preconditioner import I16, Counterparts, own_root, root_matrix, shared_
 from mpc.product_shares import HolderProduct, OwnerProduct
 from mpc.products import exchange_keys, offer, serve
 from mpc.protocol import Party
-from mpc.ring import I64, U64, from_signed
+from mpc.ring import I64, U64, from_signed, reduce
 from mpc.rng import Rng
 from mpc.run_sizes import Sizes, TrainOptions, padded, planned
+from mpc.sigmoid import PERIOD_BITS, chosen
 from mpc.stock import Stock
 from mpc.truncation import TruncationMasks, prepare_truncation
 
@@ -54,6 +55,8 @@ class Block:
     matrix: NDArray[np.int16]                  # rows x d
     labels: NDArray[np.bool_] | None = None    # at the label holder only
     start: NDArray[np.float64] | None = None   # the label holder's own fit, its share of the starting point
+    weights: NDArray[np.float64] | None = None # one per row, mean 1, at the label holder of a job that has weights
+    offset: NDArray[np.float64] | None = None  # added to the log-odds, at the label holder only
 
 
 @dataclass(frozen=True)
@@ -77,7 +80,8 @@ class State:
     coarse: I16                                # padded width x rows
     hessian: I64                               # my share of K, all widths x all widths
     root: I64                                  # my L_i, padded width x padded width
-    labels: U64 | None
+    outcome: U64 | None                        # the label holder's own part of the residuals, s (1/2 - y)
+    offset: U64 | None                         # and of the log-odds, mod 2^37
     start: U64
     penalty: U64                               # per weight, zero at the intercept
     width: int
@@ -151,7 +155,7 @@ async def prepare(
 
     async def correlations() -> Stock:
         links = {p: link.channel("correlations") for p, link in peers.items()}
-        stock = Stock(await tools.make_source(me, links, plan.trig))
+        stock = Stock(await tools.make_source(me, links, plan.trig), block.weights)
         await stock.fill(me, bits=sizes.bits, triples=sizes.triples, ands=sizes.ands)
         if keep_angles is None:
             await stock.add_angles(me, sizes.angles_ahead * options.rows)
@@ -207,7 +211,7 @@ def assembled(
     penalty[sizes.slices[options.label_holder].start] = 0
     return State(
         me=me, peers=peers, options=options, sizes=sizes, stock=stock, matrix=matrix, coarse=coarse, hessian=hessian,
-        root=root, labels=None if block.labels is None else block.labels.astype(np.uint64), start=start,
+        root=root, outcome=own_residuals(block, plan), offset=own_log_odds(block, plan), start=start,
         penalty=penalty, width=width, products=products, masks=masks, anderson=anderson,
     )
 
@@ -232,6 +236,37 @@ def check_block(me: Party, block: Block, options: TrainOptions) -> None:
         raise LocalError(f"the block has {len(block.matrix)} rows where {options.rows} were agreed")
     if (me.id == options.label_holder) != (block.labels is not None):
         raise LocalError("labels belong to the label holder, and to nobody else")
+    holder, weighting = me.id == options.label_holder, options.weighting
+    if (block.weights is not None) != (holder and weighting is not None):
+        raise LocalError("weights belong to the label holder of a job that has weights, and to nobody else")
+    if block.offset is not None and not holder:
+        raise LocalError("an offset belongs to the label holder, and to nobody else")
+    if block.weights is not None and weighting is not None:
+        lightest, mean, heaviest = block.weights.min(), block.weights.mean(), block.weights.max()
+        if not (len(block.weights) == options.rows and lightest >= 0 and abs(mean - 1) < 1e-6
+                and heaviest <= weighting.largest):
+            raise LocalError("the weights of the rows are not those that were agreed",
+                             "raise label.largest_weight, or mend the weights")
+    if block.offset is not None and not (
+        len(block.offset) == options.rows
+        and np.abs(block.offset).max() <= chosen(options.sigmoid, options.expected_default_rate).valid
+    ):
+        raise LocalError("an offset lies beyond the range on which the sigmoid is exact", "mend the offset's column")
+
+
+def own_residuals(block: Block, plan: Precision) -> U64 | None:
+    """s (1/2 - y) in units of a residual; the sine series is sigma - 1/2, and its cosines carry s already."""
+    if block.labels is None:
+        return None
+    halves = (0.5 - block.labels) * (1.0 if block.weights is None else block.weights)
+    return from_signed(np.rint(halves * plan.residual_scale))
+
+
+def own_log_odds(block: Block, plan: Precision) -> U64 | None:
+    """The offset in units of z."""
+    if block.offset is None:
+        return None
+    return reduce(from_signed(np.rint(block.offset * plan.series.unit)), PERIOD_BITS)
 
 
 async def tall_products(

@@ -1,6 +1,7 @@
 """Two sources whose lines of parties run against each other, used in turn: each direction of a link carries half.
 
-Of two parties in an oblivious transfer the giver sends four times what the taker sends. It knows no sizes.
+Of two parties in an oblivious transfer the giver sends four times what the taker sends. Where somebody scales the
+angles, that party stands first in both lines, and with two parties its direction carries the more. It knows no sizes.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NoReturn
 
-from mpc.correlations import Bits, CorrelationSource, Trig, TrigPlan, Triples
+from mpc.correlations import F64, Bits, CorrelationSource, Trig, TrigPlan, Triples
 from mpc.errors import LocalError
 from mpc.link import Link, PartyId
 from mpc.ot_source import OtSource
@@ -46,8 +47,8 @@ class TwoWaySource:
         self._turn ^= 1
         return self._sources[self._turn ^ 1]
 
-    async def trig(self, me: Party, count: int) -> Trig:
-        return await self._next().trig(me, count)
+    async def trig(self, me: Party, count: int, scales: F64 | None = None) -> Trig:
+        return await self._next().trig(me, count, scales)
 
     async def bits(self, me: Party, count: int) -> Bits:
         return await self._next().bits(me, count)

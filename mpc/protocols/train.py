@@ -1,12 +1,12 @@
 """Logistic regression on additive shares, N >= 2 parties, semi-honest, no dealer and no arbiter.
 
-   every party i: X_i (rows x d_i)        label holder besides: y        all: shares of every w
+   every party i: X_i (rows x d_i)        label holder besides: y, weights s, offset o       all: shares of every w
  0 widths, keys                -- Widths, PublicKeyMessage -->
  1 offline, for T iterations   -- products' ciphertexts -->       shares of X_i r, X_i^T r; of K = sum_i K_i, the
                                                                   whitened Hessian (mpc.preconditioner); of L_i r, K_i r
  per iteration t = 1..T, at the point v:
- 2 z = sum_i X_i v_i           -- Masked(v_i - r) to owner i -->  shares of z mod 2^37
- 3 e = sigma(z) - y            -- open z - rho -->                shares of e from cos, sin of rho
+ 2 z = o + sum_i X_i v_i       -- Masked(v_i - r) to owner i -->  shares of z mod 2^37
+ 3 e = s (sigma(z) - y)        -- open z - rho -->                shares of e from s cos, s sin of rho
  4 g_i = X_i^T e               -- Masked(e - r) to all -->        shares of n g_i, penalty added locally
  5 h = g >> f                  -- masked opening -->
  6 p = L q(K) L h              -- Masked(h_i - r) to owner i, Masked(y - r) to all, masked openings -->
@@ -99,6 +99,7 @@ async def _forward(state: State, t: int, point: U64) -> U64:
     """Step 2: my share of z mod 2^37."""
     shares = await _by_owner(state, "forward", t, reduce(point, PERIOD_BITS))
     own = await state.me.compute(times, state.matrix, point[state.sizes.slices[state.me.id]])
+    own = own if state.offset is None else own + state.offset
     return reduce(sum((held + owned for held, owned in shares.values()), own), PERIOD_BITS)
 
 
@@ -112,10 +113,7 @@ async def _residual(state: State, z: U64) -> U64:
         me.compute(series_share, cut, part.cosines, part.sines, state.plan)
         for cut, part in zip(cuts, angles, strict=True)
     )))
-    if state.labels is not None:
-        scale = np.uint64(state.plan.residual_scale)
-        e = e + (scale >> np.uint64(1)) - state.labels * scale
-    return e
+    return e if state.outcome is None else e + state.outcome
 
 
 async def _backward(state: State, t: int, e: U64) -> U64:
@@ -222,7 +220,7 @@ async def _release(state: State, point: U64) -> NDArray[np.float64]:
 
 
 def series_share(delta: U64, cosines: U64, sines: U64, plan: Precision) -> U64:
-    """My share of E (sigma(z) - 1/2) from the opened delta = z - rho and shares of cos, sin of m rho.
+    """My share of E s (sigma(z) - 1/2) from the opened delta = z - rho and shares of s cos, s sin of m rho.
 
     sin(m (delta + rho)) = sin(m delta) cos(m rho) + cos(m delta) sin(m rho).
     """
@@ -247,7 +245,9 @@ def ideal(
     assert holder.labels is not None
     names = [options.label_holder, *(p for p in options.parties if p != options.label_holder)]
     pooled = np.concatenate([blocks[p].matrix for p in names], axis=1) / scale
-    weights = fit_logistic(pooled, holder.labels, options.penalty, intercept=0).weights
+    weights = fit_logistic(
+        pooled, holder.labels, options.penalty, intercept=0, sample_weights=holder.weights, offset=holder.offset
+    ).weights
     cuts = np.cumsum([blocks[p].matrix.shape[1] for p in names])[:-1]
     return dict(zip(names, np.split(weights, cuts), strict=True))
 

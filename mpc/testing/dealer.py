@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from mpc.correlations import Bits, Trig, TrigPlan, Triples, ideal_trig
+from mpc.correlations import F64, Bits, Trig, TrigPlan, Triples, ideal_trig, scaled_circle
 from mpc.link import PartyId
 from mpc.protocol import Party
 from mpc.ring import U64
@@ -26,21 +26,28 @@ class Dealer:
         if len(set(parties)) != plan.parties:
             raise ValueError("the plan is for another number of parties")
         self.plan = plan
-        self._parties = sorted(parties)
+        self._parties = plan.line([PartyId(party) for party in parties])
         self._rng = rng if rng is not None else Rng(bytes(32))
         self._deals: dict[int, tuple[str, int, list[Any]]] = {}
         self._taken: dict[int, int] = {}
 
     def source(self, party: str) -> DealerSource:
         """What `party` holds instead of a real source."""
-        return DealerSource(self, PartyId(party), self._parties.index(party))
+        return DealerSource(self, PartyId(party), self._parties.index(PartyId(party)))
 
-    def trig(self, count: int) -> list[Trig]:
-        """All parties' shares of fresh angles; each party's rho is its own point on the circle."""
+    def trig(self, count: int) -> list[tuple[Trig, list[U64]]]:
+        """All parties' shares of fresh angles; each party's rho is its own point on the circle. And all rho, for who
+        scales its points afterwards."""
         rhos = [self._rng.ring(count, self.plan.period_bits) for _ in self._parties]
         cosines, sines = ideal_trig(self.plan, rhos)
         shares = zip(rhos, self._share(cosines), self._share(sines), strict=True)
-        return [Trig(rho, c, s) for rho, c, s in shares]
+        return [(Trig(rho, c, s), rhos) for rho, c, s in shares]
+
+    def scaled(self, dealt: Trig, rhos: list[U64], scales: F64) -> Trig:
+        """What the first party holds after it has scaled its points: the shares of the others stay as they are."""
+        lead = scaled_circle(self.plan, rhos[0], scales, self._rng)
+        plain, found = ideal_trig(self.plan, rhos), ideal_trig(self.plan, rhos, lead)
+        return Trig(dealt.rho, dealt.cosines + (found[0] - plain[0]), dealt.sines + (found[1] - plain[1]))
 
     def bits(self, count: int) -> list[Bits]:
         """All parties' shares of fresh bits."""
@@ -94,8 +101,10 @@ class DealerSource:
     def lanes(self) -> int:
         return 1
 
-    async def trig(self, me: Party, count: int) -> Trig:
-        return self._next(me, self._dealer.trig, count)
+    async def trig(self, me: Party, count: int, scales: F64 | None = None) -> Trig:
+        self.plan.check_scales(me.id, count, scales)
+        dealt, rhos = self._next(me, self._dealer.trig, count)
+        return dealt if scales is None else self._dealer.scaled(dealt, rhos, scales)
 
     async def bits(self, me: Party, count: int) -> Bits:
         return self._next(me, self._dealer.bits, count)
