@@ -244,7 +244,7 @@ def check_block(me: Party, block: Block, options: TrainOptions) -> None:
     if block.weights is not None and weighting is not None:
         lightest, mean, heaviest = block.weights.min(), block.weights.mean(), block.weights.max()
         if not (len(block.weights) == options.rows and lightest >= 0 and abs(mean - 1) < 1e-6
-                and heaviest <= weighting.largest):
+                and heaviest <= weighting.largest + 1e-6):
             raise LocalError("the weights of the rows are not those that were agreed",
                              "raise label.largest_weight, or mend the weights")
     if block.offset is not None and not (
