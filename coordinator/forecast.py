@@ -13,9 +13,10 @@ from mpc.preconditioner import white_product
 from mpc.protocols.align_count import samples
 from mpc.protocols.align_terms import AlignOptions, bucket
 from mpc.protocols.correlate import CorrelateOptions
-from mpc.run_sizes import Sizes, TrainOptions, padded, planned
+from mpc.run_sizes import Sizes, padded, planned
 from wire.line import Line
 from wire.spec import JobSpec
+from wire.train_options import train_options
 
 BYTES_PER_ID = 32         # a point
 BYTES_PER_CODE, BYTES_PER_CHECK, BYTES_PER_TAG = 32, 8, 12   # of the engine oprf: slots of stores, a common customer
@@ -52,11 +53,8 @@ def forecast(spec: JobSpec, rows: dict[str, int]) -> dict[str, Any]:
     pairs = parties * (parties - 1)
     rounds = spec.training.iterations
     names = tuple(PartyId(party.id) for party in spec.parties)
-    options = TrainOptions(
-        names, PartyId(spec.label_holder.id), training, rounds, spec.training.penalty, spec.preparation.clip,
-        spec.training.expected_default_rate, spec.training.sigmoid, spec.training.tolerance, spec.crypto.key_bits,
-    )
-    sizes = planned(options, {PartyId(party.id): padded(len(party.columns) + 1) for party in spec.parties})
+    widths = {PartyId(party.id): padded(len(party.columns) + 1) for party in spec.parties}
+    sizes = planned(train_options(spec, training), widths)
     ciphertext = sizes.product("inner", names[0]).ciphertext_bytes
     stages = {
         "align": _align_bytes(spec, rows),

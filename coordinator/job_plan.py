@@ -175,6 +175,7 @@ def build_spec(
         for p in sorted(plan.party, key=lambda p: p.id)
     ]
     _check_label(plan, found[plan.label.party])
+    _check_extra(plan, found[plan.label.party])
     _check_ids(found, plan.label.party)
     start = int((now or datetime.now(UTC)).timestamp())
     try:
@@ -249,9 +250,13 @@ def _dataset(party: PlannedParty, offered: Sequence[DatasetDescription]) -> Data
 def _columns(plan: JobPlan, party: PlannedParty, dataset: DatasetDescription) -> list[str]:
     if plan.goal == "alignment":
         return []
-    apart = {plan.label.column, _period(plan, dataset)} if party.id == plan.label.party else set()
+    extra = plan.label.extra_columns if party.id == plan.label.party else []
+    apart = {plan.label.column, _period(plan, dataset), *extra} if party.id == plan.label.party else set()
     names = [column.name for column in dataset.columns if column.name not in apart]
     for name in party.columns:
+        if name in extra:
+            raise PlanError(f"`{name}` of {party.id} holds the weights or the offset, and so is no feature",
+                            "leave it out of the columns", party.id)
         if name not in names:
             raise PlanError(f"{party.id} offers no column `{name}`", _did_you_mean(name, names), party.id)
     chosen = list(party.columns) or names
@@ -292,6 +297,18 @@ def _check_label(plan: JobPlan, dataset: DatasetDescription) -> None:
     if dataset.label_column != plan.label.column:
         raise PlanError(f"{plan.label.party} has no label column `{plan.label.column}`",
                         f"did you mean `{dataset.label_column}`?", plan.label.party)
+
+
+def _check_extra(plan: JobPlan, dataset: DatasetDescription) -> None:
+    """Weights and the offset are columns that the label holder offers, of numbers."""
+    kinds, holder = {column.name: column.kind for column in dataset.columns}, plan.label.party
+    for name in plan.label.extra_columns:
+        if name not in kinds:
+            raise PlanError(f"{holder} offers no column `{name}` for weights or an offset",
+                            _did_you_mean(name, list(kinds)), holder)
+        if kinds[name] != "numeric":
+            raise PlanError(f"`{name}` of {holder} holds categories, and weights and offsets are numbers",
+                            "name a column of numbers", holder)
 
 
 def _align(plan: JobPlan, found: Mapping[str, DatasetDescription]) -> AlignSpec:

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mpc.acceleration import NARROW, RATIO, Anderson
-from mpc.correlations import Bits, Trig, TrigPlan, Triples
+from mpc.correlations import F64, Bits, Trig, TrigPlan, Triples
 from mpc.errors import LocalError, Reason
 from mpc.link import Link, PartyId
 from mpc.preconditioner import I16
@@ -157,7 +157,7 @@ def taken_up(
     """The state that `hand_over` was given, with the block of today."""
     bits = Bits(kept.take("bits/sums"), kept.take("bits/flips"))
     triples, ands = (Triples(*(kept.take(f"{kind}/{name}") for name in TRIPLE)) for kind in ("triples", "ands"))
-    stock = Stock(KeptSource(sizes, kept), (bits, triples, ands))
+    stock = Stock(KeptSource(sizes, kept), held=(bits, triples, ands))
     hessian, root = kept.take("hessian"), kept.take("root")
     matrices: dict[str, Matrix] = {"forward": own[0], "backward": own[1], "root": root, "inner": hessian}
     held = {product: dict(_held(product, list(peers), sizes, kept)) for product in (*TO_ALL, *TO_OWNER)}
@@ -223,7 +223,9 @@ class KeptSource:
     def lanes(self) -> int:
         return self._lanes
 
-    async def trig(self, me: Party, count: int) -> Trig:
+    async def trig(self, me: Party, count: int, scales: F64 | None = None) -> Trig:
+        if scales is not None:
+            raise LocalError("angles that were put away carry their factors already")
         number = self._number
         self._number += 1                    # before anything is awaited: the order is that of the calls
         part = await me.compute(self._read, number)

@@ -136,7 +136,8 @@ def weights(found: Finished) -> Section:
 def points(found: Finished, scale: Scale) -> Section:
     """The party's part of the card."""
     if not has_card(found):
-        return Section("scorecard", (Block(note="A model without bins makes no scorecard."),))
+        without = "with an offset" if found.model.offset is not None else "without bins"
+        return Section("scorecard", (Block(note=f"A model {without} makes no scorecard."),))
     card = card_of(found.model, scale)
     rows = [*card.lines(), ("base points", "every customer", card.part.base)]
     sheet = Sheet("points", "Own part of the scorecard: a higher score is safer",
@@ -158,8 +159,8 @@ def points(found: Finished, scale: Scale) -> Section:
 
 
 def has_card(found: Finished) -> bool:
-    """Whether every column entered by bins, so that there are points."""
-    return 0 < len(binned(found)) == len(found.model.preparation.encodings)
+    """Whether every column entered by bins, and nothing but columns did, so that there are points."""
+    return found.model.offset is None and 0 < len(binned(found)) == len(found.model.preparation.encodings)
 
 
 def shortfalls(found: Finished, scale: Scale) -> F64:

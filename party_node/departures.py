@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 
 from mpc.protocol import ProtocolSpec
 from wire.spec import JobSpec
+from wire.train_options import is_weighted
 
 READERS = {
     "all": "all parties", "label_holder": "the label holder", "owner": "the party that it belongs to",
@@ -28,6 +29,9 @@ def what_leaves(spec: JobSpec, me: str, protocols: Mapping[str, ProtocolSpec]) -
     if mine.role == "label_holder":
         lines.append(f"the label {spec.label.column} is used; it is never sent"
                      + (" but encrypted, under a key of this node" if spec.binning and not spec.prepared else ""))
+        lines += [f"{what} {name} is used likewise, and is never sent"
+                  for what, name in (("the column of weights", spec.label.weights),
+                                     ("the offset", spec.label.offset)) if name is not None]
     lines += _computed(spec)
     lines.append("no row, id, label or cell leaves this bank; others find out:")
     known = {line.code: line for protocol in protocols.values() for line in protocol.ledger}
@@ -64,6 +68,8 @@ def _computed(spec: JobSpec) -> list[str]:
         which = f"from {spec.hold_out.since} on" if spec.hold_out.since else f"of the latest {spec.hold_out.fraction:g}"
         lines.append(f"customers whose {spec.hold_out.column}, at the label holder, is {which} judge the model; every "
                      "party is told which of its own these are")
+    if is_weighted(spec):
+        lines.append("the label holder weighs the rows that train; nobody else learns what a row weighs")
     if spec.binning is not None:
         lines.append(f"good and bad customers are counted in bins of at least {spec.binning.minimum_cell}; "
                      f"counts of fine bins are seen by the {spec.binning.counts_at.replace('_', ' ')}")

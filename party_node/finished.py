@@ -106,6 +106,7 @@ def _table(
         return None, error.what
     period = [spec.hold_out.column] if spec.hold_out.column else []
     label = [spec.label.column, *period] if model.label_holder else []
-    wanted = list(dict.fromkeys([*model.preparation.inputs, *label, *further]))
+    offset = [model.offset] if model.offset is not None else []
+    wanted = list(dict.fromkeys([*model.preparation.inputs, *label, *offset, *further]))
     kinds = dataset.kinds_for_reading() | model.preparation.kinds | dict.fromkeys(label, Kind.TEXT)
     return read_table(Path(dataset.path), columns=wanted, kinds=kinds), ""

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from mpc.errors import LocalError
 from party_node.data.prepare import Preparation
+from party_node.data.row_terms import read_offset
 from party_node.data.table import Table
 from party_node.kept_scores import FILE_NAME, write_scores
 from party_node.tasks.context import JobContext
@@ -44,12 +45,16 @@ class ModelPart:
     weights: NDArray[np.float64]
     rows: NDArray[np.int64]
     test: NDArray[np.bool_]
+    offset: str | None = None    # the label holder's column that is added to the log-odds
 
     def partial_scores(self, table: Table, rows: NDArray[np.int64] | None = None) -> NDArray[np.float64]:
         """This party's part of the log-odds of the table's `rows` (None: all); the joint score is the sum of all
         parties' parts for the same customer."""
         block = with_intercept(self.preparation.apply(table, rows), self.label_holder)
         scores: NDArray[np.float64] = block @ self.weights
+        if self.offset is not None:
+            chosen = np.arange(table.rows) if rows is None else rows
+            scores = scores + read_offset(table, chosen, self.offset)
         return scores
 
     def __repr__(self) -> str:
@@ -102,7 +107,8 @@ def load_part(models: Path, job: str) -> ModelPart:
         if manifest["version"] != VERSION:
             raise LocalError(f"the model has version {manifest['version']}, this release reads {VERSION}")
         preparation = Preparation.from_json(manifest["preparation"])
-        return ModelPart(manifest["job"], manifest["role"] == "label_holder", preparation, weights, rows, test)
+        return ModelPart(manifest["job"], manifest["role"] == "label_holder", preparation, weights, rows, test,
+                         manifest.get("offset"))
     except (OSError, KeyError, ValueError) as error:
         raise LocalError(f"the model of job {found[0].name[:12]} cannot be read ({type(error).__name__})",
                          "restore it from a copy") from None
@@ -122,6 +128,8 @@ def _manifest(context: JobContext) -> Mapping[str, Any]:
         "penalty": context.spec.training.penalty,
         "preparation": context.preparation.to_json(),
         "columns": list(context.preparation.names),
+        "offset": context.spec.label.offset if first else None,
+        "class_shift": context.class_shift,   # what was taken off the intercept of the weighted fit
         "weights_standardised": standardised.tolist(),
         "weights_original": original.tolist(),
         "offset_original": shift + (float(context.weights[0]) if first else 0.0),

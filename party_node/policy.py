@@ -226,9 +226,9 @@ def _label(q: Question) -> str | None:
 
 
 def _columns(q: Question) -> str | None:
-    period = q.spec.hold_out.column if q.mine.role == "label_holder" else None
-    named = [*q.mine.columns, *([period] if period else [])]
-    refused = [name for name in named if name not in q.registered.allowed_columns]
+    period, extra = q.spec.hold_out.column, q.spec.label.extra_columns
+    theirs = [*([period] if period else []), *extra] if q.mine.role == "label_holder" else []
+    refused = [name for name in [*q.mine.columns, *theirs] if name not in q.registered.allowed_columns]
     return f"dataset {q.registered.name} offers no column `{refused[0]}`" if refused else None
 
 
@@ -267,6 +267,12 @@ def _minimum_outcome(q: Question) -> str | None:
 def _leverage(q: Question) -> str | None:
     if q.spec.preparation.leverage_bound > q.policy.maximum_leverage:
         return f"the job's leverage bound is above the {q.policy.maximum_leverage:g} that {q.me} allows"
+    return None
+
+
+def _largest_weight(q: Question) -> str | None:
+    if q.spec.label.weights is not None and q.spec.label.largest_weight > q.policy.largest_weight:
+        return f"a row may weigh more than the {q.policy.largest_weight:g} times the mean that {q.me} allows"
     return None
 
 
@@ -342,6 +348,7 @@ RULES: tuple[Rule, ...] = (
     Rule("policy.minimum_cell", "CELL", _minimum_cell, "raise binning.minimum_cell"),
     Rule("policy.minimum_outcome", "OUTCOME", _minimum_outcome, "raise binning.minimum_outcome"),
     Rule("policy.maximum_leverage", "LEVERAGE", _leverage, "lower preparation.leverage_bound"),
+    Rule("policy.largest_weight", "WEIGHT", _largest_weight, "lower label.largest_weight"),
     Rule("policy.correlation_bits", "CORRELATION_BITS", _correlation_bits,
          "leave correlate.bits out, or raise correlate.minimum_rows"),
     Rule("policy.key_bits", "KEY_BITS", _key_bits, "raise crypto.key_bits"),

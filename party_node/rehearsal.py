@@ -25,12 +25,12 @@ from mpc.protocols import PROTOCOLS, bin, correlate
 from mpc.protocols.train import Tools
 from mpc.ring import I64
 from mpc.rng import Rng
-from mpc.run_sizes import TrainOptions
 from mpc.training import Block, prepare
 from party_node.runtime import NodeParty
 from party_node.tasks.bin import limits_of
 from party_node.workers import Workers
 from wire.spec import JobSpec
+from wire.train_options import train_options
 
 M = TypeVar("M")
 SIDES = PartyId("this node"), PartyId("the other side")
@@ -130,17 +130,17 @@ async def _both(role: Callable[[NodeParty, _End, int], Awaitable[object]], pool:
 
 async def _train(rows: int, widths: tuple[int, int], spec: JobSpec, tools: Tools, pool: Workers) -> float:
     """Seconds of all that precedes the first iteration, which is nearly all of training."""
-    options = TrainOptions(
-        parties=tuple(sorted(SIDES)), label_holder=SIDES[0], rows=rows, iterations=spec.training.iterations,
-        penalty=spec.training.penalty, clip=spec.preparation.clip,
-        expected_default_rate=spec.training.expected_default_rate, sigmoid=spec.training.sigmoid,
-        tolerance=spec.training.tolerance, key_bits=spec.crypto.key_bits,
-    )
+    options = replace(train_options(spec, rows), parties=tuple(sorted(SIDES)), label_holder=SIDES[0])
+    if options.weighting is not None:
+        options = replace(options, weighting=replace(options.weighting, by=SIDES[0]))
 
     async def act(node: NodeParty, link: _End, number: int) -> None:
         width = widths[number]
         entries: I64 = (node.rng.ring(rows * width, 12).astype(np.int64) - (1 << 11)).reshape(rows, width)
-        block = Block(entries.astype(np.int16), node.rng.ring(rows, 4) == 0 if number == 0 else None)
+        block = Block(entries.astype(np.int16))
+        if number == 0:
+            weights = None if options.weighting is None else np.ones(rows)
+            block = replace(block, labels=node.rng.ring(rows, 4) == 0, weights=weights)
         await prepare(node, {link.peer: link}, block, options, tools)
 
     return await _both(act, pool)

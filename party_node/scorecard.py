@@ -62,7 +62,10 @@ def scale_of(
 
 
 def card_of(model: ModelPart, scale: Scale) -> Card:
-    """The card of one party. LocalError: the model's columns entered as they are, without bins."""
+    """The card of one party. LocalError: the model's columns entered as they are, without bins, or it has an offset."""
+    if model.offset is not None:
+        raise LocalError(f"this model adds the offset `{model.offset}` to log-odds, and no card of bins holds that",
+                         "Score with the kept model, or launch a job without an offset.")
     prepared = model.preparation
     columns = [one for one in prepared.encodings if isinstance(one, BinnedColumn)]
     if len(columns) < len(prepared.encodings):

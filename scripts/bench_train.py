@@ -26,6 +26,7 @@ from scripts.local_cluster import PURPOSE, LocalCluster, LocalParty
 from scripts.pooled_reference import compare
 from scripts.run_local_cluster import iterations, one_digit
 from scripts.shaped_link import Line, ShapedLinks
+from wire.spec import LabelSpec
 
 NAMES = ("bank", "partner-b", "partner-c", "partner-d", "partner-e")
 
@@ -148,7 +149,7 @@ def run(options: argparse.Namespace, home: Path) -> dict[str, Any]:
         total = time.monotonic() - began
     if links is not None:
         links.close()
-    pooled = compare(cluster.home, parties, record["job_id"], options.penalty, "1")
+    pooled = compare(cluster.home, parties, record["job_id"], options.penalty, LabelSpec(column="y"))
     rounds = record["train_rows"] * record["parameters"]["iterations"]
     sizes = {stage: sum(ends.values()) for stage, ends in record["bytes"].items()}
     return {

@@ -40,6 +40,7 @@ class LocalParty:
     id_column: str | list[str]
     columns: list[str]
     label: str | None = None
+    extra: list[str] = field(default_factory=list)        # offered beside the features: weights, an offset
     categorical: list[str] = field(default_factory=list)
     id_profile: str = "plain"
     id_scheme: str = "written"
@@ -232,7 +233,8 @@ def dataset_toml(party: LocalParty, partners: list[str]) -> str:
     revealed = sorted(line.code for p in PROTOCOLS.values() for line in p.ledger if line.kind == "revealed")
     policy = {
         "purposes": [PURPOSE], "partners": partners, "coordinators": [COORDINATOR],
-        "use_label": party.label is not None, "minimum_rows": 1, "key_bits": 2048, "reveal": revealed,
+        "use_label": party.label is not None, "minimum_rows": 1, "largest_weight": 100.0,
+        "key_bits": 2048, "reveal": revealed,
         "release": ["metrics", "curves", "correlations", "row_counts", "timings"], "approval": party.approval,
         "budgets": {"feature_equations": 1_000_000, "training_rounds": 100_000, "alignments": 1000,
                     "alignments_per_partner": 1000, "score_calls": 1000},
@@ -240,7 +242,8 @@ def dataset_toml(party: LocalParty, partners: list[str]) -> str:
     document: dict[str, Any] = {
         "name": "table", "source": os.path.abspath(party.table), "id": party.id_column, "id_profile": party.id_profile,
         "id_scheme": party.id_scheme,
-        "offered": [*party.columns, *([party.period] if party.period else [])], "categorical": party.categorical,
+        "offered": [*party.columns, *party.extra, *([party.period] if party.period else [])],
+        "categorical": party.categorical,
     }
     if party.label is not None:
         document["label"] = party.label

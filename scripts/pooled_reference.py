@@ -12,12 +12,15 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 
+from mpc.models.logistic import fit_logistic
 from mpc.models.metrics import ks, roc_auc
 from party_node.data.label import read_label
+from party_node.data.row_terms import read_offset, read_weights
 from party_node.data.table import Kind, NumericColumn, Table, read_table
 from party_node.kept_scores import read_scores
 from party_node.model import ModelPart, load_part
 from scripts.local_cluster import LocalParty
+from wire.spec import LabelSpec
 
 F64 = NDArray[np.float64]
 
@@ -31,33 +34,35 @@ class Pooled:
     coefficients: dict[str, Any]
 
 
-def compare(home: Path, parties: list[LocalParty], job: str, penalty: float, positive: str) -> Pooled:
-    """Read every party's kept part and table, fit the pooled model with scikit-learn, and compare."""
+def compare(home: Path, parties: list[LocalParty], job: str, penalty: float, label: LabelSpec) -> Pooled:
+    """Read every party's kept part and table, fit the pooled model exactly, and compare."""
     parts = {p.id: load_part(home / p.id / "models", job) for p in parties}
     tables = {p.id: table_of(p, parts[p.id]) for p in parties}
     holder = next(p for p in parties if p.label is not None)
     assert holder.label is not None
     rows = parts[holder.id].rows
-    outcome = read_label(tables[holder.id], holder.label, positive).positive[rows]
+    outcome = read_label(tables[holder.id], holder.label, label.positive).positive[rows]
     test = parts[holder.id].test
     train, judged = ~test, test if test.any() else np.ones_like(test)
+    weights, shift = read_weights(tables[holder.id], rows[train], outcome[train], label)
+    offset = np.zeros(len(rows)) if label.offset is None else read_offset(tables[holder.id], rows, label.offset)
 
     blocks = {p.id: parts[p.id].preparation.apply(tables[p.id], parts[p.id].rows) for p in parties}
     names = [f"{p.id}:{name}" for p in parties for name in parts[p.id].preparation.names]
     joint = np.concatenate([_without_intercept(parts[p.id]) for p in parties])
     prepared = np.concatenate([blocks[p.id] for p in parties], axis=1)
-    exact = exact_fit(prepared[train], outcome[train], penalty)
+    exact = weighted_fit(prepared[train], outcome[train], penalty, weights, offset[train])
     raw = np.concatenate([plain_block(tables[p.id], p, parts[p.id].rows, train) for p in parties], axis=1)
-    unprepared = exact_fit(raw[train], outcome[train], penalty)
+    unprepared = weighted_fit(raw[train], outcome[train], penalty, weights, offset[train])
 
     scores = read_scores(home / holder.id / "models" / job / "scores.npz")
     found = {
         "joint": scores.joint,
         "solo": scores.solo,
-        "pooled": exact.decision_function(prepared[judged]),
-        "unprepared": unprepared.decision_function(raw[judged]),
+        "pooled": prepared[judged] @ exact[:-1] + offset[judged],
+        "unprepared": raw[judged] @ unprepared[:-1] + offset[judged],
     }
-    pooled = np.append(exact.coef_[0], exact.intercept_[0])
+    pooled = exact - np.append(np.zeros(len(names)), shift)   # the parts are of the odds of the rows as they are
     joint = np.append(joint, parts[holder.id].weights[0])
     return Pooled(
         auc={name: roc_auc(outcome[judged], value) for name, value in found.items()},
@@ -70,12 +75,23 @@ def compare(home: Path, parties: list[LocalParty], job: str, penalty: float, pos
     )
 
 
-def exact_fit(features: F64, outcome: NDArray[np.bool_], penalty: float) -> LogisticRegression:
+def weighted_fit(features: F64, outcome: NDArray[np.bool_], penalty: float, weights: F64, offset: F64) -> F64:
+    """Coefficients, then the intercept; scikit-learn's where there is no offset, for it knows none."""
+    if offset.any():
+        table = np.column_stack([features, np.ones(len(features))])
+        return fit_logistic(table, outcome, penalty, features.shape[1], sample_weights=weights, offset=offset).weights
+    model = exact_fit(features, outcome, penalty, weights)
+    return np.append(model.coef_[0], model.intercept_[0])
+
+
+def exact_fit(
+    features: F64, outcome: NDArray[np.bool_], penalty: float, weights: F64 | None = None
+) -> LogisticRegression:
     """scikit-learn's fit of the same objective, to the last digits."""
     model = LogisticRegression(C=1 / (len(outcome) * penalty), solver="newton-cholesky", tol=1e-10, max_iter=1000)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # line-search notes at the last digits
-        return model.fit(features, outcome)
+        return model.fit(features, outcome, sample_weight=weights)
 
 
 def plain_block(table: Table, party: LocalParty, rows: NDArray[np.int64], train: NDArray[np.bool_]) -> F64:
@@ -102,8 +118,8 @@ def table_of(party: LocalParty, part: ModelPart) -> Table:
     kinds: dict[str, Kind] = dict(part.preparation.kinds) | dict.fromkeys(party.categorical, Kind.TEXT)
     wanted = list(party.columns)
     if party.label is not None:
-        wanted.append(party.label)
-        kinds[party.label] = Kind.TEXT
+        wanted += [party.label, *party.extra]
+        kinds |= {party.label: Kind.TEXT} | dict.fromkeys(party.extra, Kind.NUMERIC)
     return read_table(party.table, columns=wanted, kinds=kinds)
 
 

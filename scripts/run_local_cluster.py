@@ -25,7 +25,7 @@ from scripts.local_cluster import PURPOSE, RESULT, CommandFailed, LocalCluster, 
 from scripts.pooled_bins import compare_bins
 from scripts.pooled_reference import compare
 from wire.pki import write_private
-from wire.spec import BinningSpec
+from wire.spec import BinningSpec, LabelSpec
 
 
 def arguments(argv: list[str] | None = None) -> argparse.Namespace:
@@ -36,6 +36,10 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     add("--id", action="append", required=True, metavar="[PARTY:]COLUMN[,COLUMN]", help="several make one id")
     add("--label", required=True, metavar="PARTY:COLUMN")
     add("--positive", default="1", help="the label's value that means default")
+    add("--weights", metavar="COLUMN", help="of the label holder: what each row weighs in the fit")
+    add("--largest-weight", type=float, default=10.0, help="of --weights, in multiples of their mean; public")
+    add("--class-weights", type=class_weights, default="none", metavar="balanced|BAD:GOOD", help="times --weights")
+    add("--offset", metavar="COLUMN", help="of the label holder: added to each row's log-odds")
     add("--columns", action="append", default=[], metavar="PARTY:A,B,C", help="features (default: all others)")
     add("--drop", action="append", default=[], metavar="PARTY:A,B", help="columns to leave out")
     add("--categorical", action="append", default=[], metavar="PARTY:A,B")
@@ -96,13 +100,14 @@ def local_parties(options: argparse.Namespace) -> list[LocalParty]:
     if missing:
         raise LocalError(f"no id column is given for {missing[0]}", f"add --id {missing[0]}:COLUMN")
     parties = []
+    extra = [name for name in (options.weights, options.offset) if name]
     for name in names:
         columns = chosen[name].split(",") if name in chosen else list(column_names(tables[name]))
         id_columns = ids[name].split(",")
-        period = options.period if name in label else None
-        without = {*id_columns, label.get(name), period, *dropped.get(name, "").split(",")}
+        period, own = (options.period, extra) if name in label else (None, [])
+        without = {*id_columns, label.get(name), period, *dropped.get(name, "").split(","), *own}
         parties.append(LocalParty(
-            id=name, table=tables[name], id_column=id_columns, label=label.get(name),
+            id=name, table=tables[name], id_column=id_columns, label=label.get(name), extra=own,
             columns=[column for column in columns if column not in without],
             categorical=[c for c in categorical.get(name, "").split(",") if c], id_profile=options.id_profile,
             period=period,
@@ -120,6 +125,12 @@ def iterations(text: str) -> int | str:
     return text if text == "auto" else int(text)
 
 
+def class_weights(text: str) -> str | dict[str, float]:
+    """The option's value."""
+    bad, _, good = text.partition(":")
+    return {"bad": float(bad), "good": float(good)} if good else text
+
+
 def one_digit(rate: float) -> float:
     """The rate as a public prior: one significant digit, between 0.01 and 0.5."""
     bounded = min(max(rate, 0.01), 0.5)
@@ -135,12 +146,15 @@ def job_of(options: argparse.Namespace, parties: list[LocalParty]) -> dict[str, 
         table = read_table(holder.table, columns=[holder.label], kinds={holder.label: Kind.TEXT})
         label = read_label(table, holder.label, options.positive)
         rate = one_digit(float(np.mean(label.positive[~label.refused])))
+    terms = {"weights": options.weights, "offset": options.offset, "class_weights": options.class_weights,
+             "largest_weight": options.largest_weight}
+    terms = {name: value for name, value in terms.items() if value is not None}
     return {
         "purpose": PURPOSE,
         "minimum_intersection": 100,
         "party": [{"id": p.id, "dataset": "table", "columns": p.columns, "duplicates": options.duplicates}
                   for p in parties],
-        "label": {"party": holder.id, "column": holder.label, "positive": options.positive},
+        "label": {"party": holder.id, "column": holder.label, "positive": options.positive, **terms},
         "training": {"penalty": options.penalty, "iterations": options.iterations, "sigmoid": options.sigmoid,
                      "expected_default_rate": rate},
         "crypto": {"key_bits": options.key_bits, "engine": options.engine},
@@ -184,7 +198,8 @@ def run_job(
         started = time.monotonic()
         record = cluster.launch(job, show=True, prepared=first["job_id"] if first else "")
     ended = time.monotonic()
-    pooled = compare(home, parties, record["job_id"], job["training"]["penalty"], job["label"]["positive"])
+    label = LabelSpec(**{name: value for name, value in job["label"].items() if name != "party"})
+    pooled = compare(home, parties, record["job_id"], job["training"]["penalty"], label)
     seconds = {"make": made - began, "start": started - made} | record["seconds"]
     if first is not None:
         seconds |= {f"ahead, {stage}": value for stage, value in first["seconds"].items()}

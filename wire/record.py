@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from wire.spec import BinningSpec, CorrelateSpec, HoldOutSpec, JobSpec, ScaleSpec
+from wire.spec import BinningSpec, ClassWeights, CorrelateSpec, HoldOutSpec, JobSpec, LabelSpec, ScaleSpec
 
 
 class LedgerEntry(BaseModel):
@@ -120,6 +120,7 @@ def _parameters(spec: JobSpec) -> dict[str, Any]:
         "minimum_support": spec.preparation.minimum_support,
         **_hold_out(spec.hold_out),
         **_of_alignment(spec),
+        **_of_rows(spec.label),
         **(_bins(spec.binning, spec.scale) if spec.binning else {}),
         **(_of_correlations(spec.correlate) if spec.correlate else {}),
     }
@@ -128,6 +129,17 @@ def _parameters(spec: JobSpec) -> dict[str, Any]:
 def _hold_out(rules: HoldOutSpec) -> dict[str, Any]:
     split = {"hold_out": rules.fraction} if rules.since is None else {"hold_out_since": rules.since}
     return split | ({"hold_out_column": rules.column} if rules.column else {})
+
+
+def _of_rows(label: LabelSpec) -> dict[str, Any]:
+    """That rows are weighed or have an offset; which columns of the label holder say so is not told."""
+    weights = label.class_weights
+    said = f"bad {weights.bad:g}, good {weights.good:g}" if isinstance(weights, ClassWeights) else weights
+    return {
+        **({"row_weights": True, "largest_weight": label.largest_weight} if label.weights is not None else {}),
+        **({"class_weights": said} if weights != "none" else {}),
+        **({"offset": True} if label.offset is not None else {}),
+    }
 
 
 def _of_correlations(rules: CorrelateSpec) -> dict[str, Any]:

@@ -75,12 +75,28 @@ class AlignSpec(AlignTerms):
     id_scheme: IdSchemeName = "written"
 
 
+class ClassWeights(_Part):
+    """What a bad and a good customer weigh."""
+
+    bad: Annotated[float, Field(ge=1e-3, le=1e3)]
+    good: Annotated[float, Field(ge=1e-3, le=1e3)]
+
+
 class LabelSpec(_Part):
-    """The outcome, at the label holder."""
+    """The outcome, at the label holder, and what it alone knows of each row besides (docs/protocols/train.md)."""
 
     column: ColumnName
     positive: str = "1"                    # the value that means default, as text
     missing: Literal["refuse", "error"] = "refuse"
+    weights: ColumnName | None = None      # what each row weighs in the fit, a column of the label holder
+    largest_weight: Annotated[float, Field(ge=1.0, le=100.0)] = 10.0   # of `weights`, in multiples of their mean
+    class_weights: Literal["none", "balanced"] | ClassWeights = "none"  # times what its row weighs
+    offset: ColumnName | None = None       # added to each row's log-odds, a column of the label holder
+
+    @property
+    def extra_columns(self) -> list[str]:
+        """Columns of the label holder that are neither features nor the outcome."""
+        return [name for name in (self.weights, self.offset) if name is not None]
 
 
 class PreparationSpec(_Part):
@@ -254,9 +270,7 @@ class JobSpec(_Part):
         check_goal(self.goal, self.align, {p.id: p.duplicates for p in self.parties}, self.label_holder.id)
         if self.correlate is not None:
             _check_correlated(self.correlate, self.goal, self.parties)
-        _check_half(self.goal, self.prepared, self.reveal)
-        if self.goal == "alignment" and any(party.columns for party in self.parties):
-            raise ValueError("an alignment uses no columns")
+        _check_part(self)
         if not self.valid_from < self.valid_until:
             raise ValueError("valid_until must come after valid_from")
         if self.reveal != sorted(set(self.reveal)):
@@ -277,12 +291,17 @@ class JobSpec(_Part):
         raise SpecError(f"{party_id} is not a party of this job")
 
 
-def _check_half(goal: str, prepared: str | None, reveal: Sequence[str]) -> None:
+def _check_part(job: JobSpec) -> None:
     """A job that works ahead of another one finds out nothing of the model (wire.halves)."""
-    if prepared is not None and goal != "model":
+    if job.prepared is not None and job.goal != "model":
         raise ValueError("only a model uses what another job made ahead")
-    if goal == "precompute" and any(code.partition(".")[0] not in AHEAD for code in reveal):
+    if job.goal == "precompute" and any(code.partition(".")[0] not in AHEAD for code in job.reveal):
         raise ValueError("a job that works ahead of another one opens nothing of training")
+    if job.goal == "alignment" and any(party.columns for party in job.parties):
+        raise ValueError("an alignment uses no columns")
+    weighed = job.label.extra_columns or job.label.class_weights != "none"
+    if weighed and (job.goal != "model" or job.prepared is not None):   # made ahead, angles would carry outcomes
+        raise ValueError("weights and an offset are for a model that is made in one piece")
 
 
 def check_goal(goal: str, align: AlignTerms, duplicates: Mapping[str, str], label_holder: str) -> None:
@@ -295,10 +314,13 @@ def check_goal(goal: str, align: AlignTerms, duplicates: Mapping[str, str], labe
 
 
 def _check_columns(party: PartySpec, job: JobSpec) -> None:
-    binning, held = job.binning, [job.label.column, *([job.hold_out.column] if job.hold_out.column else [])]
+    binning, held = job.binning, [job.label.column, *job.label.extra_columns]
+    if job.hold_out.column:
+        held.append(job.hold_out.column)
     named = [*party.columns, *party.id_columns, *(held if party.role == "label_holder" else [])]
     if len(set(named)) != len(named):
-        raise ValueError(f"columns of {party.id} repeat, or hold the id, the label or the period of the hold-out")
+        raise ValueError(f"columns of {party.id} repeat, or hold the id, the label, weights, the offset or the period "
+                         "of the hold-out")
     if job.hold_out.column and party.duplicates == "keep_all":
         raise ValueError("a hold-out by column counts customers: not with duplicates keep_all")
     if not set(party.categorical) <= set(party.columns):

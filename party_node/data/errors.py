@@ -11,6 +11,8 @@ _LABEL = "the label column does not serve the job: a value is missing, or there 
 _PERIOD = "the column that says which rows judge does not serve the job: a value is missing or cannot be read"
 # What others read of an error whose own text counts rows or numbers them. One sentence for all that can be wrong
 # with a label: which of them it is says something about every customer in common.
+_WEIGHTS = "the column of weights does not serve the job: a value is missing, negative, or too large beside the others"
+_OFFSET = "the column of the offset does not serve the job: a value is missing or out of range"
 TOLD = {
     "duplicate_ids": "rows repeat the id of an earlier row",
     "label_missing": _LABEL,
@@ -18,6 +20,11 @@ TOLD = {
     "label_values": _LABEL,
     "period_missing": _PERIOD,
     "period_values": _PERIOD,
+    "weights_values": _WEIGHTS,
+    "weights_uneven": _WEIGHTS,
+    "weights_one_sided": _WEIGHTS,
+    "offset_values": _OFFSET,
+    "offset_range": _OFFSET,
     "ragged_row": "a row has another number of cells than the header",
     "not_numeric": "a column of numbers holds cells that are none",
     "column_missing": "the table lacks a column",

@@ -86,9 +86,10 @@ def _own_ids(context: JobContext, refused: NDArray[np.bool_] | None) -> IdSet:
 
 def read_columns(context: JobContext, rows: int) -> Table:
     """The columns that the job uses, once it is known that it goes on, from the same file as the ids."""
-    wanted = list(context.my_part.columns)
+    extra = context.spec.label.extra_columns if context.is_label_holder else []
+    wanted = [*context.my_part.columns, *extra]
     kinds = {name: kind for name, kind in context.kinds.items() if name in wanted}
-    kinds |= dict.fromkeys(context.my_part.categorical, Kind.TEXT)
+    kinds |= dict.fromkeys(context.my_part.categorical, Kind.TEXT) | dict.fromkeys(extra, Kind.NUMERIC)
     table = read_table(context.table_path, columns=wanted, kinds=kinds) if wanted else Table(rows, {}, ())
     require_digest(context.table_path, context.my_part.dataset_digest)
     return table

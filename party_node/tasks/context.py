@@ -65,6 +65,9 @@ class JobContext:
     counts: IdCounts | None = None
     # split
     test: NDArray[np.bool_] | None = None            # per common customer
+    row_weights: NDArray[np.float64] | None = None   # per training row, mean 1; label holder of a job that has weights
+    class_shift: float = 0.0                         # taken off the intercept of a fit by class weights, likewise
+    offset: NDArray[np.float64] | None = None        # per common customer; label holder of a job that has an offset
     # bin
     binning: Binning | None = None                   # only where the job has bins
     # prepare

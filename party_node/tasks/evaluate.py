@@ -9,9 +9,9 @@ import numpy as np
 
 from mpc.protocols import finish, score
 from mpc.ring import from_signed, to_signed
-from mpc.sigmoid import chosen
 from party_node.evaluation import evaluate
 from party_node.tasks.context import JobContext
+from wire.train_options import series_of
 
 SCORE_SCALE = 2.0**32  # fixed point of a partial score; the sum of 16 parties stays exact to 2^-28
 
@@ -21,7 +21,8 @@ async def run(context: JobContext) -> None:
     assert context.features is not None
     assert context.weights is not None
     judged = context.judged
-    own = context.features[judged] @ context.weights
+    offset = 0.0 if context.offset is None else context.offset[judged]
+    own = context.features[judged] @ context.weights + offset
     partial_scores = from_signed(np.rint(own * SCORE_SCALE))
     options = score.ScoreOptions(context.label_holder, int(judged.sum()))
     peers = context.peers("evaluate")
@@ -29,15 +30,14 @@ async def run(context: JobContext) -> None:
     accepted = None
     if total is not None:
         joint = to_signed(total) / SCORE_SCALE
-        training = context.spec.training
-        valid = chosen(training.sigmoid, training.expected_default_rate).valid
-        accepted = bool(np.abs(joint).max() <= valid)
+        trained_at = joint + context.class_shift   # the log-odds that the sigmoid saw
+        accepted = bool(np.abs(trained_at).max() <= series_of(context.spec).valid)
         if accepted:
             assert context.outcome is not None
             assert context.rows is not None
             assert context.solo_weights is not None
             outcome = context.outcome[context.rows][judged]
-            solo = context.features[judged] @ context.solo_weights
+            solo = context.features[judged] @ context.solo_weights + offset
             context.scores = {"outcome": outcome, "joint": joint, "solo": solo}
             release = context.spec.release
             if "metrics" in release:  # what may not be released is not computed

@@ -10,17 +10,20 @@ from numpy.typing import NDArray
 from mpc.protocols import coin, split
 from party_node.data.hold_out import hold_out
 from party_node.data.label import require_both
+from party_node.data.row_terms import read_offset, read_weights
 from party_node.tasks.context import JobContext
+from wire.train_options import is_weighted, series_of
 
 
 async def run(context: JobContext) -> None:
-    """Sets test."""
+    """Sets test; at the label holder row_weights and offset, where the job has them."""
     assert context.rows is not None
     context.test = await (_drawn(context) if context.spec.hold_out.column is None else _by_period(context))
     if context.outcome is not None:
         labels = context.outcome[context.rows]
         require_both(labels[~context.test], "the training rows")
         require_both(labels[context.judged], "the hold-out rows")
+        await context.me.compute(_read_terms, context, labels[~context.test])
 
 
 async def _drawn(context: JobContext) -> NDArray[np.bool_]:
@@ -45,3 +48,16 @@ async def _by_period(context: JobContext) -> NDArray[np.bool_]:
     options = split.SplitOptions(context.label_holder, len(context.rows), context.spec.minimum_intersection,
                                  bytes.fromhex(context.job))
     return await split.run(context.me, context.peers("split"), later, options)
+
+
+def _read_terms(context: JobContext, bad: NDArray[np.bool_]) -> None:
+    """What the label holder knows of each row beside the outcome; weights count on training rows, and nowhere else."""
+    assert context.table is not None
+    assert context.rows is not None
+    assert context.test is not None
+    if is_weighted(context.spec):
+        fitted = context.rows[~context.test]
+        context.row_weights, context.class_shift = read_weights(context.table, fitted, bad, context.spec.label)
+    if context.spec.label.offset is not None:
+        valid = series_of(context.spec).valid
+        context.offset = read_offset(context.table, context.rows, context.spec.label.offset, valid)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from mpc.link import PartyId
 from mpc.models.logistic import fit_logistic
 from mpc.protocols import train
 from party_node.data.matrix import matrix_digest, quantise
 from party_node.prepared import opened
 from party_node.tasks.context import JobContext
+from wire.train_options import train_options
 
 
 async def run(context: JobContext) -> None:
@@ -21,13 +21,17 @@ async def run(context: JobContext) -> None:
     if context.outcome is not None:
         labels = context.outcome[context.rows][fitted]
         context.solo_weights = await context.me.compute(_solo, context, labels)
-    block = train.Block(matrix=await pinned_matrix(context), labels=labels, start=context.solo_weights)
+    block = train.Block(matrix=await pinned_matrix(context), labels=labels, start=context.solo_weights,
+                        weights=context.row_weights, offset=None if context.offset is None else context.offset[fitted])
     what = context.me, context.peers("train"), block, options_of(context), context.tools, context.accept_widths
     if spec.prepared is None:
         context.weights = await train.run(*what)
-        return
-    with opened(context.prepared, spec.prepared, context.burn_prepared) as kept:
-        context.weights = await train.run(*what, kept)
+    else:
+        with opened(context.prepared, spec.prepared, context.burn_prepared) as kept:
+            context.weights = await train.run(*what, kept)
+    if context.solo_weights is not None:   # back to the odds of the rows as they are
+        context.weights[0] -= context.class_shift
+        context.solo_weights[0] -= context.class_shift
 
 
 async def pinned_matrix(context: JobContext) -> NDArray[np.int16]:
@@ -41,23 +45,15 @@ async def pinned_matrix(context: JobContext) -> NDArray[np.int16]:
 def options_of(context: JobContext) -> train.TrainOptions:
     """What all parties agreed on."""
     assert context.test is not None
-    spec = context.spec
-    return train.TrainOptions(
-        parties=tuple(PartyId(party.id) for party in spec.parties),
-        label_holder=context.label_holder,
-        rows=int((~context.test).sum()),
-        iterations=spec.training.iterations,
-        penalty=spec.training.penalty,
-        clip=spec.preparation.clip,
-        expected_default_rate=spec.training.expected_default_rate,
-        sigmoid=spec.training.sigmoid,
-        tolerance=spec.training.tolerance,
-        key_bits=spec.crypto.key_bits,
-    )
+    return train_options(context.spec, int((~context.test).sum()))
 
 
 def _solo(context: JobContext, labels: NDArray[np.bool_]) -> NDArray[np.float64]:
-    return fit_logistic(_fitted(context), labels, context.spec.training.penalty, 0).weights
+    assert context.test is not None
+    offset = None if context.offset is None else context.offset[~context.test]
+    fit = fit_logistic(_fitted(context), labels, context.spec.training.penalty, 0,
+                       sample_weights=context.row_weights, offset=offset)
+    return fit.weights
 
 
 def _quantised(context: JobContext) -> NDArray[np.int16]:

@@ -10,9 +10,21 @@ from typing import Any
 import pytest
 
 from coordinator.driver import prepare
+from coordinator.forecast import forecast
 from coordinator.job_plan import JobPlan, PlanError, PlannedAlign, PlannedTraining, build_spec, load_plan
 from mpc.protocols import PROTOCOLS
-from wire.spec import BinningSpec, CorrelateSpec, HoldOutSpec, JobSpec, ScaleSpec, decode_spec, encode_spec
+from tests.coordinator.conftest import dataset
+from wire.spec import (
+    BinningSpec,
+    ClassWeights,
+    CorrelateSpec,
+    HoldOutSpec,
+    JobSpec,
+    ScaleSpec,
+    decode_spec,
+    encode_spec,
+)
+from wire.train_options import train_options
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
 
@@ -148,6 +160,27 @@ def test_trends_of_columns_go_into_the_spec(plan: JobPlan, nodes: Any) -> None:
     assert decode_spec(encode_spec(spec)) == spec
 
 
+def with_terms(**terms: Any) -> Callable[[JobPlan], dict[str, Any]]:
+    return lambda plan: {"label": plan.label.model_copy(update=terms)}
+
+
+def test_weights_and_an_offset_are_no_features(plan: JobPlan, nodes: Any) -> None:
+    offered = {"income": "numeric", "region": "categorical", "bad": "numeric", "w": "numeric", "o": "numeric"}
+    nodes["bank"].datasets = [dataset("loans", offered, label_column="bad")]
+    classes = ClassWeights(bad=3.0, good=1.0)
+    spec = build(plan, nodes, **with_terms(weights="w", offset="o", class_weights=classes)(plan))
+    assert spec.label_holder.columns == ["income", "region"]
+    assert decode_spec(encode_spec(spec)) == spec
+    assert (spec.label.weights, spec.label.offset) == ("w", "o")
+    assert set(spec.reveal) == set(build(plan, nodes).reveal)    # nobody learns anything more
+    options = train_options(spec, 1000)
+    assert options.weighting is not None
+    assert options.weighting.by == "bank"
+    assert options.expected_default_rate == pytest.approx(0.3 / (0.3 + 0.9))
+    assert forecast(spec, {"bank": 4000, "shop": 4000})["megabytes_by_stage"]["train"] >= \
+        forecast(build(plan, nodes), {"bank": 4000, "shop": 4000})["megabytes_by_stage"]["train"]
+
+
 MISTAKES: dict[str, tuple[Callable[[JobPlan], dict[str, Any]], str, str, str]] = {
     "a dataset that is not offered": (party_changed("shop", dataset="ordres"), "shop",
                                       "shop offers no dataset `ordres`", "did you mean `orders`?"),
@@ -157,6 +190,14 @@ MISTAKES: dict[str, tuple[Callable[[JobPlan], dict[str, Any]], str, str, str]] =
                                  "shop offers no column `zzz`", "offered: basket, returns"),
     "the label among the columns": (party_changed("bank", columns=["bad"]), "bank",
                                     "bank offers no column `bad`", "offered: income, region"),
+    "weights with a slip": (with_terms(weights="incme"), "bank",
+                            "bank offers no column `incme` for weights or an offset", "did you mean `income`?"),
+    "an offset of categories": (with_terms(offset="region"), "bank",
+                                "`region` of bank holds categories, and weights and offsets are numbers",
+                                "name a column of numbers"),
+    "the weights among the columns": (
+        lambda plan: with_terms(weights="income")(plan) | party_changed("bank", columns=["income"])(plan), "bank",
+        "`income` of bank holds the weights or the offset, and so is no feature", "leave it out of the columns"),
     "a trend of a column with a slip": (
         party_changed("shop", trends={"baskets": "peak"}), "shop",
         "a trend is named for `baskets`, which is no column of shop in this job", "did you mean `basket`?"),

@@ -49,6 +49,32 @@ def test_two_tables_become_one_object_with_everything_that_was_asked_for(tmp_pat
     assert abs(found["auc"]["joint"] - found["auc"]["pooled"]) <= 5e-3
 
 
+def test_weights_and_an_offset_make_the_weighted_fit_and_stay_at_their_owner(tmp_path: Path) -> None:
+    rng, rows = np.random.default_rng(4), len(table("bank").splitlines()) - 1
+    heavy = [f"{weight:.3f}" for weight in rng.uniform(0.2, 2.0, rows)]
+    known = [f"{weight:.3f}" for weight in rng.normal(size=rows)]
+    code, found, text = run(tmp_path, table("bank", w=heavy, known=known), table("shop"), "--weights", "w",
+                            "--class-weights", "balanced", "--offset", "known", "--lambda", "0.05")
+    assert code == 0, text
+    assert found["coefficients"]["max_abs_error"] <= 2e-2
+    assert abs(found["auc"]["joint"] - found["auc"]["pooled"]) <= 5e-3
+    assert not [name for name in found["coefficients"]["joint"] if name in ("bank:w", "bank:known")]
+    (public,) = (tmp_path / "out" / "coordinator" / "jobs").glob("*/record.json")
+    said = json.loads(public.read_text())["parameters"]
+    assert (said["row_weights"], said["class_weights"], said["offset"]) == (True, "balanced", True)
+    page = next(public.parent.glob("report.html")).read_text()
+    assert "weights of bad and good customers in the fit" in page
+    parts = {party: load_part(tmp_path / "out" / party / "models", found["job_id"]) for party in ("bank", "shop")}
+    assert (parts["bank"].offset, parts["shop"].offset) == ("known", None)
+    whole = read_table(tmp_path / "bank.csv", columns=[*parts["bank"].preparation.inputs, "known"],
+                       kinds=parts["bank"].preparation.kinds)
+    other = read_table(tmp_path / "shop.csv", columns=parts["shop"].preparation.inputs,
+                       kinds=parts["shop"].preparation.kinds)
+    again = sum(parts[p].partial_scores(t, parts[p].rows)[parts[p].test] for p, t in (("bank", whole), ("shop", other)))
+    kept = read_scores(tmp_path / "out" / "bank" / "models" / found["job_id"] / "scores.npz").joint
+    assert np.abs(again - kept).max() < 1e-6      # the offset is added where the kept part scores a table
+
+
 @pytest.mark.parametrize(("counts_at", "codes"), [
     ("label_holder", {"bin.counts", "bin.joined"}), ("feature_holder", {"bin.fine", "bin.masked"}),
 ])

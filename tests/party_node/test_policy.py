@@ -57,6 +57,12 @@ SPECS = {  # what the job asks for -> (change to the spec, line of the policy)
     "a support of one row": (put("preparation", value={"minimum_support": 1}), "policy.minimum_support"),
     "correlations finer than their rows support": (put("correlate", value={"bits": 12}), "policy.correlation_bits"),
     "rows with any leverage": (put("preparation", value={"leverage_bound": 1.0}), "policy.maximum_leverage"),
+    "rows that weigh fifty times the mean":
+        (put("label", value={"column": "bad", "weights": "age", "largest_weight": 50.0}), "policy.largest_weight"),
+    "weights that are not offered":
+        (put("label", value={"column": "bad", "weights": "no_such_column"}), "policy.columns"),
+    "an offset that is offered and not in the policy":
+        (put("label", value={"column": "bad", "offset": "secret_score"}), "policy.columns"),
     "to count in bins of two": (put("binning", value={"minimum_cell": 2}), "policy.minimum_cell"),
     "to tell of bins with one bad customer": (put("binning", value={"minimum_outcome": 1}), "policy.minimum_outcome"),
     "more counts of bins than a tenth of the rows": (
@@ -151,6 +157,11 @@ def test_a_column_that_is_not_offered_reads_like_one_that_does_not_exist(bank: A
         for name in ("secret_score", "no_such_column")
     }
     assert len(texts) == 1
+
+
+def test_weights_and_an_offset_that_are_offered_are_allowed(bank: Any) -> None:
+    change = put("label", value={"column": "bad", "weights": "age", "class_weights": "balanced"})
+    assert decide(bank.question(bank.spec(change), bank.register())).verdict is Verdict.ALLOW
 
 
 def test_a_feature_holder_needs_no_label(bank: Any) -> None:

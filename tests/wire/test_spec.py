@@ -109,6 +109,22 @@ REFUSED: dict[str, tuple[Callable[[dict[str, Any]], None], str]] = {
     "a column twice": (spoil("parties.0.columns", ["age", "age"]), "columns of bank-a"),
     "the id as a feature": (spoil("parties.1.columns", ["customer"]), "columns of shop"),
     "the label as a feature": (spoil("parties.0.columns", ["bad"]), "columns of bank-a"),
+    "weights that are a feature": (spoil("label.weights", "age"), "columns of bank-a"),
+    "one column for weights and offset": (
+        lambda d: d["label"].update(weights="w", offset="w"), "columns of bank-a"),
+    "an offset that is the label": (spoil("label.offset", "bad"), "columns of bank-a"),
+    "weights that are the id": (spoil("label.weights", "customer"), "columns of bank-a"),
+    "a weight of any size": (spoil("label.largest_weight", 1e6), "largest_weight"),
+    "class weights of another kind": (spoil("label.class_weights", "auto"), "class_weights"),
+    "a class without weight": (spoil("label.class_weights", {"bad": 0.0, "good": 1.0}), "class_weights"),
+    "a weight for one class": (spoil("label.class_weights", {"bad": 1.0}), "class_weights"),
+    "an alignment with weights": (
+        lambda d: (d.update(goal="alignment"), [p.update(columns=[]) for p in d["parties"]],
+                   d["label"].update(class_weights="balanced")), "made in one piece"),
+    "weights of a job that works ahead": (
+        lambda d: (d.update(goal="precompute", reveal=[]), d["label"].update(class_weights="balanced")), "one piece"),
+    "an offset beside what was made ahead": (
+        lambda d: (d.update(prepared="c" * 64), d["label"].update(offset="o")), "one piece"),
     "a category that is no column": (spoil("parties.0.categorical", ["hat"]), "categorical"),
     "an end before its start": (spoil("valid_until", NOW), "valid_until"),
     "a reveal list out of order": (spoil("reveal", ["train.weights", "score.sum"]), "reveal"),

@@ -71,6 +71,22 @@ async def test_only_what_the_spec_releases_is_computed(case: str) -> None:
     assert set(made.scores) == {"outcome", "joint", "solo"}  # the label holder's own eyes are not in question
 
 
+async def test_an_offset_is_in_both_scores_and_the_range_is_that_of_the_fit_before_its_shift() -> None:
+    plain, offset = await evaluated(), np.linspace(-2.0, 2.0, ROWS)
+    network, agreed = Network(), spec()
+    contexts = {name: context(party(name), network, agreed) for name in NAMES}
+    contexts[NAMES[0]].offset = offset
+    await run_roles({name: evaluate.run(contexts[name]) for name in NAMES})
+    for name in ("joint", "solo"):
+        assert contexts[NAMES[0]].scores[name] - plain.scores[name] == pytest.approx(offset[plain.judged], abs=1e-8)
+    contexts = {name: context(party(name), Network(), agreed) for name in NAMES}
+    network = Network()
+    contexts = {name: context(party(name), network, agreed) for name in NAMES}
+    contexts[NAMES[0]].class_shift = 15.5    # joint scores reach 1.5 here: with the shift they were out of range
+    with pytest.raises(Refused):
+        await run_roles({name: evaluate.run(contexts[name]) for name in NAMES})
+
+
 async def test_scores_beyond_the_sigmoid_end_the_job_at_both_sides() -> None:
     network, agreed = Network(), spec()
     contexts = {name: context(party(name), network, agreed) for name in NAMES}
