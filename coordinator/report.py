@@ -112,6 +112,7 @@ def render(
                 (("common", "in common"), ("train_rows", "to train"), ("test_rows", "held out to judge"))],
         judged_on_training=_judged_on_training(record),
         out_of_time=_out_of_time(entry(record, "parameters")),
+        weighed=_weighed(entry(record, "parameters")),
         ledger=tables.ledger(record),
         stages=_stages(entry(record, "seconds")),
         traffic=_traffic(entry(record, "bytes")),
@@ -216,6 +217,21 @@ def _out_of_time(parameters: Json) -> str:
         return f"customers whose {column} is {since} or later judge, earlier ones trained"
     share = number(entry(parameters, "hold_out")) or 0.0
     return f"the {100 * share:g} % of the customers whose {column} is latest judge, earlier ones trained"
+
+
+def _weighed(parameters: Json) -> list[str]:
+    """What it means for the figures that rows were weighed or had an offset."""
+    said = []
+    if entry(parameters, "row_weights") or entry(parameters, "class_weights"):
+        said.append("Rows were weighed when both models were fitted; every figure here counts each customer once.")
+    if entry(parameters, "class_weights"):
+        said.append("Bad and good customers weighed differently, which moves the odds that a fit tells. The intercepts "
+                    "were corrected by the logarithm of the two weights, so probabilities are near those of the "
+                    "customers as they are, and yet not calibrated to them.")
+    if entry(parameters, "offset"):
+        said.append("Both models add an offset that the label holder alone knows, in training and in every score; what "
+                    "the joint model is worth is worth beside it.")
+    return said
 
 
 def _stages(seconds: Json) -> list[dict[str, Any]]:  # handed to the template

@@ -64,6 +64,8 @@ def test_weights_and_an_offset_make_the_weighted_fit_and_stay_at_their_owner(tmp
     assert (said["row_weights"], said["class_weights"], said["offset"]) == (True, "balanced", True)
     page = next(public.parent.glob("report.html")).read_text()
     assert "weights of bad and good customers in the fit" in page
+    assert "every figure here counts each customer once" in page
+    assert "add an offset" in page
     parts = {party: load_part(tmp_path / "out" / party / "models", found["job_id"]) for party in ("bank", "shop")}
     assert (parts["bank"].offset, parts["shop"].offset) == ("known", None)
     whole = read_table(tmp_path / "bank.csv", columns=[*parts["bank"].preparation.inputs, "known"],
