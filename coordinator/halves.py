@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+from pydantic import ValidationError
+
 from coordinator.job_plan import JobPlan, PlanError
 from coordinator.store import JobRow
 from wire.halves import difference, first_half, second_half
-from wire.spec import JobSpec
+from wire.spec import JobSpec, first_fault
 
 
 def ahead(spec: JobSpec) -> JobSpec:
     """The job that works ahead of the model's job `spec`."""
     if spec.goal != "model":
         raise PlanError("only a model is prepared ahead", "set goal to model in the job's file, or leave it out")
-    return first_half(spec)
+    return _whole(lambda: first_half(spec))
 
 
 def online(spec: JobSpec, plan: JobPlan, earlier: JobRow) -> JobSpec:
@@ -23,12 +27,21 @@ def online(spec: JobSpec, plan: JobPlan, earlier: JobRow) -> JobSpec:
                         "run: coordinator precompute JOB_FILE")
     if spec.goal != "model":
         raise PlanError("only a model uses what another job made ahead", "set goal to model in the job's file")
-    found = second_half(_as_chosen_then(spec, plan, first), earlier.id)
+    found = _whole(lambda: second_half(_as_chosen_then(spec, plan, first), earlier.id))
     other = difference(first, found)
     if other is not None:
         raise PlanError(f"the job differs from job {earlier.id[:12]}, which made correlations for it, in {other}",
                         "launch it without --prepared, or run coordinator precompute again")
     return found
+
+
+def _whole(half: Callable[[], JobSpec]) -> JobSpec:
+    """A half, unless the job is one that is made in one piece."""
+    try:
+        return half()
+    except ValidationError as error:
+        raise PlanError(f"this job has no two halves: {first_fault(error)[1]}",
+                        "launch it as it is: coordinator launch JOB_FILE") from None
 
 
 def _as_chosen_then(spec: JobSpec, plan: JobPlan, first: JobSpec) -> JobSpec:

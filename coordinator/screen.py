@@ -21,7 +21,7 @@ class ProgressScreen:
         self._told: set[tuple[str, str]] = set()
         self._progress = Progress(
             # A node's words are text, never markup: a stray bracket would end the screen, and the job with it.
-            TextColumn("{task.fields[party]:>14}"), TextColumn("{task.fields[stage]:<9}", markup=False),
+            TextColumn("{task.fields[party]:>14}"), TextColumn("{task.fields[stage]:<10}", markup=False),
             TextColumn("{task.description:<24}", markup=False), BarColumn(), MofNCompleteColumn(),
             TimeRemainingColumn(),
             console=self._console, transient=False, disable=self._plain,
@@ -51,7 +51,7 @@ class ProgressScreen:
                 self._told.add((event.party, what))
                 steps = f" {event.done} of {event.total}" if event.total > 1 else ""
                 running = event.state == "running"
-                self.say(f"{event.party:>14}  {event.stage:<9} {event.what + steps if running else event.state}")
+                self.say(f"{event.party:>14}  {event.stage:<10} {event.what + steps if running else event.state}")
             return
         if event.what.startswith("warning: "):  # stays above the bars
             self.say(f"{event.party:>14}  {event.what}")

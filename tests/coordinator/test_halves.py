@@ -67,6 +67,13 @@ def test_what_was_made_for_another_job_is_refused_with_the_field(plan: JobPlan, 
         online(build(plan, nodes), plan, row(build(plan, nodes)))
 
 
+def test_a_job_that_is_made_in_one_piece_is_told_so(plan: JobPlan, nodes: Any) -> None:
+    weighed = build(plan, nodes, label=plan.label.model_copy(update={"class_weights": "balanced"}))
+    for half in (lambda: ahead(weighed), lambda: online(weighed, plan, row(ahead(build(plan, nodes))))):
+        with pytest.raises(PlanError, match=r"no two halves: weights .* in one piece\. launch it as it is"):
+            half()
+
+
 def test_an_alignment_has_nothing_to_make_ahead(plan: JobPlan, nodes: Any) -> None:
     bare = plan.model_copy(update={"goal": "alignment", "party": [
         party.model_copy(update={"columns": [], "categorical": [], "trends": {}}) for party in plan.party]})
