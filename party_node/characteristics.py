@@ -5,7 +5,7 @@ Every figure comes from what the job kept, or from the party's own table read ag
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -85,7 +85,7 @@ def characteristics(found: Finished) -> Section:
 def _bin_lines(column: BinnedColumn) -> Iterator[_Bin]:
     words, weights = column.labels(), column.weights
     added, total = information_values(column.good, column.bad), sum(column.good) + sum(column.bad)
-    for place, joined in enumerate(column.order, start=1):
+    for place, joined in enumerate(column.reading_order, start=1):
         good, bad = column.good[joined], column.bad[joined]
         rate = wilson(bad, good + bad)
         yield _Bin(place, words[joined], good + bad, (good + bad) / total, good, bad, rate.value, rate.low, rate.high,
@@ -179,6 +179,7 @@ def moved(found: Finished) -> Section:
     table, trained, judged = found.table, found.trained, found.judged
     base, now = (found.model.partial_scores(table, rows) for rows in (trained, judged))
     rows = [stability_line("own part of the score", stability.score_stability(base, now))]
+    unstable: dict[stability.Shift, list[str]] = {stability.Shift.LARGE: [], stability.Shift.MODERATE: []}
     for encoding in found.model.preparation.encodings:
         column = table.column(encoding.name)
         cut = encoding.joined if isinstance(encoding, BinnedColumn) else fine_bins(
@@ -186,10 +187,21 @@ def moved(found: Finished) -> Section:
         before, after = (bin_codes(cut, column, sample) for sample in (trained, judged))
         index = stability.characteristic_stability(before, after, cut.count)
         rows.append(stability_line(encoding.name, index))
+        if index.shift in unstable:
+            unstable[index.shift].append(encoding.name)
     sheet = stability_sheet("stability", rows)
-    note = ("Population stability index, training against hold-out customers. Below the limit, chance alone explains "
-            "it (95 of 100 times); above, 0.1 and 0.25 are the trade's marks.")
+    note = ("Population stability index, training against hold-out customers"
+            f"{', earlier against later ones' if found.spec.hold_out.column else ''}. Below the limit, chance alone "
+            f"explains it (95 of 100 times); above, 0.1 and 0.25 are the trade's marks. {_moved_most(unstable)}")
     return Section("stability", (Block(note=note, sheet=sheet),), (sheet,))
+
+
+def _moved_most(unstable: Mapping[stability.Shift, Sequence[str]]) -> str:
+    """Which columns a committee has to ask about."""
+    told = [f"{words}: {', '.join(unstable[shift])}" for shift, words in (
+        (stability.Shift.LARGE, "Unstable, 0.25 or more"), (stability.Shift.MODERATE, "To be watched, 0.1 or more"))
+        if unstable[shift]]
+    return ". ".join([*told, "" if told else "No column reaches 0.1 beyond chance."]).strip()
 
 
 def stability_sheet(name: str, rows: list[tuple[Cell, ...]]) -> Sheet:

@@ -55,6 +55,15 @@ class BinnedColumn:
         return list(dict.fromkeys(self.group))
 
     @property
+    def reading_order(self) -> list[int]:
+        """As a reader expects them: ranges of numbers from low to high, categories from the safest bin to the riskiest;
+        what stands apart comes last."""
+        if isinstance(self.bins, NumericBins):
+            return self.order
+        weights, regular = self.weights, set(self.group[: self.bins.regular])
+        return sorted(self.order, key=lambda joined: (joined not in regular, -float(weights[joined])))
+
+    @property
     def joined(self) -> FineBins:
         """The joined bins themselves, numbered in the order of the column."""
         order = self.order

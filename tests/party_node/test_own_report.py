@@ -17,7 +17,7 @@ from mpc.models.money import Terms
 from mpc.models.scorecard import Scale
 from mpc.models.woe import information_value, weight_of_evidence
 from party_node.data.binned import bin_codes
-from party_node.data.table import Table, TextColumn
+from party_node.data.table import Kind, Table, TextColumn
 from party_node.evaluation import evaluate
 from party_node.finished import Finished
 from party_node.judgement import Asked, asked
@@ -81,11 +81,19 @@ def test_bins_are_those_that_the_model_kept(both: tuple[Finished, Finished]) -> 
         for kept in found.model.preparation.encodings:
             mine = [row for row in lines.rows if row[0] == kept.name]
             rows = Sheet("x", "", lines.columns, tuple(mine))
-            order = kept.order
+            order = kept.reading_order
+            assert sorted(order) == sorted(kept.order)
             assert column(rows, "good") == [kept.good[k] for k in order]
             assert column(rows, "bad") == [kept.bad[k] for k in order]
             weights = weight_of_evidence(kept.good, kept.bad)[order]
             assert column(rows, "weight of evidence") == pytest.approx(weights.tolist(), abs=1e-12)
+            if kept.kind is Kind.TEXT:
+                regular = {kept.group[place] for place in range(kept.bins.regular)}
+                safest = [weight for weight, joined in zip(weights, order, strict=True) if joined in regular]
+                assert safest == sorted(safest, reverse=True)
+                assert set(order[: len(regular)]) == regular       # what stands apart comes last
+            else:
+                assert order == kept.order
             assert sum(column(rows, "adds to information")) == pytest.approx(information_value(kept.good, kept.bad))
             assert sum(column(rows, "share")) == pytest.approx(1)
 
@@ -165,6 +173,9 @@ def test_stability_tells_a_shift_from_chance(both: tuple[Finished, Finished]) ->
     readings = dict(zip(*(column(sheet(moved, PLAIN, "stability"), name) for name in ("what", "reading")), strict=True))
     assert readings["region"] == "no more than chance"
     assert readings["income"] in ("moderate", "large")
+    words = {"large": "Unstable, 0.25 or more: income", "moderate": "To be watched, 0.1 or more: income"}
+    assert words[readings["income"]] in own_part(moved, PLAIN).page()
+    assert "No column reaches 0.1 beyond chance" in own_part(shop, PLAIN).page()
 
 
 def test_a_table_that_changed_is_said_and_nothing_is_made_up(both: tuple[Finished, Finished]) -> None:
