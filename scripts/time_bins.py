@@ -12,7 +12,6 @@ import argparse
 import json
 import os
 import re
-import signal
 import subprocess
 import sys
 import tempfile
@@ -101,7 +100,7 @@ def _watch(cluster: LocalCluster, words: list[str]) -> tuple[dict[str, float], d
             entered[found[1], found[2]] = time.monotonic()
             spent[found[2]] = _processor_s(cluster)   # the last node's beginning counts
         if all((party.id, STAGES[-1]) in entered for party in cluster.parties):
-            process.send_signal(signal.SIGINT)
+            process.terminate()   # not Ctrl-C: a shell has its background jobs ignore that
             break
     process.communicate()
     if any((party.id, STAGES[-1]) not in entered for party in cluster.parties):
