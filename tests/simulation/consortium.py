@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import grpc.aio
@@ -129,7 +130,7 @@ class RecordingStub:
         return stream if method == "Watch" else unary
 
 
-async def _run(consortium: Consortium, recording: Recording, ahead: bool) -> None:
+async def _run(consortium: Consortium, recording: Recording, ahead: bool, more: Mapping[str, object]) -> None:
     name, members, tls = consortium.coordinator.load()
     assert name == "coordinator"
     nodes, clients = [], {}
@@ -152,7 +153,7 @@ async def _run(consortium: Consortium, recording: Recording, ahead: bool) -> Non
         for member in members.party:
             client = clients[member.id] = NodeClient(member, tls)
             client._stub = RecordingStub(client._stub, member.id, recording)  # type: ignore[assignment]
-        plan = JobPlan.model_validate(job(consortium.world.parties))
+        plan = JobPlan.model_validate(job(consortium.world.parties) | dict(more))
 
         async def launch(spec: JobSpec) -> str:
             record = await driver.launch(spec, clients, store, recording.events.append, lambda text: None, 5.0)
@@ -172,14 +173,17 @@ async def _run(consortium: Consortium, recording: Recording, ahead: bool) -> Non
         store.close()
 
 
-def record(home: Path, world: World, *, ahead: bool = False) -> Recording:
-    """A whole job, from proposal to public record; `ahead`: in two halves. A failure of the job is kept in `error`."""
+def record(
+    home: Path, world: World, *, ahead: bool = False, more: Mapping[str, object] = MappingProxyType({})
+) -> Recording:
+    """A whole job, from proposal to public record; `ahead`: in two halves; `more` entries of job.toml. A failure of the
+    job is kept in `error`."""
     consortium = make(home, world)
     recording = Recording(world.parties, LABEL_HOLDER)
     configure(home / "all.log")
     try:
         with observing(recording):
-            asyncio.run(_run(consortium, recording, ahead))
+            asyncio.run(_run(consortium, recording, ahead, more))
     except Exception as error:
         recording.error = error
     finally:

@@ -12,6 +12,7 @@ from scripts.local_cluster import LocalParty
 from tests import canaries
 
 COMMON, OWN = 240, 30
+CORRELATED = {"correlate": {"show": "pairs", "threshold": 0.3, "minimum_rows": 100}}   # entries of job.toml
 LABEL_HOLDER = "bank"
 FEATURE_HOLDERS = ("shop", "telecom")
 

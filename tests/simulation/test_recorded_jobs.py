@@ -30,6 +30,26 @@ def test_an_honest_job_passes_the_check(recorded: Recorded, parties: int, check:
     assert ALL[check](recorded(parties)) == []
 
 
+@pytest.mark.parametrize("check", ALL)
+def test_a_job_with_correlations_passes_the_check(recorded: Recorded, check: str) -> None:
+    assert ALL[check](recorded(2, correlated=True)) == []
+
+
+def test_correlations_open_what_the_ledger_says_and_nothing_else_more(recorded: Recorded) -> None:
+    with_them, without = recorded(2, correlated=True), recorded(2)
+    codes = [Counter(opening.code for opening in recording.openings) for recording in (with_them, without)]
+    assert set(codes[0]) - set(codes[1]) == {"correlate.rounding", "correlate.compared", "correlate.pairs"}
+    assert {code: codes[0][code] for code in codes[1]} == codes[1]
+    shown = [o.total for o in with_them.opened("correlate.pairs", "bank") if o.total is not None]
+    assert [len(total) for total in shown] == [9]             # three columns by three
+    parts = [event.part for event in with_them.events if event.part is not None]
+    assert len(parts) == 2
+    for part in parts:
+        ledger = {line.code: line.count for line in part.ledger}
+        assert ledger["correlate.pairs"] == 9
+        assert ledger["correlate.rounding"] == 9
+
+
 @pytest.mark.parametrize("parties", PARTIES)
 def test_the_recording_holds_the_whole_job(recorded: Recorded, parties: int) -> None:
     recording = recorded(parties)
