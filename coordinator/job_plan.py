@@ -19,6 +19,7 @@ from mpc.protocols.align_terms import TOLD
 from mpc.protocols.bin import CODES
 from mpc.run_sizes import enough_iterations
 from wire.description import DatasetDescription, ids_mismatch
+from wire.label_spec import LabelSpec
 from wire.line import Line
 from wire.spec import (
     MIN_INTERSECTION,
@@ -31,7 +32,6 @@ from wire.spec import (
     HoldOutSpec,
     Iterations,
     JobSpec,
-    LabelSpec,
     PartyName,
     PartySpec,
     PreparationSpec,

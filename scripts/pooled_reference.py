@@ -20,7 +20,7 @@ from party_node.data.table import Kind, NumericColumn, Table, read_table
 from party_node.kept_scores import read_scores
 from party_node.model import ModelPart, load_part
 from scripts.local_cluster import LocalParty
-from wire.spec import LabelSpec
+from wire.label_spec import LabelSpec
 
 F64 = NDArray[np.float64]
 

@@ -24,8 +24,9 @@ from party_node.data.table import Kind, read_table
 from scripts.local_cluster import PURPOSE, RESULT, CommandFailed, LocalCluster, LocalParty, told
 from scripts.pooled_bins import compare_bins
 from scripts.pooled_reference import compare
+from wire.label_spec import LabelSpec
 from wire.pki import write_private
-from wire.spec import BinningSpec, LabelSpec
+from wire.spec import BinningSpec
 
 
 def arguments(argv: list[str] | None = None) -> argparse.Namespace:

@@ -7,7 +7,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from wire.spec import BinningSpec, ClassWeights, CorrelateSpec, HoldOutSpec, JobSpec, LabelSpec, ScaleSpec
+from wire.label_spec import ClassWeights, LabelSpec
+from wire.spec import BinningSpec, CorrelateSpec, HoldOutSpec, JobSpec, ScaleSpec
 
 
 class LedgerEntry(BaseModel):

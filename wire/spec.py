@@ -11,6 +11,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from mpc.domains import Domain
+from wire.label_spec import ColumnName as ColumnName
+from wire.label_spec import LabelSpec
 
 MAX_SPEC_BYTES = 1 << 20
 MAX_FIELD_NAME = 100     # of a foreign field's name that a refusal repeats
@@ -23,7 +25,6 @@ LEAST_TURNED = 3         # columns whose correlations a random rotation hides
 
 PartyName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{1,31}$")]
 Hex32 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-ColumnName = Annotated[str, Field(min_length=1, max_length=200)]
 IdProfileName = Literal["plain", "phone", "national_id", "email"]   # how one part of an id is normalised
 IdSchemeName = Literal["written", "sha256"]   # ids as normalised text, or the hexadecimal SHA-256 of that
 Duplicates = Literal["refuse", "first", "keep_all"]
@@ -73,30 +74,6 @@ class AlignSpec(AlignTerms):
     engine: Literal["ecdh", "oprf"] = "ecdh"
     id_profiles: IdProfiles = ["plain"]
     id_scheme: IdSchemeName = "written"
-
-
-class ClassWeights(_Part):
-    """What a bad and a good customer weigh."""
-
-    bad: Annotated[float, Field(ge=1e-3, le=1e3)]
-    good: Annotated[float, Field(ge=1e-3, le=1e3)]
-
-
-class LabelSpec(_Part):
-    """The outcome, at the label holder, and what it alone knows of each row besides (docs/protocols/train.md)."""
-
-    column: ColumnName
-    positive: str = "1"                    # the value that means default, as text
-    missing: Literal["refuse", "error"] = "refuse"
-    weights: ColumnName | None = None      # what each row weighs in the fit, a column of the label holder
-    largest_weight: Annotated[float, Field(ge=1.0, le=100.0)] = 10.0   # of `weights`, in multiples of their mean
-    class_weights: Literal["none", "balanced"] | ClassWeights = "none"  # times what its row weighs
-    offset: ColumnName | None = None       # added to each row's log-odds, a column of the label holder
-
-    @property
-    def extra_columns(self) -> list[str]:
-        """Columns of the label holder that are neither features nor the outcome."""
-        return [name for name in (self.weights, self.offset) if name is not None]
 
 
 class PreparationSpec(_Part):

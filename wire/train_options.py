@@ -9,7 +9,8 @@ from mpc.link import PartyId
 from mpc.run_sizes import TrainOptions
 from mpc.sigmoid import SineSeries, chosen
 from mpc.weighting import Classes, Weighting, balanced, weighted_rate, weighting
-from wire.spec import ClassWeights, JobSpec
+from wire.label_spec import ClassWeights
+from wire.spec import JobSpec
 
 
 def train_options(spec: JobSpec, rows: int) -> TrainOptions:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from party_node.data.errors import DataError
 from party_node.data.table import F64, NumericColumn, Table
-from wire.spec import ClassWeights, LabelSpec
+from wire.label_spec import ClassWeights, LabelSpec
 
 Bools = NDArray[np.bool_]
 

@@ -14,9 +14,9 @@ from coordinator.forecast import forecast
 from coordinator.job_plan import JobPlan, PlanError, PlannedAlign, PlannedTraining, build_spec, load_plan
 from mpc.protocols import PROTOCOLS
 from tests.coordinator.conftest import dataset
+from wire.label_spec import ClassWeights
 from wire.spec import (
     BinningSpec,
-    ClassWeights,
     CorrelateSpec,
     HoldOutSpec,
     JobSpec,

@@ -11,7 +11,7 @@ from sklearn.utils.class_weight import compute_class_weight
 from party_node.data.errors import TOLD, DataError
 from party_node.data.row_terms import read_offset, read_weights
 from party_node.data.table import NumericColumn, Table, TextColumn
-from wire.spec import LabelSpec
+from wire.label_spec import LabelSpec
 
 ROWS = 400
 EVERY = np.arange(ROWS)

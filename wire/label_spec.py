@@ -1,0 +1,37 @@
+"""The label's part of the job spec: the outcome, and what the label holder alone knows of each row besides."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+ColumnName = Annotated[str, Field(min_length=1, max_length=200)]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+
+class ClassWeights(_Part):
+    """What a bad and a good customer weigh."""
+
+    bad: Annotated[float, Field(ge=1e-3, le=1e3)]
+    good: Annotated[float, Field(ge=1e-3, le=1e3)]
+
+
+class LabelSpec(_Part):
+    """The outcome, at the label holder, and what it alone knows of each row besides (docs/protocols/train.md)."""
+
+    column: ColumnName
+    positive: str = "1"                    # the value that means default, as text
+    missing: Literal["refuse", "error"] = "refuse"
+    weights: ColumnName | None = None      # what each row weighs in the fit, a column of the label holder
+    largest_weight: Annotated[float, Field(ge=1.0, le=100.0)] = 10.0   # of `weights`, in multiples of their mean
+    class_weights: Literal["none", "balanced"] | ClassWeights = "none"  # times what its row weighs
+    offset: ColumnName | None = None       # added to each row's log-odds, a column of the label holder
+
+    @property
+    def extra_columns(self) -> list[str]:
+        """Columns of the label holder that are neither features nor the outcome."""
+        return [name for name in (self.weights, self.offset) if name is not None]
