@@ -69,10 +69,11 @@ class Writer:
     """One file under its passing name. Arrays go to the disk as they come; none is copied."""
 
     def __init__(self, folder: Path, job: str) -> None:
-        folder.mkdir(mode=0o700, exist_ok=True)
         self.path = folder / f"{job}{PASSING}"
-        self.path.unlink(missing_ok=True)
-        self._file = os.fdopen(os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb", buffering=0)
+        with _written():
+            folder.mkdir(mode=0o700, exist_ok=True)
+            self.path.unlink(missing_ok=True)
+            self._file = os.fdopen(os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb", buffering=0)
         self._places: dict[str, dict[str, Any]] = {}
         self._length = 0
 
@@ -90,23 +91,30 @@ class Writer:
         manifest = json.dumps({"version": VERSION, "arrays": self._places, **about}, allow_nan=False).encode()
         self._append(memoryview(manifest))
         self._append(memoryview(TAIL.pack(len(manifest), hashlib.sha256(manifest).digest())))
-        os.fsync(self._file.fileno())
-        self._file.close()
+        with _written():
+            os.fsync(self._file.fileno())
+            self._file.close()
         return self.path
 
     def _append(self, data: memoryview) -> None:
-        try:
+        with _written():
             for start in range(0, len(data), PIECE):
                 piece = data[start : start + PIECE]
                 while piece:
                     piece = piece[self._file.write(piece) :]
-        except OSError as error:
-            raise LocalError(f"what was made ahead could not be written ({error.strerror or 'unknown'})",
-                             "free disk space, then coordinator precompute again") from None
         self._length += len(data)
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("what was made ahead is secret and is never pickled")
+
+
+@contextmanager
+def _written() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise LocalError(f"what was made ahead could not be written ({error.strerror or 'unknown'})",
+                         "mend the disk, then coordinator precompute again") from None
 
 
 def settle(path: Path) -> None:

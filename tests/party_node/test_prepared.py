@@ -210,8 +210,14 @@ def test_a_full_disk_is_a_sentence(folder: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(writer, "_file", os.fdopen(os.open("/dev/full", os.O_WRONLY), "wb", buffering=0))
     with pytest.raises(LocalError, match=r"could not be written \(No space left"):
         writer.put("much", np.zeros(100, np.uint64))
+    with pytest.raises(LocalError, match="could not be written"):
+        writer.close({"job": JOB})
     prepared.drop_unsettled(folder, JOB)
     assert list(folder.iterdir()) == []
+    folder.rmdir()
+    folder.write_text("not a folder")
+    with pytest.raises(LocalError, match="could not be written"):
+        Writer(folder, JOB)
 
 
 def test_what_cannot_serve_any_more_is_swept_away_and_the_rest_stays(folder: Path, store: Store) -> None:
