@@ -175,6 +175,7 @@ def build_spec(
         for p in sorted(plan.party, key=lambda p: p.id)
     ]
     _check_label(plan, found[plan.label.party])
+    _check_period(plan, found[plan.label.party])
     _check_extra(plan, found[plan.label.party])
     _check_ids(found, plan.label.party)
     start = int((now or datetime.now(UTC)).timestamp())
@@ -251,7 +252,7 @@ def _columns(plan: JobPlan, party: PlannedParty, dataset: DatasetDescription) ->
     if plan.goal == "alignment":
         return []
     extra = plan.label.extra_columns if party.id == plan.label.party else []
-    apart = {plan.label.column, _period(plan, dataset), *extra} if party.id == plan.label.party else set()
+    apart = {plan.label.column, *extra} if party.id == plan.label.party else set()
     names = [column.name for column in dataset.columns if column.name not in apart]
     for name in party.columns:
         if name in extra:
@@ -267,15 +268,6 @@ def _columns(plan: JobPlan, party: PlannedParty, dataset: DatasetDescription) ->
             raise PlanError(f"a trend is named for `{name}`, which is no column of {party.id} in this job",
                             _did_you_mean(name, chosen), party.id)
     return chosen
-
-
-def _period(plan: JobPlan, dataset: DatasetDescription) -> str | None:
-    """The label holder's column that splits the rows, where one does."""
-    names, wanted = [column.name for column in dataset.columns], plan.hold_out.column
-    if wanted is not None and wanted not in names:
-        raise PlanError(f"{plan.label.party} offers no column `{wanted}`, which hold_out.column names",
-                        _did_you_mean(wanted, names), plan.label.party)
-    return wanted
 
 
 def _categorical(party: PlannedParty, dataset: DatasetDescription, chosen: Sequence[str]) -> list[str]:
@@ -297,6 +289,18 @@ def _check_label(plan: JobPlan, dataset: DatasetDescription) -> None:
     if dataset.label_column != plan.label.column:
         raise PlanError(f"{plan.label.party} has no label column `{plan.label.column}`",
                         f"did you mean `{dataset.label_column}`?", plan.label.party)
+
+
+def _check_period(plan: JobPlan, dataset: DatasetDescription) -> None:
+    """The one column that the label holder declares to say when a row was; no feature."""
+    holder, wanted = plan.label.party, plan.hold_out.column
+    if wanted is None or wanted == dataset.period_column:
+        return
+    if dataset.period_column is None:
+        raise PlanError(f"{holder} declares no period in `{dataset.name}`, and hold_out.column names `{wanted}`",
+                        f'its bank may write period = "{wanted}" into the dataset file, and register it again', holder)
+    raise PlanError(f"{holder} has no period `{wanted}`, which hold_out.column names",
+                    f"did you mean `{dataset.period_column}`?", holder)
 
 
 def _check_extra(plan: JobPlan, dataset: DatasetDescription) -> None:

@@ -18,6 +18,7 @@ from mpc.link import PartyId
 from mpc.protocol import ProtocolSpec
 from party_node.audit import MAX_FIELD, AuditLog
 from party_node.budgets import Budget, Debit
+from party_node.costs import debits, further_equations
 from party_node.datasets import RegisteredDataset, find
 from party_node.policy import (
     Decision,
@@ -25,10 +26,8 @@ from party_node.policy import (
     Question,
     Verdict,
     ask_person,
-    debits,
     decide,
     decide_count,
-    further_equations,
     settled,
 )
 from party_node.prepared import BURNT

@@ -22,6 +22,7 @@ from party_node.data.id_profiles import IdProfile
 from party_node.data.id_shape import ShapeCounter
 from party_node.data.ids import DuplicatePolicy, IdCollector, IdRules, IdScheme, IdSet, id_batches
 from party_node.data.objects import ObjectSource
+from party_node.data.period import read_period
 from party_node.data.postgres import PostgresSource
 from party_node.data.source import file_digest, require_digest
 from party_node.data.table import ColumnProfile, Kind, Table, TextColumn, read_table
@@ -54,6 +55,7 @@ class Budgets(_Part):
     alignments_per_partner: Annotated[int, Field(ge=0)] = 5
     training_rounds: Annotated[int, Field(ge=0)] = 400
     score_calls: Annotated[int, Field(ge=0)] = 10
+    period_splits: Annotated[int, Field(ge=0)] = 4
     feature_equations: Annotated[int, Field(ge=0)] | None = None  # none given: a tenth of the rows
 
     def limit(self, budget: Budget, rows: int) -> int:
@@ -112,15 +114,16 @@ class DatasetFile(_Part):
     id_profile: IdProfileName | IdProfiles = "plain"      # one for each part of the id, if they differ
     id_scheme: IdSchemeName = "written"                   # sha256: the column holds digests of normalised ids
     label: ColumnName | None = None
+    period: ColumnName | None = None                      # when a row was: the one column that may say who judges
     offered: Annotated[list[ColumnName], Field(max_length=5000)]  # others do not exist for outsiders
     categorical: list[ColumnName] = []                    # codes that look numeric
     policy: DatasetPolicy = DatasetPolicy()
 
     @model_validator(mode="after")
     def _whole(self) -> DatasetFile:
-        named = [*self.offered, *self.id_columns, *([self.label] if self.label is not None else [])]
+        named = [*self.offered, *self.id_columns, *(name for name in (self.label, self.period) if name is not None)]
         if len(set(named)) != len(named):
-            raise ValueError("offered columns repeat, or hold the id or the label")
+            raise ValueError("offered columns repeat, or hold the id, the label or the period")
         if self.id_scheme == "sha256" and len(self.id_columns) != 1:
             raise ValueError("id names several columns, and digests of ids stand in one")
         if self.id_scheme == "written" and len(self.id_columns) != len(self.id_profiles):
@@ -235,9 +238,9 @@ def examine(parsed: DatasetFile, path: Path, approval: Literal["ask", "auto"]) -
     """What `register` finds in the table at `path`. DataError names the column or row that is wrong."""
     digest = file_digest(path).hex()
     declared = dict.fromkeys(parsed.categorical, Kind.TEXT)
-    if parsed.label is not None:
-        declared[parsed.label] = Kind.TEXT
-    seen = [*parsed.offered, *([parsed.label] if parsed.label else [])]
+    apart = [name for name in (parsed.label, parsed.period) if name is not None]
+    declared |= dict.fromkeys(apart, Kind.TEXT)
+    seen = [*parsed.offered, *apart]
     ids, shapes = _examine_ids(parsed, path)
     table = read_table(path, columns=seen, kinds=declared) if seen else Table(ids.counts.read, {}, ())
     if file_digest(path).hex() != digest:
@@ -295,6 +298,7 @@ def describe(datasets: Sequence[RegisteredDataset], coordinator: str) -> list[Da
             id_scheme=dataset.file.id_scheme,
             id_shapes=dataset.id_shapes,
             label_column=dataset.file.label if dataset.policy.use_label else None,
+            period_column=dataset.file.period,
             columns=[
                 ColumnDescription(name=name, kind="numeric" if dataset.kinds[name] == "numeric" else "categorical")
                 for name in dataset.allowed_columns
@@ -324,6 +328,11 @@ def _warnings(parsed: DatasetFile, table: Table, ids: IdSet) -> list[str]:
                          "is it an identifier?")
         if bool(column.missing.all()):
             notes.append(f"column `{name}` is empty and will be dropped")
+    if parsed.period is not None:
+        try:
+            read_period(table, parsed.period, None)
+        except DataError as error:
+            notes.append(f"no job can take `{parsed.period}` as its period: {error.what}")
     if table.rows < parsed.policy.minimum_rows:
         notes.append(f"the table has {table.rows} rows, fewer than its own policy.minimum_rows: every job is denied")
     for name in ("purposes", "partners", "coordinators", "reveal"):

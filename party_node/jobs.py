@@ -265,7 +265,7 @@ class Jobs:
             settles=lambda lower: self._consent.settles(agreed, lower),
             accept_widths=lambda widths: self._consent.charge_widths(agreed, widths),
             pin=lambda what, digest: self._store.pin(spec.prepared or job, what, digest),
-            prepared=self._directory.prepared,
+            minimum_outcome=agreed.dataset.policy.minimum_outcome, prepared=self._directory.prepared,
             burn_prepared=lambda: self._burn_prepared(agreed),
         )
         for name, stage in stages_of(spec):

@@ -34,7 +34,7 @@ _SPELLED = {
 
 
 def mock_table(dataset: RegisteredDataset, rows: int = ROWS, seed: int = 1) -> pa.Table:
-    """A table with the dataset's id, label (if policy lets outsiders use it) and allowed columns."""
+    """A table with the dataset's id, label (if policy lets outsiders use it), period and allowed columns."""
     if not 1 <= rows <= MOST_ROWS:
         raise LocalError(f"a mock table has 1 to {MOST_ROWS:,} rows")
     people = _people(dataset.name, rows, seed)
@@ -42,6 +42,9 @@ def mock_table(dataset: RegisteredDataset, rows: int = ROWS, seed: int = 1) -> p
     columns: dict[str, pa.Array] = dict(zip(file.id_columns, _ids(dataset, people), strict=True))
     if file.label is not None and dataset.policy.use_label:
         columns[file.label] = pa.array((_rng(seed, dataset.name, file.label).random(rows) < BAD_RATE).astype(np.int8))
+    if file.period is not None:
+        months = _rng(seed, dataset.name, file.period).integers(1, 13, rows)
+        columns[file.period] = pa.array([f"2024-{month:02d}" for month in months])
     for name in dataset.allowed_columns:
         columns[name] = _column(dataset.kinds[name] == "numeric", rows, _rng(seed, dataset.name, name))
     return pa.table(columns)

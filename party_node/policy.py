@@ -11,14 +11,13 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
-from mpc.link import PartyId
 from mpc.protocol import ProtocolSpec
 from mpc.protocols.correlate import supported_bits
-from mpc.protocols.train import padded
-from party_node.budgets import Budget, Debit
+from party_node.budgets import Budget
+from party_node.costs import debits
 from party_node.datasets import DatasetPolicy, RegisteredDataset
 from wire.halves import difference
-from wire.spec import BinningSpec, JobSpec, PartySpec
+from wire.spec import JobSpec, PartySpec
 
 LONGEST_VALIDITY_S = 31 * 86_400  # a signature that nobody remembers should not start a job
 
@@ -94,64 +93,6 @@ class Rule:
     advice: str
 
 
-def feature_equations(spec: JobSpec, me: str) -> int:
-    """Numbers that others receive from the job, at most: each is one equation on our rows and labels. protocol.md 2.4
-
-    One weight for each column; of our labels, one count for each bin of a column but the last, which follows from the
-    others: together as many as there are bins; and each correlation of a column of ours with one of theirs.
-    """
-    others = sum(len(party.columns) for party in spec.parties if party.id != me)
-    if spec.prepared is not None:
-        return others                   # weights; the rest was told, and debited, by the job that prepared this one
-    shown = correlations_told(spec, me)
-    weights = 0 if spec.goal == "precompute" else others
-    if spec.binning is None or spec.label_holder.id != me:
-        return weights + shown
-    return weights + others * (bins_told(spec.binning) - 1) + shown
-
-
-def correlations_told(spec: JobSpec, me: str) -> int:
-    """Correlations of our columns that somebody else is shown, at most."""
-    if spec.correlate is None or (spec.correlate.to == "label_holder" and spec.label_holder.id == me):
-        return 0
-    others = sum(len(party.columns) for party in spec.parties if party.id != me)
-    return others * len(spec.party(me).columns)
-
-
-def bins_told(rules: BinningSpec) -> int:
-    """Bins of one column of which its owner hears at most: joined ones, or fine ones where it counts itself."""
-    apart = rules.slots - rules.fine_bins
-    return rules.slots if rules.counts_at == "feature_holder" else rules.maximum_bins + apart
-
-
-def further_equations(spec: JobSpec, widths: Mapping[PartyId, int]) -> int:
-    """By how much the others' blocks outgrew their columns in the spec: categories, and flags of missing values.
-
-    `widths` are padded, so this counts whole steps of the padding and says nothing more exact.
-    """
-    intercept = {spec.label_holder.id: 1}
-    return sum(
-        max(0, width - padded(len(spec.party(party).columns) + intercept.get(party, 0)))
-        for party, width in widths.items()
-    )
-
-
-def debits(spec: JobSpec, me: str, dataset: RegisteredDataset) -> list[Debit]:
-    """What the job costs the dataset's budgets: of two halves, each what it does and reveals."""
-    aligns = spec.prepared is None
-    amounts = {
-        Budget.ALIGNMENTS: int(aligns),
-        Budget.TRAINING_ROUNDS: spec.training.iterations if spec.goal == "model" else 0,
-        Budget.SCORE_CALLS: 1 if any(code.startswith("score.") for code in spec.reveal) else 0,
-        Budget.FEATURE_EQUATIONS: feature_equations(spec, me),
-    }
-    each = Budget.ALIGNMENTS_PER_PARTNER
-    return [
-        *(Debit(budget, amount, dataset.limit(budget)) for budget, amount in amounts.items()),
-        *(Debit(each, int(aligns), dataset.limit(each), party.id) for party in spec.parties if party.id != me),
-    ]
-
-
 def _member(q: Question) -> str | None:
     if q.me not in [party.id for party in q.spec.parties]:
         return f"{q.me} is not a party of this job"
@@ -225,9 +166,16 @@ def _label(q: Question) -> str | None:
     return None
 
 
+def _period(q: Question) -> str | None:
+    """Any other column, cut anywhere, would be told of every customer in common, a bit a job."""
+    column = q.spec.hold_out.column
+    if column is None or q.mine.role != "label_holder" or column == q.registered.file.period:
+        return None
+    return f"dataset {q.registered.name} offers no period `{column}`"
+
+
 def _columns(q: Question) -> str | None:
-    period, extra = q.spec.hold_out.column, q.spec.label.extra_columns
-    theirs = [*([period] if period else []), *extra] if q.mine.role == "label_holder" else []
+    theirs = q.spec.label.extra_columns if q.mine.role == "label_holder" else []
     refused = [name for name in [*q.mine.columns, *theirs] if name not in q.registered.allowed_columns]
     return f"dataset {q.registered.name} offers no column `{refused[0]}`" if refused else None
 
@@ -341,6 +289,7 @@ RULES: tuple[Rule, ...] = (
     Rule("dataset.digest", "TABLE_CHANGED", _digest, f"party-node dataset register FILE, then {PLAN}"),
     Rule("dataset.id", "ID_COLUMN", _ids, PLAN),
     Rule("policy.use_label", "LABEL", _label, "its bank may set policy.use_label, or name another label"),
+    Rule("dataset.period", "PERIOD", _period, "name the period that the dataset declares, or none"),
     Rule("policy.columns", "COLUMN", _columns, "leave the column out, or its bank may offer it"),
     Rule("policy.minimum_rows", "TOO_FEW_ROWS", _minimum_rows, "use a larger table"),
     Rule("policy.minimum_intersection", "INTERSECTION", _minimum_intersection, "raise minimum_intersection"),

@@ -15,7 +15,6 @@ from markupsafe import Markup
 
 from mpc.errors import LocalError
 from party_node import characteristics
-from party_node.data.label import MissingLabel
 from party_node.data.period import read_period
 from party_node.data.table import TextColumn
 from party_node.finished import Finished, Rows
@@ -109,7 +108,7 @@ def _periods(found: Finished, samples: Mapping[str, Rows]) -> list[Sheet]:
         return []
     cells = found.table.column(rules.column)
     assert isinstance(cells, TextColumn)
-    starts = read_period(found.table, rules.column, rules.since, MissingLabel.REFUSE).starts
+    starts = read_period(found.table, rules.column, rules.since).starts
     rows = []
     for name, members in samples.items():
         order = members[np.argsort(starts[members], kind="stable")]

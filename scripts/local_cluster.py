@@ -237,16 +237,18 @@ def dataset_toml(party: LocalParty, partners: list[str]) -> str:
         "key_bits": 2048, "reveal": revealed,
         "release": ["metrics", "curves", "correlations", "row_counts", "timings"], "approval": party.approval,
         "budgets": {"feature_equations": 1_000_000, "training_rounds": 100_000, "alignments": 1000,
-                    "alignments_per_partner": 1000, "score_calls": 1000},
+                    "alignments_per_partner": 1000, "score_calls": 1000, "period_splits": 1000},
     } | party.policy
     document: dict[str, Any] = {
         "name": "table", "source": os.path.abspath(party.table), "id": party.id_column, "id_profile": party.id_profile,
         "id_scheme": party.id_scheme,
-        "offered": [*party.columns, *party.extra, *([party.period] if party.period else [])],
+        "offered": [*party.columns, *party.extra],
         "categorical": party.categorical,
     }
     if party.label is not None:
         document["label"] = party.label
+    if party.period is not None:
+        document["period"] = party.period
     return toml(document | {"policy": policy})
 
 

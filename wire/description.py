@@ -41,6 +41,7 @@ class DatasetDescription(_Part):
     id_scheme: IdSchemeName
     id_shapes: Annotated[list[IdShape], Field(max_length=MAX_ID_PARTS)]
     label_column: str | None
+    period_column: str | None = None
     columns: list[ColumnDescription]
     purposes: list[str]
 

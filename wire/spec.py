@@ -178,7 +178,6 @@ class HoldOutSpec(_Part):
     seed: Annotated[str, Field(max_length=64)] | None = None
     column: ColumnName | None = None
     since: Annotated[str, Field(min_length=1, max_length=40)] | None = None   # a number, or a date as in 2024-01-31
-    missing: Literal["refuse", "error"] = "refuse"   # rows without a period
 
     @field_validator("since", mode="before")
     @classmethod

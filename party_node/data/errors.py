@@ -8,7 +8,8 @@ from collections.abc import Iterable
 from mpc.errors import LocalError
 
 _LABEL = "the label column does not serve the job: a value is missing, or there are not both outcomes"
-_PERIOD = "the column that says which rows judge does not serve the job: a value is missing or cannot be read"
+_PERIOD = "the column that says which rows judge does not serve the job: a value is missing or cannot be "\
+          "read, or it goes with the outcome"
 # What others read of an error whose own text counts rows or numbers them. One sentence for all that can be wrong
 # with a label: which of them it is says something about every customer in common.
 _WEIGHTS = "the column of weights does not serve the job: a value is missing, negative, or too large beside the others"
@@ -19,6 +20,7 @@ TOLD = {
     "label_one_sided": _LABEL,
     "label_values": _LABEL,
     "period_missing": _PERIOD,
+    "period_outcomes": _PERIOD,
     "period_values": _PERIOD,
     "weights_values": _WEIGHTS,
     "weights_uneven": _WEIGHTS,

@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 
 from mpc.models.bands import out_of_time
 from party_node.data.errors import DataError
-from party_node.data.label import MissingLabel
 from party_node.data.table import Table, TextColumn
 
 Span = tuple[float, float]   # from (included) to (not included), or one instant twice
@@ -22,10 +21,9 @@ _QUARTER = re.compile(r"(\d{4})-?[Qq]([1-4])")
 
 @dataclass(frozen=True, repr=False)
 class Period:
-    """`starts` [table rows], NaN where `refused`; `boundary`: where the later period begins, if the job says so."""
+    """`starts` [table rows]; `boundary`: where the later period begins, if the job says so."""
 
     starts: NDArray[np.float64]
-    refused: NDArray[np.bool_]
     boundary: float | None
 
     def __repr__(self) -> str:
@@ -43,9 +41,10 @@ class Period:
         return out_of_time(when, share)
 
 
-def read_period(table: Table, column: str, since: str | None, missing: MissingLabel) -> Period:
+def read_period(table: Table, column: str, since: str | None) -> Period:
     """The moments of all rows; the column is read as text. All cells are numbers, or all are dates as in 2024,
-    2024-Q1, 2024-01, 2024-01-31, 2024-01-31 12:00 (of no zone: UTC), and `since` is of the same kind.
+    2024-Q1, 2024-01, 2024-01-31, 2024-01-31 12:00 (of no zone: UTC), and `since` is of the same kind. A row
+    without one is an error: leaving such rows out would tell others who they are, before anything is aligned.
 
     Raises DataError: column_missing, period_missing, period_values.
     """
@@ -53,11 +52,11 @@ def read_period(table: Table, column: str, since: str | None, missing: MissingLa
     if not isinstance(cells, TextColumn):
         raise TypeError("the column of periods is read as text")
     absent = cells.missing
-    if absent.any() and missing is MissingLabel.ERROR:
+    if absent.any():
         raise DataError(
             "period_missing",
             f"{int(absent.sum())} rows have no value in `{column}`, the first is row {int(np.argmax(absent)) + 1}",
-            "Complete them, or let the spec refuse rows without a period.",
+            "Complete them, or register a table without these rows, if who is in it may be known.",
         )
     kinds = (as_date, as_number) if since is None or as_date(since) else (as_number,)
     read = min((([kind(level) for level in cells.levels], kind) for kind in kinds),
@@ -74,18 +73,32 @@ def read_period(table: Table, column: str, since: str | None, missing: MissingLa
         boundary = found[0]
         whole = [span is not None and not span[0] < boundary < span[1] for span in spans]
         _require(cells, whole, "coarser than the boundary, which lies within them")
-    starts = np.array([*(span[0] for span in spans if span is not None), np.nan])
-    return Period(starts[cells.codes], absent, boundary)
+    starts = np.array([span[0] for span in spans if span is not None])
+    return Period(starts[cells.codes], boundary)
+
+
+def require_outcomes(later: NDArray[np.bool_], bad: NDArray[np.bool_], least: int) -> None:
+    """DataError unless `least` good and as many bad customers lie on either side: a period that goes with the outcome
+    would tell it. Called by the label holder before a bit leaves it."""
+    for side in (later, ~later):
+        found = int(np.count_nonzero(bad[side]))
+        if min(found, int(np.count_nonzero(side)) - found) < max(least, 1):
+            raise DataError(
+                "period_outcomes",
+                f"fewer than {max(least, 1)} customers on one side of the boundary have one of the outcomes, so the "
+                "period would tell it",
+                "Choose another boundary; a column that follows from the outcome is no period.",
+            )
 
 
 def _require(cells: TextColumn, fine: list[bool], fault: str) -> None:
     """DataError unless every level is `fine`."""
-    wrong = ~np.append(np.array(fine, np.bool_), True)[cells.codes]
+    wrong = ~np.array(fine, np.bool_)[cells.codes]
     if wrong.any():
         raise DataError(
             "period_values",
             f"{int(wrong.sum())} cells of `{cells.name}` are {fault}; the first is in row {int(np.argmax(wrong)) + 1}",
-            "Mend the table, or name another column or boundary in hold_out.",
+            "Mend the table, or name another boundary in hold_out.",
         )
 
 

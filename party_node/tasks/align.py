@@ -29,7 +29,6 @@ async def run(context: JobContext) -> None:
         context.outcome, refused = label.positive, label.refused
         if context.spec.hold_out.column is not None and context.spec.goal != "alignment":
             context.period = await context.me.compute(_period, context, context.spec.hold_out.column)
-            refused = refused | context.period.refused
     own = await context.me.compute(_own_ids, context, refused)
     terms = context.spec.align
     options = align.AlignOptions(
@@ -73,9 +72,8 @@ def read_outcome(context: JobContext) -> Label:
 
 
 def _period(context: JobContext, column: str) -> Period:
-    rules = context.spec.hold_out
     table = read_table(context.table_path, columns=[column], kinds={column: Kind.TEXT})
-    return read_period(table, column, rules.since, MissingLabel(rules.missing))
+    return read_period(table, column, context.spec.hold_out.since)
 
 
 def _own_ids(context: JobContext, refused: NDArray[np.bool_] | None) -> IdSet:

@@ -55,6 +55,7 @@ class JobContext:
     # Where a job keeps what it makes ahead of another one; and how this one notes that it uses what another made.
     prepared: Path = Path()
     burn_prepared: Callable[[], None] = _nowhere
+    minimum_outcome: int = 1                         # good, and bad, customers on either side of a period at least
     # align
     common: int = 0                                  # customers that all parties have
     copies: NDArray[np.int64] | None = None          # per customer, how many rows: where the label holder keeps all

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from mpc.protocols import coin, split
 from party_node.data.hold_out import hold_out
 from party_node.data.label import require_both
+from party_node.data.period import require_outcomes
 from party_node.data.row_terms import read_offset, read_weights
 from party_node.tasks.context import JobContext
 from wire.train_options import is_weighted, series_of
@@ -44,7 +45,10 @@ async def _by_period(context: JobContext) -> NDArray[np.bool_]:
     assert context.rows is not None
     later, period, rules = None, context.period, context.spec.hold_out
     if period is not None:
+        assert context.outcome is not None
         later = await context.me.compute(period.later, context.rows, rules.fraction)
+        if split.enough(later, context.spec.minimum_intersection):   # else the protocol refuses
+            require_outcomes(later, context.outcome[context.rows], context.minimum_outcome)
     options = split.SplitOptions(context.label_holder, len(context.rows), context.spec.minimum_intersection,
                                  bytes.fromhex(context.job))
     return await split.run(context.me, context.peers("split"), later, options)

@@ -66,15 +66,19 @@ def test_a_job_with_bins_reveals_what_its_way_of_counting_does(
 def test_a_column_that_splits_by_period_is_no_feature_and_every_party_is_told(
     plan: JobPlan, nodes: Any, since: Any
 ) -> None:
-    hold_out = HoldOutSpec.model_validate({"column": "region", "since": since})
+    hold_out = HoldOutSpec.model_validate({"column": "vintage", "since": since})
+    with pytest.raises(PlanError, match="declares no period in `loans`") as undeclared:
+        build(plan, nodes, hold_out=hold_out)
+    assert 'period = "vintage"' in undeclared.value.advice
+    nodes["bank"].datasets = [nodes["bank"].datasets[0].model_copy(update={"period_column": "vintage"})]
     spec = build(plan, nodes, hold_out=hold_out)
     assert decode_spec(encode_spec(spec)) == spec
-    assert spec.party("bank").columns == ["income"]
-    assert spec.party("bank").categorical == []
+    assert spec.party("bank").columns == ["income", "region"]
     assert spec.hold_out.since == "2024-01-31"
     assert set(spec.reveal) - set(build(plan, nodes).reveal) == {"split.period"}
-    with pytest.raises(PlanError, match="offers no column `vintage`"):
-        build(plan, nodes, hold_out=HoldOutSpec(column="vintage"))
+    with pytest.raises(PlanError, match="has no period `income`") as other:   # offered, and no period
+        build(plan, nodes, hold_out=HoldOutSpec(column="income"))
+    assert other.value.advice == "did you mean `vintage`?"
 
 
 @pytest.mark.parametrize(("rules", "codes"), [

@@ -9,7 +9,8 @@ from coordinator.config import CoordinatorDirectory
 from mpc.protocols import PROTOCOLS
 from party_node.model import load_part
 from scripts.local_cluster import COORDINATOR
-from tests.e2e.scene import COMMON_OF_TWO, FAMILY, PRESENT, Scene, table
+from tests import canaries
+from tests.e2e.scene import COMMON_OF_TWO, FAMILY, LABEL, PRESENT, Ran, Scene, table
 
 LATE = 100       # of the common customers
 MONTHS = ("2023-11", "2023-12", "2024-01", "2024-02")
@@ -29,26 +30,27 @@ def out_of_time(two: Scene, name: str, **rules: Any) -> dict[str, Any]:
     return two.job({"bank": name}, hold_out={"column": "vintage", **rules}, minimum_intersection=100)
 
 
-def offered(two: Scene, name: str, **change: Any) -> None:
+def offered(two: Scene, name: str, **change: Any) -> Ran:
     missing = change.pop("missing", 0)
     months = vintages(*PRESENT["bank"], missing)
-    assert two.offer("bank", name, table("bank", vintage=months), period="vintage", **change).code == 0
+    registered = two.offer("bank", name, table("bank", vintage=months), period="vintage", **change)
+    assert registered.code == 0
+    return registered
 
 
 def test_the_later_period_judges_at_every_party_and_the_report_says_so(two: Scene) -> None:
-    offered(two, "periods", missing=10)
+    offered(two, "periods")
     planned = two.coordinator("plan", *two.launch_arguments(out_of_time(two, "periods", since="2024-01"))[1:2],
                               "--no-rehearsal")
     assert planned.code == 0, planned.text
     assert "which of its own customers belong to the later period" in planned.text
     ran = two.run(out_of_time(two, "periods", since="2024-01"))
     record = ran.data
-    assert (record["common"], record["test_rows"]) == (COMMON_OF_TWO - 10, LATE)
-    assert record["rows"]["bank"]["refused"] == 10      # without a month; all of them common ones
+    assert (record["common"], record["test_rows"]) == (COMMON_OF_TWO, LATE)
     for counts in record["rows"].values():
         assert counts["read"] == sum(count for what, count in counts.items() if what != "read")
     line = next(line for line in record["ledger"] if line["code"] == "split.period")
-    assert (line["to"], line["kind"], line["count"]) == ("all", "revealed", COMMON_OF_TWO - 10)
+    assert (line["to"], line["kind"], line["count"]) == ("all", "revealed", COMMON_OF_TWO)
     parts = {p: load_part(two.directory(p) / "models", record["job_id"]) for p in ("bank", "shop")}
     months = vintages(*PRESENT["bank"])
     assert [months[row] >= "2024" for row in parts["bank"].rows] == parts["bank"].test.tolist()
@@ -60,12 +62,36 @@ def test_the_later_period_judges_at_every_party_and_the_report_says_so(two: Scen
     assert "drawn at random" not in page
     own = two.operator("bank", "report", record["job_id"]).data
     periods = (Path(own["path"]) / "tables" / "periods.csv").read_text().splitlines()
-    assert periods[1:] == [f"training,{COMMON_OF_TWO - 10 - LATE},2023-11,2023-12", f"hold-out,{LATE},2024-01,2024-02"]
+    assert periods[1:] == [f"training,{COMMON_OF_TWO - LATE},2023-11,2023-12", f"hold-out,{LATE},2024-01,2024-02"]
     assert two.operator("shop", "report", record["job_id"]).code == 0
     job = record["job_id"]
     compared = two.operator("bank", "compare", job[:12], job).data["evaluation"]
     assert (compared["verdict"]["kind"], compared["rows"]["test"]) == ("none", LATE)
     assert two.operator("shop", "compare", job, job).error["advice"] == "scores are kept at the label holder"
+
+
+def test_rows_without_a_period_end_the_job_before_anything_is_aligned(two: Scene) -> None:
+    registered = offered(two, "gaps", missing=10)
+    assert "no job can take `vintage` as its period: 10 rows have no value" in " ".join(registered.data["notes"])
+    ran = two.run(out_of_time(two, "gaps", since="2024-01"))
+    assert ran.code == 4
+    assert "does not serve the job" in ran.error["what"]
+    assert not any(character.isdigit() for character in ran.error["what"])
+    assert two.last_job("bank")["stage"] == "align"
+
+
+def test_a_period_that_is_the_outcome_in_disguise_is_refused_before_a_bit_is_sent(two: Scene) -> None:
+    lines, first = table("bank").splitlines(), PRESENT["shop"][0]
+    place = lines[0].split(",").index(LABEL)
+    good = [k for k, line in enumerate(lines[1:]) if k >= first and line.split(",")[place] != canaries.POSITIVE]
+    when = ["2024-06" if k in good[: LATE + 5] else "2023-01" for k in range(len(lines) - 1)]   # nobody later is bad
+    assert two.offer("bank", "disguised", table("bank", vintage=when), period="vintage").code == 0
+    job = two.job({"bank": "disguised"}, hold_out={"column": "vintage", "since": "2024-01"}, minimum_intersection=100)
+    ran = two.run(job)
+    assert ran.code == 4
+    assert "does not serve the job" in ran.error["what"]
+    assert not any(character.isdigit() for character in ran.error["what"])
+    assert two.last_job("bank")["stage"] == "split"
 
 
 def test_without_a_boundary_the_latest_share_judges(two: Scene) -> None:
@@ -92,9 +118,8 @@ def test_a_bank_whose_policy_does_not_allow_the_split_is_not_made_to(two: Scene)
     assert "split.period" in ran.error["what"]
 
 
-def test_a_column_that_is_not_offered_does_not_exist(two: Scene) -> None:
+def test_a_column_that_is_no_declared_period_splits_nothing(two: Scene) -> None:
     assert two.offer("bank", "plain", table("bank")).code == 0
-    ran = two.run(two.job({"bank": "plain"}, hold_out={"column": "vintage", "since": "2024-01"}))
+    ran = two.run(two.job({"bank": "plain"}, hold_out={"column": FAMILY["bank"][0], "since": "30"}))
     assert ran.code == 4
-    assert "offers no column `vintage`" in ran.error["what"]
-    assert FAMILY["bank"][0] in ran.error["advice"]
+    assert "declares no period in `plain`" in ran.error["what"]

@@ -43,7 +43,7 @@ def test_an_allowed_job_is_signed_and_starts(bank: Any) -> None:
     assert agreed.approvals_digest == check_approvals(agreed.spec, spec, bank.approvals(spec))
     assert bank.store.spent("loans") == {
         Budget.ALIGNMENTS: 1, Budget.TRAINING_ROUNDS: 20, Budget.SCORE_CALLS: 1, Budget.FEATURE_EQUATIONS: 2,
-        Budget.ALIGNMENTS_PER_PARTNER: 0,
+        Budget.ALIGNMENTS_PER_PARTNER: 0, Budget.PERIOD_SPLITS: 0,
     }
     assert bank.store.spent("loans", "shop")[Budget.ALIGNMENTS_PER_PARTNER] == 1
     assert bank.store.spent("loans", "telecom")[Budget.ALIGNMENTS_PER_PARTNER] == 0

@@ -63,8 +63,8 @@ def test_a_missing_label_is_asked_back(tmp_path: Path) -> None:
 WRONG = {
     "an offered column that the table lacks": ({"offered": '["incomes"]'}, "no column `incomes`"),
     "an id column that the table lacks": ({"id": '"customers"'}, "no column `customers`"),
-    "the label among the offered": ({"offered": '["income", "bad"]'}, "hold the id or the label"),
-    "the id among the offered": ({"offered": '["customer"]'}, "hold the id or the label"),
+    "the label among the offered": ({"offered": '["income", "bad"]'}, "hold the id, the label or the period"),
+    "the id among the offered": ({"offered": '["customer"]'}, "hold the id, the label or the period"),
     "a category that is not offered": ({"categorical": '["notes"]'}, "`notes`, which is not offered"),
     "a label that is used but not named": ({"label": ""}, ""),
     "an unknown field": ({"columns": '["x"]'}, "no such field"),
@@ -107,6 +107,26 @@ def test_outsiders_see_offered_and_allowed_columns_only(bank: Any) -> None:
         assert hidden not in sent
 
 
+def test_a_period_is_declared_beside_the_offered_columns_and_told_like_the_label(bank: Any, tmp_path: Path) -> None:
+    assert datasets.describe([bank.register()], "conductor")[0].period_column is None
+    seen = datasets.describe([bank.register(lambda raw: raw.update(period="vintage"))], "conductor")[0]
+    assert seen.period_column == "vintage"
+    assert "vintage" not in [column.name for column in seen.columns]
+    for taken in ("income", "customer", "bad"):
+        with pytest.raises(ValueError, match="hold the id, the label or the period"):
+            bank.register(lambda raw, name=taken: raw.update(period=name))
+    with pytest.raises(DataError, match="no column `vintage`"):
+        datasets.prepare(write(tmp_path, period='"vintage"'), CONFIG, tmp_path / "snapshots")
+
+
+def test_a_period_with_gaps_is_told_at_registration_and_other_jobs_go_on(tmp_path: Path) -> None:
+    file = write(tmp_path, period='"age"', offered='["income", "region"]')    # every seventh has none
+    notes = " ".join(datasets.prepare(file, CONFIG, tmp_path / "snapshots").notes)
+    assert "no job can take `age` as its period: 18 rows have no value" in notes
+    file = write(tmp_path, period='"income"', offered='["age", "region"]')
+    assert "as its period" not in " ".join(datasets.prepare(file, CONFIG, tmp_path / "snapshots").notes)
+
+
 def test_a_label_that_may_not_be_used_does_not_exist_for_outsiders(bank: Any) -> None:
     dataset = bank.register(lambda raw: raw["policy"].update(use_label=False))
     assert datasets.describe([dataset], "conductor")[0].label_column is None
@@ -137,7 +157,7 @@ def test_the_samples_load_and_fit_each_other_and_this_release() -> None:
     consortium = load_consortium(SAMPLES / "consortium.toml")
     revealed = {line.code for p in PROTOCOLS.values() for line in p.ledger if line.kind == "revealed"}
     not_here = {"bin.fine", "correlate.matrix", "correlate.matrix_to_holder", "correlate.pairs_to_holder",
-                "correlate.inflation", "correlate.inflation_to_holder"}
+                "correlate.inflation", "correlate.inflation_to_holder", "split.period"}
     assert set(loans.policy.reveal) == revealed - not_here   # of ways to count and to correlate it allows one each
     assert {member.id for member in consortium.party} == {"bank", *loans.policy.partners}
     assert loans.policy.coordinators == [consortium.coordinator.id]

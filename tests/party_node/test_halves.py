@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from party_node.budgets import Budget
-from party_node.policy import debits
+from party_node.costs import debits
 from party_node.prepared import BURNT
 from party_node.store import JobState
 from tests.party_node.conftest import COORDINATOR, NOW, Change

@@ -6,13 +6,15 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pytest
 
 from mpc.errors import LocalError
 from party_node import datasets
 from party_node.config import PartyConfig
-from party_node.data.table import read_table
+from party_node.data.period import read_period
+from party_node.data.table import Kind, Table, read_table
 from party_node.datasets import DatasetFile, Registration, examine
 from party_node.mock import mock_table, write_mock
 
@@ -52,6 +54,17 @@ def test_the_real_table_is_not_even_opened(tmp_path: Path) -> None:
 
 def test_a_label_that_outsiders_may_not_use_is_left_out(tmp_path: Path) -> None:
     assert "bad" not in mock_table(registered(tmp_path, policy={"use_label": False}).dataset).column_names
+
+
+def test_a_period_is_made_up_like_a_label_so_that_a_split_can_be_rehearsed(tmp_path: Path) -> None:
+    found = registered(tmp_path, period="age", offered=["income", "region"]).dataset
+    months = read_period(_read(mock_table(found, 500), tmp_path), "age", "2024-07").later(np.arange(500), 0.3)
+    assert 200 < np.count_nonzero(months) < 300
+
+
+def _read(table: pa.Table, folder: Path) -> Table:
+    write_mock(table, folder / "m.csv")
+    return read_table(folder / "m.csv", columns=["age"], kinds={"age": Kind.TEXT})
 
 
 @pytest.mark.parametrize("suffix", ["csv", "parquet"])

@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from party_node.budgets import Budget
+from party_node.costs import debits, feature_equations
 from party_node.datasets import DatasetPolicy
-from party_node.policy import RULES, Verdict, debits, decide, decide_count, feature_equations, settled
+from party_node.policy import RULES, Verdict, decide, decide_count, settled
 from wire.spec import JobSpec
 
 
@@ -30,6 +31,18 @@ def test_the_ordinary_job_is_allowed(bank: Any) -> None:
     assert (decision.verdict, decision.code) == (Verdict.ALLOW, "ALLOWED")
 
 
+def test_a_declared_period_splits_as_often_as_its_budget_says(bank: Any) -> None:
+    dataset = bank.register(put("period", value="vintage"))
+    wanted = put("hold_out", value={"column": "vintage", "since": "2024-01"})
+    assert decide(bank.question(bank.spec(wanted), dataset)).verdict is Verdict.ALLOW
+    decision = decide(bank.question(bank.spec(wanted), dataset, spent={Budget.PERIOD_SPLITS: 4}))
+    assert (decision.line, decision.verdict) == ("policy.budgets", Verdict.DENY)
+    assert "period_splits" in decision.what
+    cost = {debit.budget: debit.amount for debit in debits(bank.spec(wanted), "shop", dataset)}
+    assert cost[Budget.PERIOD_SPLITS] == 0, "only the label holder tells periods"
+    assert decide(bank.question(bank.spec(), dataset, spent={Budget.PERIOD_SPLITS: 4})).verdict is Verdict.ALLOW
+
+
 def test_a_dataset_may_want_a_person(bank: Any) -> None:
     dataset = bank.register(put("policy", "approval", value="ask"))
     decision = decide(bank.question(bank.spec(), dataset))
@@ -45,7 +58,9 @@ SPECS = {  # what the job asks for -> (change to the spec, line of the policy)
     "a column that is not offered": (put("parties", 0, "columns", value=["salary"]), "policy.columns"),
     "a column offered but not in the policy":
         (put("parties", 0, "columns", value=["income", "secret_score"]), "policy.columns"),
-    "a period that is not offered": (put("hold_out", value={"column": "salary"}), "policy.columns"),
+    "an offered column as a period, cut anywhere":
+        (put("hold_out", value={"column": "age", "since": "50"}), "dataset.period"),
+    "a period that the dataset does not declare": (put("hold_out", value={"column": "vintage"}), "dataset.period"),
     "a label of another name": (put("label", "column", value="worse"), "policy.use_label"),
     "ids matched by another column": (put("parties", 0, "id_columns", value=["passport"]), "dataset.id"),
     "ids matched by another profile": (put("align", value={"id_profiles": ["phone"]}), "dataset.id"),
@@ -188,7 +203,7 @@ def test_a_job_costs_what_its_spec_says(bank: Any) -> None:
     costs = {debit.budget: (debit.amount, debit.limit) for debit in debits(bank.spec(), "bank-a", bank.register())}
     assert costs == {
         Budget.ALIGNMENTS: (1, 3), Budget.TRAINING_ROUNDS: (20, 50), Budget.SCORE_CALLS: (1, 3),
-        Budget.FEATURE_EQUATIONS: (2, 100), Budget.ALIGNMENTS_PER_PARTNER: (1, 5),
+        Budget.PERIOD_SPLITS: (0, 4), Budget.FEATURE_EQUATIONS: (2, 100), Budget.ALIGNMENTS_PER_PARTNER: (1, 5),
     }
     assert feature_equations(bank.spec(), "shop") == 2
 

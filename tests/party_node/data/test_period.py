@@ -10,7 +10,6 @@ import pyarrow.parquet as pq
 import pytest
 
 from party_node.data.errors import TOLD, DataError
-from party_node.data.label import MissingLabel
 from party_node.data.period import as_date, read_period
 from party_node.data.table import Kind, Table, read_table
 
@@ -43,24 +42,21 @@ FORMS = {
 @pytest.mark.parametrize("case", FORMS)
 def test_rows_at_the_boundary_and_after_it_judge(case: str, tmp_path: Path) -> None:
     cells, since, expected = FORMS[case]
-    found = read_period(table(tmp_path, cells), "when", since, MissingLabel.ERROR)
+    found = read_period(table(tmp_path, cells), "when", since)
     assert found.later(ALL(len(cells)), 0.3).tolist() == expected
-    assert not found.refused.any()
 
 
 def test_typed_dates_and_numbers_of_a_parquet_file_serve(tmp_path: Path) -> None:
-    days = np.array(["2023-12-31", "2024-01-01", "NaT"], "datetime64[D]")
+    days = np.array(["2023-12-31", "2024-01-01"], "datetime64[D]")
     pq.write_table(pa.table({"day": pa.array(days), "at": pa.array(days.astype("datetime64[ms]")),
-                             "month": [202312.0, 202401.0, None]}), tmp_path / "t.parquet")
+                             "month": [202312.0, 202401.0]}), tmp_path / "t.parquet")
     for column, since in (("day", "2024-01-01"), ("at", "2024-01"), ("month", "202401")):
         read = read_table(tmp_path / "t.parquet", columns=[column], kinds={column: Kind.TEXT})
-        found = read_period(read, column, since, MissingLabel.REFUSE)
-        assert found.later(ALL(2), 0.3).tolist() == [False, True]
-        assert found.refused.tolist() == [False, False, True]
+        assert read_period(read, column, since).later(ALL(2), 0.3).tolist() == [False, True]
 
 
 def test_without_a_boundary_the_latest_share_judges_and_one_moment_splits_nothing(tmp_path: Path) -> None:
-    found = read_period(table(tmp_path, ["2024-03", "2024-01", "2024-02", "2024-03"]), "when", None, MissingLabel.ERROR)
+    found = read_period(table(tmp_path, ["2024-03", "2024-01", "2024-02", "2024-03"]), "when", None)
     assert found.later(ALL(4), 0.3).tolist() == [True, False, False, True]     # a month is not torn
     assert found.later(np.array([1, 2, 1]), 0.2).tolist() == [False, True, False]
     assert found.later(np.array([0, 3]), 0.3).tolist() == [False, False]
@@ -83,7 +79,7 @@ FAULTS = {
 def test_what_cannot_be_placed_is_named_by_row_and_never_quoted(case: str, tmp_path: Path) -> None:
     cells, since, code, words = FAULTS[case]
     with pytest.raises(DataError) as error:
-        read_period(table(tmp_path, cells), "when", since, MissingLabel.ERROR)
+        read_period(table(tmp_path, cells), "when", since)
     assert error.value.code == code
     assert words in str(error.value)
     assert "spring" not in str(error.value)
