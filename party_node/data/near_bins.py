@@ -20,6 +20,7 @@ from mpc.models.fine_bins import FineBins, LevelBins, NumericBins
 from party_node.data.table import F64
 
 _SAMPLE_ROWS = 2048
+_ONE_THREAD = 1 << 18   # multiplications up to which OpenBLAS leaves a product to one thread (interface/gemm.c)
 I64 = NDArray[np.int64]
 Counts = NDArray[np.floating[Any]]
 
@@ -99,8 +100,15 @@ def _alone(one: _Looked, other: _Looked, part: slice, form: type[np.floating[Any
     places = one.cut.codes[part].astype(np.intp) * counts[1] + other.cut.codes[part]
     table = np.bincount(places, minlength=counts[0] * counts[1]).reshape(counts).astype(form)
     first, second = one.sets.astype(form), other.sets.astype(form)
-    both = (first @ table) @ second.T
+    both = _product(first @ table, second.T)
     return (first @ table.sum(axis=1))[:, None] - both, second @ table.sum(axis=0) - both, both
+
+
+def _product(left: Counts, right: Counts) -> Counts:
+    """left @ right, in blocks that one thread computes: for so little work, threads on a busy machine wait for each
+    other many times longer than they work."""
+    rows = max(1, _ONE_THREAD // (left.shape[1] * right.shape[1]))
+    return np.concatenate([left[start : start + rows] @ right for start in range(0, len(left), rows)])
 
 
 def _coarser(cut: CutColumn, found: F64) -> _Looked:

@@ -122,3 +122,21 @@ def test_levels_that_come_near_join_the_largest_other() -> None:
     assert isinstance(second.bins, LevelBins)
     assert second.bins.count == 2
     assert sorted(map(len, second.bins.groups)) == [1, 2]
+
+
+@pytest.mark.parametrize("shape", [(190, 20, 190), (1, 3, 2), (231, 64, 2080)])
+def test_products_in_blocks_are_the_products_and_no_block_is_large_enough_for_threads(
+    shape: tuple[int, int, int]
+) -> None:
+    rows, inner, columns = shape
+    draw = np.random.default_rng(1)
+    left, right = draw.integers(0, 9, (rows, inner)).astype(float), draw.integers(0, 9, (inner, columns)).astype(float)
+    seen: list[int] = []
+
+    class Counted(np.ndarray[tuple[int, int], np.dtype[np.float64]]):
+        def __matmul__(self, other: NDArray[np.float64]) -> NDArray[np.float64]:   # type: ignore[override]
+            seen.append(len(self) * inner * other.shape[1])
+            return np.asarray(self) @ other
+
+    assert np.array_equal(near_bins._product(left.view(Counted), right), left @ right)
+    assert max(seen) <= max(near_bins._ONE_THREAD, inner * columns)
