@@ -29,7 +29,7 @@ SQUARED_BITS = 30          # a step of this length or more is no step to converg
 SAFE_BITS = 61             # |value| < 2^61 before a truncation (which needs < 2^62)
 RESIDUAL_BOUND = 1.75      # |e| with the rounding noise of the correlations
 COLUMN_BOUND = 1.1         # root mean square of a standardised column; winsorising only makes it smaller than 1
-WEIGHT_BOUND = 2.36        # |w| sqrt(penalty): the objective at 0 is log 2, so 1.18 at the optimum; twice on the way
+WEIGHT_BOUND = 2.36        # |w| sqrt(penalty): without an offset 1.18 at the optimum, as log 2 at 0; twice on the way
 NOISE = 1e-3               # what rounding adds to a weight, standard deviation along the worst direction
 TRIG_BITS_MAX = 15         # of any cosine
 LEAST_GAIN = 0.01          # of the variance: a bit that removes less is not worth its traffic
@@ -134,16 +134,22 @@ def _trig_plan(
     return min(found, key=lambda entry: entry[:2])[2]
 
 
+def _longest(series: SineSeries, has_offset: bool) -> float:
+    """Of |w| sqrt(penalty), squared in proportion to the objective at 0: with an offset that is at most log 2 and the
+    offset's range, since weights of rows have mean 1."""
+    return WEIGHT_BOUND * math.sqrt(1 + series.valid / math.log(2)) if has_offset else WEIGHT_BOUND
+
+
 def plan_precision(
     parties: int, rows: int, clip: float, penalty: float, expected_default_rate: float, sigmoid: str,
-    weighting: Weighting | None = None,
+    weighting: Weighting | None = None, has_offset: bool = False,
 ) -> Precision:
     """The plan for a run; LocalError when the bits do not suffice."""
     largest_mean_square, row_weight, weighs = 1.0, 1.0, None
     if weighting is not None:
         largest_mean_square, row_weight, weighs = weighting.largest, math.sqrt(weighting.mean_square), weighting.by
     series, curvature = chosen(sigmoid, expected_default_rate), expected_default_rate * (1 - expected_default_rate)
-    x_scale = int(32767 // clip)
+    x_scale, longest = int(32767 // clip), _longest(series, has_offset)
     # Along a direction in which X^T X / n has the eigenvalue m, noise s of the residuals gives the weights
     # s sqrt(m / n) / (c m + penalty); that is largest at c m = penalty.
     target = 2 * NOISE * math.sqrt(curvature * penalty * rows) / row_weight
@@ -151,7 +157,7 @@ def plan_precision(
         coarse_scale = x_scale / 2.0 ** (ENTRY_BITS - backward_bits)
         # |X^T e| <= n sqrt(mean x^2) sqrt(mean e^2), by Cauchy and Schwarz; the penalty's gradient is added to it.
         residual = RESIDUAL_BOUND * math.sqrt(largest_mean_square)
-        largest = residual * COLUMN_BOUND + penalty * WEIGHT_BOUND / math.sqrt(penalty)
+        largest = residual * COLUMN_BOUND + math.sqrt(penalty) * longest
         room = SAFE_BITS - math.log2(rows * coarse_scale * largest)
         residual_scale = 1 << max(0, min(RESIDUAL_BITS[1], int(room)))
         trig = _trig_plan(parties, residual_scale, series, target, weighs)

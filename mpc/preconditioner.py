@@ -61,6 +61,7 @@ class PreconditionerPlan:
     curvature: float
     gradient_unit: float
     weight_unit: float
+    residual: float = 1.0  # the largest root mean square that e may have: above 1 where rows are weighted
 
     @property
     def white_scale(self) -> float:
@@ -88,6 +89,7 @@ class PreconditionerPlan:
         both = self._total_shift
         spare = SAFE_BITS - COEFFICIENT_BITS[0] - math.log2(self.hessian_unit) - GROWTH_BITS
         vector = math.log2(self.weight_unit * self.gradient_unit * self.middle / self.curvature) / 2
+        vector += math.log2(self.residual)
         apart = 2 * max(0, math.ceil(vector - spare))
         return (both + apart + 1) // 2, (both - apart) // 2
 
@@ -103,13 +105,13 @@ class PreconditionerPlan:
 
     @property
     def vector_unit(self) -> float:
-        """Integer per 1.0 of y; |u| <= 1 / sqrt(c), since u^T u <= mean e^2 / c."""
+        """Integer per 1.0 of y; |u| <= `residual` / sqrt(c), since u^T u <= mean e^2 / c."""
         return self.gradient_unit * self.root_unit * self.middle / 2.0 ** self.shifts[0]
 
     @property
     def inner_shift(self) -> int:
         """By how many bits a combination of d and r is shortened."""
-        size = math.log2(self.vector_unit / math.sqrt(self.curvature)) + GROWTH_BITS
+        size = math.log2(self.vector_unit * self.residual / math.sqrt(self.curvature)) + GROWTH_BITS
         bits = min(COEFFICIENT_BITS[1], int(SAFE_BITS - size - math.log2(self.hessian_unit)))
         return round(math.log2(self.hessian_unit)) + bits
 
@@ -128,10 +130,11 @@ class PreconditionerPlan:
 
 
 def plan_preconditioner(
-    parties: int, rows: int, penalty: float, curvature: float, gradient_unit: float, weight_unit: float
+    parties: int, rows: int, penalty: float, curvature: float, gradient_unit: float, weight_unit: float,
+    residual: float = 1.0,
 ) -> PreconditionerPlan:
     """LocalError when the bits do not suffice."""
-    plan = PreconditionerPlan(parties, rows, penalty, curvature, gradient_unit, weight_unit)
+    plan = PreconditionerPlan(parties, rows, penalty, curvature, gradient_unit, weight_unit, residual)
     if min(plan.shifts) < 1 or plan.inner_shift - math.log2(plan.hessian_unit) < COEFFICIENT_BITS[0] - 1.5:
         raise LocalError("the bit budget of the preconditioner does not fit", "raise the penalty or use fewer rows")
     return plan

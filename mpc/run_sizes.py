@@ -5,6 +5,7 @@ Equal at all parties, and known to a coordinator that forecasts a run. Knows no 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -47,6 +48,7 @@ class TrainOptions:
     tolerance: float
     key_bits: int
     weighting: Weighting | None = None
+    has_offset: bool = False
 
 
 @dataclass(frozen=True)
@@ -122,10 +124,11 @@ def planned(options: TrainOptions, widths: Mapping[PartyId, int]) -> Sizes:
     parties = len(options.parties)
     plan = plan_precision(
         parties, options.rows, options.clip, options.penalty, options.expected_default_rate, options.sigmoid,
-        options.weighting,
+        options.weighting, options.has_offset,
     )
+    residual = 1.0 if options.weighting is None else math.sqrt(options.weighting.largest)
     preconditioner = plan_preconditioner(
-        parties, options.rows, options.penalty, plan.curvature, plan.gradient_unit, plan.weight_unit
+        parties, options.rows, options.penalty, plan.curvature, plan.gradient_unit, plan.weight_unit, residual
     )
     return Sizes(options, widths, plan, preconditioner)
 

@@ -239,14 +239,13 @@ def check_block(me: Party, block: Block, options: TrainOptions) -> None:
     holder, weighting = me.id == options.label_holder, options.weighting
     if (block.weights is not None) != (holder and weighting is not None):
         raise LocalError("weights belong to the label holder of a job that has weights, and to nobody else")
-    if block.offset is not None and not holder:
-        raise LocalError("an offset belongs to the label holder, and to nobody else")
+    if (block.offset is not None) != (holder and options.has_offset):
+        raise LocalError("an offset belongs to the label holder of a job that has one, and to nobody else")
     if block.weights is not None and weighting is not None:
         lightest, mean, heaviest = block.weights.min(), block.weights.mean(), block.weights.max()
         if not (len(block.weights) == options.rows and lightest >= 0 and abs(mean - 1) < 1e-6
                 and heaviest <= weighting.largest + 1e-6):
-            raise LocalError("the weights of the rows are not those that were agreed",
-                             "raise label.largest_weight, or mend the weights")
+            raise LocalError("the weights of the rows are not those that were agreed")
     if block.offset is not None and not (
         len(block.offset) == options.rows
         and np.abs(block.offset).max() <= chosen(options.sigmoid, options.expected_default_rate).valid

@@ -12,6 +12,7 @@ from mpc.link import PartyId
 
 Classes = Callable[[float], tuple[float, float]]  # default rate -> what a bad and a good customer weigh
 
+FAR = 10.0    # the true rate of the rarer outcome, and of the other, may be so many times rarer than expected
 SPREAD = 2.0  # mean square of weights of which only the largest is agreed: as if they scatter by as much as their mean
 
 
@@ -27,8 +28,8 @@ class Weighting:
 
 def weighting(by: PartyId, rate: float, classes: Classes, largest: float | None) -> Weighting:
     """Of weights of classes, at an expected default rate, times weights of rows of which none is above `largest` times
-    their mean (None: there are none). The true rate may be half the expected one, or lie half way from it to 1."""
-    bound = max(max(classes(p)) / _mean(p, classes) for p in (rate / 2, rate, (1 + rate) / 2))
+    their mean (None: there are none). Either outcome may be `FAR` times rarer than expected."""
+    bound = max(max(classes(p)) / _mean(p, classes) for p in (rate / FAR, rate, 1 - (1 - rate) / FAR))
     bad, good = classes(rate)
     square = (rate * bad**2 + (1 - rate) * good**2) / _mean(rate, classes) ** 2
     if largest is not None:

@@ -69,7 +69,14 @@ def _computed(spec: JobSpec) -> list[str]:
         lines.append(f"customers whose {spec.hold_out.column}, at the label holder, is {which} judge the model; every "
                      "party is told which of its own these are")
     if is_weighted(spec):
-        lines.append("the label holder weighs the rows that train; nobody else learns what a row weighs")
+        weights, classes = spec.label.weights, spec.label.class_weights
+        how = ([f"at most {spec.label.largest_weight:g} times their mean, or that much less"] if weights else []) + (
+            [] if classes == "none" else ["both outcomes alike" if classes == "balanced" else
+                                          f"a bad customer {classes.bad:g} and a good one {classes.good:g}"])
+        lines.append(f"the label holder weighs the rows that train ({'; '.join(how)}), which multiplies the most "
+                     "that one customer counts; nobody else learns what a row weighs")
+    if spec.label.offset is not None:
+        lines.append("the label holder adds an offset of its own to the log-odds of every row; nobody else learns it")
     if spec.binning is not None:
         lines.append(f"good and bad customers are counted in bins of at least {spec.binning.minimum_cell}; "
                      f"counts of fine bins are seen by the {spec.binning.counts_at.replace('_', ' ')}")

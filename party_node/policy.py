@@ -16,6 +16,7 @@ from mpc.protocols.correlate import supported_bits
 from party_node.budgets import Budget
 from party_node.costs import debits
 from party_node.datasets import DatasetPolicy, RegisteredDataset
+from party_node.weight_limits import balanced_refused, too_heavy
 from wire.halves import difference
 from wire.spec import JobSpec, PartySpec
 
@@ -218,12 +219,6 @@ def _leverage(q: Question) -> str | None:
     return None
 
 
-def _largest_weight(q: Question) -> str | None:
-    if q.spec.label.weights is not None and q.spec.label.largest_weight > q.policy.largest_weight:
-        return f"a row may weigh more than the {q.policy.largest_weight:g} times the mean that {q.me} allows"
-    return None
-
-
 def _correlation_bits(q: Question) -> str | None:
     rules = q.spec.correlate
     if rules is None or rules.bits is None:
@@ -297,7 +292,10 @@ RULES: tuple[Rule, ...] = (
     Rule("policy.minimum_cell", "CELL", _minimum_cell, "raise binning.minimum_cell"),
     Rule("policy.minimum_outcome", "OUTCOME", _minimum_outcome, "raise binning.minimum_outcome"),
     Rule("policy.maximum_leverage", "LEVERAGE", _leverage, "lower preparation.leverage_bound"),
-    Rule("policy.largest_weight", "WEIGHT", _largest_weight, "lower label.largest_weight"),
+    Rule("policy.largest_weight", "WEIGHT", lambda q: too_heavy(q.spec, q.policy),
+         "lower label.largest_weight or label.class_weights, or its bank may raise policy.largest_weight"),
+    Rule("policy.balanced_classes", "BALANCED", lambda q: balanced_refused(q.spec, q.policy),
+         "leave label.class_weights out"),
     Rule("policy.correlation_bits", "CORRELATION_BITS", _correlation_bits,
          "leave correlate.bits out, or raise correlate.minimum_rows"),
     Rule("policy.key_bits", "KEY_BITS", _key_bits, "raise crypto.key_bits"),

@@ -140,7 +140,8 @@ async def _train(rows: int, widths: tuple[int, int], spec: JobSpec, tools: Tools
         block = Block(entries.astype(np.int16))
         if number == 0:
             weights = None if options.weighting is None else np.ones(rows)
-            block = replace(block, labels=node.rng.ring(rows, 4) == 0, weights=weights)
+            offset = np.zeros(rows) if options.has_offset else None
+            block = replace(block, labels=node.rng.ring(rows, 4) == 0, weights=weights, offset=offset)
         await prepare(node, {link.peer: link}, block, options, tools)
 
     return await _both(act, pool)

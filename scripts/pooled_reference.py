@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from sklearn.linear_model import LogisticRegression
 from mpc.models.logistic import fit_logistic
 from mpc.models.metrics import ks, roc_auc
 from party_node.data.label import read_label
-from party_node.data.row_terms import read_offset, read_weights
+from party_node.data.row_terms import Limits, read_offset, read_weights
 from party_node.data.table import Kind, NumericColumn, Table, read_table
 from party_node.kept_scores import read_scores
 from party_node.model import ModelPart, load_part
@@ -44,7 +45,8 @@ def compare(home: Path, parties: list[LocalParty], job: str, penalty: float, lab
     outcome = read_label(tables[holder.id], holder.label, label.positive).positive[rows]
     test = parts[holder.id].test
     train, judged = ~test, test if test.any() else np.ones_like(test)
-    weights, shift = read_weights(tables[holder.id], rows[train], outcome[train], label)
+    weights, shift = read_weights(tables[holder.id], rows[train], outcome[train], label,
+                                  Limits(math.inf, 0.0))
     offset = np.zeros(len(rows)) if label.offset is None else read_offset(tables[holder.id], rows, label.offset)
 
     blocks = {p.id: parts[p.id].preparation.apply(tables[p.id], parts[p.id].rows) for p in parties}

@@ -20,7 +20,8 @@ def train_options(spec: JobSpec, rows: int) -> TrainOptions:
         parties=tuple(PartyId(party.id) for party in spec.parties), label_holder=PartyId(spec.label_holder.id),
         rows=rows, iterations=training.iterations, penalty=training.penalty, clip=spec.preparation.clip,
         expected_default_rate=_expected_rate(spec), sigmoid=training.sigmoid, tolerance=training.tolerance,
-        key_bits=spec.crypto.key_bits, weighting=_weighting(spec),
+        key_bits=spec.crypto.key_bits, weighting=weighting_of(spec),
+        has_offset=spec.label.offset is not None,
     )
 
 
@@ -34,6 +35,20 @@ def is_weighted(spec: JobSpec) -> bool:
     return spec.label.weights is not None or spec.label.class_weights != "none"
 
 
+def weighting_of(spec: JobSpec) -> Weighting | None:
+    """How unequal weights may be; None where every row weighs the same."""
+    if not is_weighted(spec):
+        return None
+    largest = None if spec.label.weights is None else spec.label.largest_weight
+    return weighting(PartyId(spec.label_holder.id), spec.training.expected_default_rate, _classes(spec), largest)
+
+
+def least_worth(spec: JobSpec, training: int, common: int) -> float:
+    """How many rows of even weight the `training` ones of `common` have to be worth: with fewer, a model of a few
+    customers would pass the minimum that all sides agreed on."""
+    return spec.minimum_intersection * training / common
+
+
 def _classes(spec: JobSpec) -> Classes:
     chosen_weights = spec.label.class_weights
     if isinstance(chosen_weights, ClassWeights):
@@ -44,10 +59,3 @@ def _classes(spec: JobSpec) -> Classes:
 
 def _expected_rate(spec: JobSpec) -> float:
     return weighted_rate(spec.training.expected_default_rate, _classes(spec))
-
-
-def _weighting(spec: JobSpec) -> Weighting | None:
-    if not is_weighted(spec):
-        return None
-    largest = None if spec.label.weights is None else spec.label.largest_weight
-    return weighting(PartyId(spec.label_holder.id), spec.training.expected_default_rate, _classes(spec), largest)

@@ -12,7 +12,8 @@ _PERIOD = "the column that says which rows judge does not serve the job: a value
           "read, or it goes with the outcome"
 # What others read of an error whose own text counts rows or numbers them. One sentence for all that can be wrong
 # with a label: which of them it is says something about every customer in common.
-_WEIGHTS = "the column of weights does not serve the job: a value is missing, negative, or too large beside the others"
+_WEIGHTS = ("the weights of rows do not serve the job: a value is missing, not above zero, too far from the others, or "
+            "few rows weigh as much as all the rest")
 _OFFSET = "the column of the offset does not serve the job: a value is missing or out of range"
 TOLD = {
     "duplicate_ids": "rows repeat the id of an earlier row",
@@ -24,7 +25,6 @@ TOLD = {
     "period_values": _PERIOD,
     "weights_values": _WEIGHTS,
     "weights_uneven": _WEIGHTS,
-    "weights_one_sided": _WEIGHTS,
     "offset_values": _OFFSET,
     "offset_range": _OFFSET,
     "ragged_row": "a row has another number of cells than the header",

@@ -5,6 +5,7 @@ log-odds. Only the label holder calls it; no text here quotes a value.
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,39 +17,57 @@ from wire.label_spec import ClassWeights, LabelSpec
 Bools = NDArray[np.bool_]
 
 
-def read_weights(table: Table, rows: NDArray[np.int64], bad: Bools, label: LabelSpec) -> tuple[F64, float]:
+@dataclass(frozen=True)
+class Limits:
+    """Public ones, of weights with mean 1: none is above `largest`, and all together are worth `least` rows of even
+    weight at least, by Kish's measure [Survey Sampling, 1965]: (sum s)^2 / sum s^2."""
+
+    largest: float
+    least: float
+
+
+def read_weights(
+    table: Table, rows: NDArray[np.int64], bad: Bools, label: LabelSpec, limits: Limits
+) -> tuple[F64, float]:
     """What each of the table's `rows` weighs, mean 1, and the logarithm of what a bad customer weighs over a good one,
     by which class weights raise the intercept. `bad`: their outcomes.
 
-    Raises DataError: weights_values, weights_uneven, weights_one_sided.
+    Raises DataError: weights_values, weights_uneven.
     """
     own = np.ones(len(rows)) if label.weights is None else _weights(table, rows, label.weights, label.largest_weight)
     heavy, light = float(own[bad].sum()), float(own[~bad].sum())
-    if not (heavy > 0 and light > 0):
-        raise DataError(
-            "weights_one_sided", f"all training rows of one outcome weigh nothing in column `{label.weights}`",
-            "A model needs both outcomes: mend the weights.",
-        )
     if isinstance(label.class_weights, ClassWeights):
         ratio = label.class_weights.bad / label.class_weights.good
     else:       # balanced: as much weight on one outcome as on the other
         ratio = light / heavy if label.class_weights == "balanced" else 1.0
     weights = own * np.where(bad, ratio, 1.0)
-    return weights / weights.mean(), float(np.log(ratio))
+    weights /= weights.mean()
+    if float(weights.max()) > limits.largest + 1e-6:     # the rows' own are as agreed: it is those of classes
+        raise DataError(
+            "weights_uneven", "one outcome is so rare in the training rows that its rows weigh more than agreed",
+            "Set training.expected_default_rate nearer to the true rate.",
+        )
+    if float(weights.sum()) ** 2 < (1 - 1e-9) * limits.least * float(weights @ weights):
+        raise DataError(
+            "weights_uneven", "the weighted training rows are worth fewer rows than the minimum that was agreed",
+            "Use more even weights or more customers, or lower minimum_intersection.",
+        )
+    return weights, float(np.log(ratio))
 
 
 def _weights(table: Table, rows: NDArray[np.int64], name: str, largest: float) -> F64:
     found = _numbers(table, rows, name, "weights")
-    if bool((found < 0).any()):
+    light = int((found <= 0).sum())
+    if light:       # a row of no weight would leave all that is promised about numbers of rows to the others
         raise DataError(
-            "weights_values", f"column `{name}` holds negative weights in {int((found < 0).sum())} training rows",
-            "Mend the table: a weight is a number from 0 on.",
+            "weights_values", f"column `{name}` holds no weight above 0 in {light} training rows",
+            "Mend the table: a weight is above 0, and a row that shall not count is no row of the table.",
         )
     mean = float(found.mean())
-    if mean > 0 and float(found.max()) > largest * mean:
+    if float(found.max()) > largest * mean or float(found.min()) * largest < mean:
         raise DataError(
-            "weights_uneven", f"weights in column `{name}` are more than {largest:g} times their mean over the "
-            "training rows", "Raise label.largest_weight in the job, or cap the weights.",
+            "weights_uneven", f"weights in column `{name}` are more than {largest:g} times as large or as small as "
+            "their mean over the training rows", "Raise label.largest_weight in the job, or draw the weights together.",
         )
     return found
 

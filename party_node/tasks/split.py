@@ -11,9 +11,9 @@ from mpc.protocols import coin, split
 from party_node.data.hold_out import hold_out
 from party_node.data.label import require_both
 from party_node.data.period import require_outcomes
-from party_node.data.row_terms import read_offset, read_weights
+from party_node.data.row_terms import Limits, read_offset, read_weights
 from party_node.tasks.context import JobContext
-from wire.train_options import is_weighted, series_of
+from wire.train_options import is_weighted, least_worth, series_of, weighting_of
 
 
 async def run(context: JobContext) -> None:
@@ -61,7 +61,10 @@ def _read_terms(context: JobContext, bad: NDArray[np.bool_]) -> None:
     assert context.test is not None
     if is_weighted(context.spec):
         fitted = context.rows[~context.test]
-        context.row_weights, context.class_shift = read_weights(context.table, fitted, bad, context.spec.label)
+        allowed = weighting_of(context.spec)
+        assert allowed is not None
+        limits = Limits(allowed.largest, least_worth(context.spec, len(fitted), len(context.rows)))
+        context.row_weights, context.class_shift = read_weights(context.table, fitted, bad, context.spec.label, limits)
     if context.spec.label.offset is not None:
         valid = series_of(context.spec).valid
         context.offset = read_offset(context.table, context.rows, context.spec.label.offset, valid)

@@ -201,14 +201,15 @@ def test_rows_of_extreme_leverage_are_clipped_and_do_not_overflow() -> None:
 @settings(deadline=None)
 @given(
     parties=st.integers(2, 8), rows=st.integers(100, 10**7), clip=st.floats(2, 30), penalty=st.floats(1e-4, 1),
-    rate=st.floats(0.001, 0.5),
+    rate=st.floats(0.001, 0.5), residual=st.one_of(st.just(1.0), st.floats(1, 100)),
 )
 def test_every_plan_keeps_its_largest_values_inside_the_ring_and_ends_in_the_unit_of_weights(
-    parties: int, rows: int, clip: float, penalty: float, rate: float
+    parties: int, rows: int, clip: float, penalty: float, rate: float, residual: float
 ) -> None:
     try:
         bits = plan_precision(parties, rows, clip, penalty, rate, "eight")
-        plan = plan_preconditioner(parties, rows, penalty, bits.curvature, bits.gradient_unit, bits.weight_unit)
+        units = bits.curvature, bits.gradient_unit, bits.weight_unit
+        plan = plan_preconditioner(parties, rows, penalty, *units, residual)
     except LocalError:
         return  # an honest refusal
     before, after = plan.shifts
@@ -216,9 +217,9 @@ def test_every_plan_keeps_its_largest_values_inside_the_ring_and_ends_in_the_uni
     assert plan.root_unit / math.sqrt(penalty) < 2 ** (ROOT_BITS - 1)
     assert plan.vector_unit * plan.root_unit / 2.0**after == pytest.approx(bits.weight_unit)
     assert plan.gradient_unit * plan.root_unit / 2.0**before == pytest.approx(plan.vector_unit / plan.middle)
-    longest = plan.vector_unit / math.sqrt(plan.curvature) * 2**GROWTH_BITS
-    assert plan.gradient_unit * plan.root_unit / math.sqrt(plan.curvature) < 2**62
-    assert longest * plan.root_unit * 16 < 2**63           # p is that long only if a weight is to move by hundreds
+    longest = residual * plan.vector_unit / math.sqrt(plan.curvature) * 2**GROWTH_BITS
+    assert residual * plan.gradient_unit * plan.root_unit / math.sqrt(plan.curvature) < 2**62
+    assert longest / residual * plan.root_unit * 16 < 2**63    # p is that long only if a weight is to move by hundreds
     for a, b, k in plan.coefficients:
         assert max(a * longest, b * longest / 2**GROWTH_BITS, k * longest * plan.hessian_unit) < 2**62
         assert k >= 2**4                                   # enough digits

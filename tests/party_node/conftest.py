@@ -44,7 +44,7 @@ DATASET: dict[str, Any] = {
         "purposes": ["credit risk"], "partners": ["shop", "telecom"], "coordinators": [COORDINATOR],
         "columns": ["income", "age", "region"], "use_label": True, "minimum_rows": 500,
         "reveal": ["score.sum", "train.weights"], "release": ["metrics", "row_counts"], "approval": "auto",
-        "budgets": {"alignments": 3, "training_rounds": 50, "score_calls": 3},
+        "balanced_classes": False, "budgets": {"alignments": 3, "training_rounds": 50, "score_calls": 3},
     },
 }
 

@@ -60,3 +60,14 @@ def test_who_decides_about_one_half_of_a_job_reads_which_and_what_becomes_of_it(
     assert "burnt when training begins" in second
     assert "counts of fine bins" not in second
     assert "the label bad is used; it is never sent\n" in second
+
+
+@pytest.mark.parametrize("me", ["bank", "shop"])
+def test_who_decides_reads_how_far_rows_may_differ_in_weight_and_that_there_is_an_offset(me: str) -> None:
+    text = told(me, label={"column": "bad", "weights": "w", "largest_weight": 4.0, "offset": "o",
+                           "class_weights": {"bad": 5.0, "good": 1.0}}, reveal=PLAIN)
+    assert "(at most 4 times their mean, or that much less; a bad customer 5 and a good one 1)" in text
+    assert "adds an offset of its own to the log-odds of every row" in text
+    even = told(me, label={"column": "bad", "class_weights": "balanced"}, reveal=PLAIN)
+    assert "(both outcomes alike)" in even
+    assert "offset" not in even

@@ -74,6 +74,12 @@ SPECS = {  # what the job asks for -> (change to the spec, line of the policy)
     "rows with any leverage": (put("preparation", value={"leverage_bound": 1.0}), "policy.maximum_leverage"),
     "rows that weigh fifty times the mean":
         (put("label", value={"column": "bad", "weights": "age", "largest_weight": 50.0}), "policy.largest_weight"),
+    "weights of rows, which nobody allowed":
+        (put("label", value={"column": "bad", "weights": "age"}), "policy.largest_weight"),
+    "a bad customer that weighs as ten good ones":
+        (put("label", value={"column": "bad", "class_weights": {"bad": 10.0, "good": 1.0}}), "policy.largest_weight"),
+    "outcomes that weigh the same":
+        (put("label", value={"column": "bad", "class_weights": "balanced"}), "policy.balanced_classes"),
     "weights that are not offered":
         (put("label", value={"column": "bad", "weights": "no_such_column"}), "policy.columns"),
     "an offset that is offered and not in the policy":
@@ -176,7 +182,24 @@ def test_a_column_that_is_not_offered_reads_like_one_that_does_not_exist(bank: A
 
 def test_weights_and_an_offset_that_are_offered_are_allowed(bank: Any) -> None:
     change = put("label", value={"column": "bad", "weights": "age", "class_weights": "balanced"})
-    assert decide(bank.question(bank.spec(change), bank.register())).verdict is Verdict.ALLOW
+    dataset = bank.register(lambda raw: raw["policy"].update(largest_weight=10.0, balanced_classes=True))
+    assert decide(bank.question(bank.spec(change), dataset)).verdict is Verdict.ALLOW
+    even = put("label", value={"column": "bad", "class_weights": {"bad": 1.0, "good": 1.0}, "offset": "age"})
+    assert decide(bank.question(bank.spec(even), bank.register())).verdict is Verdict.ALLOW
+
+
+@pytest.mark.parametrize(("limit", "verdict"), [(4.0, Verdict.DENY), (5.0, Verdict.ALLOW)])
+def test_named_class_weights_are_held_against_the_limit_of_a_row(limit: float, verdict: Verdict, bank: Any) -> None:
+    """Five to one at an expected rate of a tenth: at most 4.8 times the mean, where defaults are ten times rarer."""
+    change = put("label", value={"column": "bad", "class_weights": {"bad": 5.0, "good": 1.0}})
+    decision = decide(bank.question(bank.spec(change), bank.register(put("policy", "largest_weight", value=limit))))
+    assert decision.verdict is verdict
+
+
+def test_balanced_classes_are_allowed_by_a_line_of_their_own_and_without_a_word(bank: Any) -> None:
+    change = put("label", value={"column": "bad", "class_weights": "balanced"})
+    dataset = bank.register(lambda raw: raw["policy"].pop("balanced_classes"))
+    assert decide(bank.question(bank.spec(change), dataset)).verdict is Verdict.ALLOW
 
 
 def test_a_feature_holder_needs_no_label(bank: Any) -> None:

@@ -16,6 +16,7 @@ from mpc.errors import LocalError
 from mpc.link import PartyId
 from mpc.models.logistic import fit_logistic
 from mpc.precision import SAFE_BITS, plan_precision
+from mpc.preconditioner import GROWTH_BITS
 from mpc.protocols import train
 from mpc.ring import RingVector
 from mpc.rng import Rng
@@ -66,7 +67,8 @@ def made_up(case: str, rows: int, labels: Any) -> tuple[F64 | None, F64 | None]:
 
 
 def agreed(blocks: Mapping[PartyId, train.Block], holder: PartyId, weighed: bool, **changes: Any) -> train.TrainOptions:
-    terms: dict[str, Any] = {"label_holder": holder, "iterations": 8, "tolerance": 0.02}
+    terms: dict[str, Any] = {"label_holder": holder, "iterations": 8, "tolerance": 0.02,
+                             "has_offset": blocks[holder].offset is not None}
     if weighed:
         terms |= {"weighting": Weighting(holder, 8.0, 1.5), "expected_default_rate": 0.5}
     return options_for(blocks, **(terms | changes))
@@ -235,6 +237,7 @@ async def test_what_a_feature_holder_receives_is_uniform_whatever_the_rows_weigh
     ("weights that the job does not have", HOLDER, {"weights": np.ones(200)}, "weights belong"),
     ("weights at a feature holder", "party-1", {"weights": np.ones(200)}, "weights belong"),
     ("an offset at a feature holder", "party-1", {"offset": np.zeros(200)}, "offset belongs"),
+    ("an offset that the job does not have", HOLDER, {"offset": np.zeros(200)}, "offset belongs"),
     ("an offset beyond the sigmoid's range", HOLDER, {"offset": np.full(200, 17.0)}, "range"),
     ("an offset that is no number", HOLDER, {"offset": np.full(200, np.nan)}, "range"),
 ])
@@ -244,8 +247,15 @@ async def test_terms_that_were_not_agreed_stop_before_anything_is_sent(
     blocks, network = blocks_of(2, 200), Network()
     blocks[PartyId(who)] = replace(blocks[PartyId(who)], **terms)
     with pytest.raises(LocalError, match=told):
-        await run_all(blocks, agreed(blocks, HOLDER, False), network=network)
+        await run_all(blocks, agreed(blocks, HOLDER, False, has_offset=told == "range"), network=network)
     assert not [s for s in network.transcript if s.sender == who], case
+
+
+async def test_a_label_holder_that_forgets_the_agreed_offset_stops_before_anything_is_sent() -> None:
+    blocks, network = blocks_of(2, 200), Network()
+    with pytest.raises(LocalError, match="offset belongs"):
+        await run_all(blocks, agreed(blocks, HOLDER, False, has_offset=True), network=network)
+    assert not [s for s in network.transcript if s.sender == HOLDER]
 
 
 @pytest.mark.parametrize(("case", "weights"), [
@@ -299,9 +309,9 @@ def test_who_weighs_leads_both_lines_and_the_others_keep_their_order() -> None:
 
 
 @pytest.mark.parametrize("rate", [0.01, 0.05, 0.2, 0.5, 0.9])
-def test_the_bound_on_balanced_weights_holds_where_the_true_rate_is_half_or_far_above(rate: float) -> None:
+def test_the_bound_on_balanced_weights_holds_where_an_outcome_is_ten_times_rarer(rate: float) -> None:
     plan = weighting(HOLDER, rate, balanced, None)
-    for true in (rate / 2, rate, (1 + rate) / 2):
+    for true in (rate / 10, rate / 2, rate, (1 + rate) / 2, 1 - (1 - rate) / 10):
         assert max(balanced(true)) <= plan.largest * (1 + 1e-12)
     assert plan.mean_square == pytest.approx(1 / (4 * rate * (1 - rate)))
     assert weighted_rate(rate, balanced) == pytest.approx(0.5)
@@ -319,3 +329,28 @@ def test_weights_cost_bits_by_their_mean_square_and_room_by_their_largest() -> N
     assert 14_000 * uneven.coarse_scale * uneven.residual_scale * 1.75 * 4.0 < 2**SAFE_BITS
 
 
+def test_an_offset_takes_the_room_that_its_longer_weights_need() -> None:
+    """The penalty's gradient counts where the penalty is high: weights may then be as long as sqrt(2 (log 2 + 16))."""
+    plain, longer = (plan_precision(2, 14_000, 5.0, 1.0, 0.2, "eight", None, offset) for offset in (False, True))
+    most = 14_000 * longer.coarse_scale * longer.residual_scale * (1.75 * 1.1 + 2 * np.sqrt(2 * (np.log(2) + 16)))
+    assert most < 2**SAFE_BITS * 1.01
+    assert longer.residual_scale < plain.residual_scale
+
+
+@pytest.mark.parametrize("rate", [0.01, 0.2])
+@pytest.mark.parametrize(("parties", "rows"), [(2, 700), (2, 14_000), (2, 700_000), (4, 14_000)])
+def test_the_preconditioner_has_room_for_the_largest_weights_and_unweighted_plans_are_as_before(
+    parties: int, rows: int, rate: float
+) -> None:
+    names = tuple(PartyId(f"party-{k}") for k in range(parties))
+    plain = train.TrainOptions(names, names[0], rows, 8, 1e-3, 5.0, rate, "auto", 0.03, 2048)
+    for largest in (None, 10.0):
+        agreed_on = weighting(HOLDER, rate, balanced, largest)
+        sizes = run_sizes.planned(replace(plain, weighting=agreed_on, expected_default_rate=0.5),
+                                  dict.fromkeys(names, 16))
+        plan = sizes.preconditioner
+        assert plan.residual == pytest.approx(np.sqrt(agreed_on.largest))
+        longest = plan.vector_unit * plan.residual / np.sqrt(plan.curvature) * 2**GROWTH_BITS
+        for a, _, k in plan.coefficients:
+            assert max(a * longest, k * longest * plan.hessian_unit) < 2**62
+    assert run_sizes.planned(plain, dict.fromkeys(names, 16)).preconditioner.residual == 1.0

@@ -12,7 +12,8 @@ import pytest
 from mpc.errors import Refused
 from mpc.link import PartyId
 from mpc.testing.memory_link import Network, TestParty, party, run_roles
-from party_node.data.table import read_table
+from party_node.data.errors import TOLD, DataError
+from party_node.data.table import NumericColumn, Table, read_table
 from party_node.tasks import evaluate, prepare, split
 from party_node.tasks.context import JobContext
 from wire.spec import JobSpec
@@ -124,3 +125,28 @@ async def test_too_few_rows_for_the_columns_are_told_without_figures(
     assert bool(made.preparation.report.warning) == warned
     assert any(what.startswith("warning: ") for what in told) == warned
     assert not any(digit in "".join(told) for digit in "0123456789")
+
+
+UNEVEN = {   # a fit on a few rows -> (what the rows weigh, what is told)
+    "7 rows that count among zeros": (np.where(np.arange(ROWS) % 57 == 0, 1.0, 0.0), "no weight above 0"),
+    "a few rows far heavier": (np.where(np.arange(ROWS) % 13 == 0, 12.0, 0.12), "worth fewer rows"),
+    "an even column": (np.ones(ROWS), None),
+}
+
+
+@pytest.mark.parametrize("case", UNEVEN)
+async def test_weights_that_leave_few_rows_in_the_fit_end_the_job_at_the_split(case: str) -> None:
+    """The minimum number of customers that all agreed on holds of weighted ones."""
+    weights, words = UNEVEN[case]
+    agreed = spec(label={"column": "bad", "weights": "w", "largest_weight": 20.0})
+    network = Network()
+    contexts = {name: context(party(name), network, agreed) for name in NAMES}
+    contexts[NAMES[0]].table = Table(ROWS, {"w": NumericColumn("w", weights)}, ())
+    run = run_roles({name: split.run(contexts[name]) for name in NAMES})
+    if words is None:
+        await run
+        assert contexts[NAMES[0]].row_weights == pytest.approx(1.0)
+    else:
+        with pytest.raises(DataError, match=words) as caught:
+            await run
+        assert caught.value.for_others("bank")[0] == TOLD["weights_uneven"]
