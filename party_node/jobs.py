@@ -128,13 +128,13 @@ class Jobs:
 
     def start(self, spec: bytes, approvals: Mapping[str, bytes], coordinator: str) -> str:
         """Begin a job that all have signed; a repeated start of a running job changes nothing."""
+        prepared.sweep(self._directory.prepared, self._store)      # while nothing is debited yet
         try:
             agreed = self._consent.verify_start(spec, approvals, coordinator)
         except AlreadyRunning:
             return job_id(spec)
         running = Running(Feed(), agreed, coordinator)
         self._forget_oldest()
-        prepared.sweep(self._directory.prepared, self._store)
         self._running[agreed.job] = running
         if agreed.spec.align.engine == "oprf":
             self._pool.submit(oprf.warm)   # while the largest table is read, here or elsewhere

@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from mpc.errors import LocalError
 from mpc.link import PartyId
 from party_node.store import JobState, Store, StoreError
+from wire.spec import kept_spec
 
 PASSING = ".partial"
 VERSION = 1
@@ -119,8 +120,9 @@ def _written() -> Iterator[None]:
 
 def settle(path: Path) -> None:
     """Give a complete file its lasting name, on the disk too."""
-    path.rename(path.with_name(path.name.removesuffix(PASSING)))
-    _sync(path.parent)
+    with _written():
+        path.rename(path.with_name(path.name.removesuffix(PASSING)))
+        _sync(path.parent)
 
 
 def drop_unsettled(folder: Path, job: str = "*") -> None:
@@ -160,6 +162,7 @@ class Prepared:
             self.about: dict[str, Any] = json.loads(manifest)
             if self.about["version"] != VERSION or self.about["job"] != self.job:
                 raise ValueError
+            self.until = float(self.about["until"])
             self._left: dict[str, dict[str, Any]] = dict(self.about.pop("arrays"))
         except (OSError, ValueError, KeyError, TypeError, AttributeError, struct.error):
             raise Damaged(self.job) from None
@@ -179,7 +182,8 @@ class Prepared:
         for place in self._left.values():
             digest, (start, stop) = hashlib.sha256(), _span(place)
             for at in range(start, stop, PIECE):
-                piece = os.pread(self._file.fileno(), min(PIECE, stop - at), at)
+                piece = bytearray(min(PIECE, stop - at))
+                self._fill(memoryview(piece), at)
                 digest.update(piece)
             if digest.hexdigest() != place["sha256"]:
                 raise Damaged(self.job)
@@ -209,15 +213,24 @@ class Prepared:
         return self._read(place)
 
     def _read(self, place: Mapping[str, Any]) -> Array:
+        """What is used is what was checked: these very bytes, whatever became of the file since. Damaged."""
         array = np.empty(place["shape"], place["kind"])
         if array.size:
-            view, (start, stop) = array.data.cast("B"), _span(place)
-            while start < stop:
-                done = os.preadv(self._file.fileno(), [view[len(view) - (stop - start) :]], start)
+            view = array.data.cast("B")
+            self._fill(view, int(place["at"]))
+            if hashlib.sha256(view).hexdigest() != place["sha256"]:
+                raise Damaged(self.job)
+        return array
+
+    def _fill(self, view: memoryview, at: int) -> None:
+        try:
+            while view:
+                done = os.preadv(self._file.fileno(), [view], at)
                 if done == 0:
                     raise Damaged(self.job)
-                start += done
-        return array
+                view, at = view[done:], at + done
+        except OSError:
+            raise Damaged(self.job) from None
 
     def __repr__(self) -> str:
         return f"Prepared({self.job[:12]})"
@@ -259,28 +272,41 @@ class Listed:
 
 
 def burn(store: Store, job: str) -> None:
-    """Note for good that what `job` made ahead is used. Used."""
+    """Note for good that what `job` made ahead is used. Used; StoreError if that cannot be noted."""
     try:
         store.burn(job, BURNT, [0])
     except StoreError:
+        if not store.is_burnt(job, BURNT):     # this process may write no more
+            raise
         raise Used(job) from None
 
 
 def listed(folder: Path, store: Store) -> list[Listed]:
     """All files, oldest first."""
     found = []
-    for path in folder.glob("*"):
-        if not JOB_ID.fullmatch(path.name):
-            continue
-        made, until, state = path.stat().st_mtime, 0.0, "damaged"
-        with suppress(LocalError), opened(folder, path.name, _nothing) as file:
-            until = float(file.about["until"])
-            state = "lapsed" if until < time.time() else "ready"
-        row = store.job(path.name)
-        if store.is_burnt(path.name, BURNT) or row is None or row.state not in (JobState.DONE, JobState.RUNNING):
-            state = "used"
-        found.append(Listed(path.name, made, until, path.stat().st_size, state))
+    for path in _files(folder):
+        with suppress(FileNotFoundError):      # a job has just taken it
+            found.append(_looked_at(path, store))
     return sorted(found, key=lambda one: (one.made, one.job))
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if JOB_ID.fullmatch(path.name)) if folder.is_dir() else []
+
+
+def _looked_at(path: Path, store: Store) -> Listed:
+    """`until` is what was agreed, so that it is known of a file that nobody can read, too."""
+    status, row = path.stat(), store.job(path.name)
+    spec = None if row is None else kept_spec(row.spec)
+    until, state = 0.0, "damaged"
+    with suppress(LocalError), opened(path.parent, path.name, _nothing) as file:
+        until, state = file.until, "ready"
+    until = until if spec is None else float(spec.valid_until)
+    if until < time.time():
+        state = "lapsed"
+    if store.is_burnt(path.name, BURNT) or row is None or row.state not in (JobState.DONE, JobState.RUNNING):
+        state = "used"
+    return Listed(path.name, status.st_mtime, until, status.st_size, state)
 
 
 def remove(folder: Path, store: Store, job: str) -> None:
@@ -291,10 +317,20 @@ def remove(folder: Path, store: Store, job: str) -> None:
 
 
 def sweep(folder: Path, store: Store) -> None:
-    """Remove what cannot serve any more: used, lapsed, or of a job that did not end well here."""
-    for one in listed(folder, store) if folder.is_dir() else ():
-        if one.state in ("used", "lapsed"):
-            remove(folder, store, one.job)
+    """Remove what cannot serve any more: used, lapsed, whole or damaged, or of a job that did not end well here.
+
+    What a running job names stays until it ends. A file that cannot be removed keeps nobody from starting: it is tried
+    again with the next job.
+    """
+    running: set[str | None] = set()
+    for row in store.jobs(JobState.RUNNING):
+        spec = kept_spec(row.spec)
+        running |= {row.id} if spec is None else {row.id, spec.prepared}
+    with suppress(OSError):
+        for path in _files(folder):
+            with suppress(OSError, StoreError):
+                if path.name not in running and _looked_at(path, store).state in ("used", "lapsed"):
+                    remove(folder, store, path.name)
 
 
 def _nothing() -> NoReturn:

@@ -163,6 +163,13 @@ def test_two_halves_cost_what_the_whole_costs_and_each_what_it_tells(bank: Any, 
         assert (one[Budget.SCORE_CALLS, ""], two[Budget.SCORE_CALLS, ""]) == (0, 1)
 
 
+def test_a_first_half_that_is_never_used_pays_for_all_counts_that_it_told(bank: Any) -> None:
+    """Two columns of six bins, and one apart, tell twice all bins but the last, and once all bad customers."""
+    first = first_half(bank.spec(lambda raw: raw.update(binning={"maximum_bins": 6})))
+    costs = {debit.budget: debit.amount for debit in debits(first, "bank-a", bank.register(plenty))}
+    assert costs[Budget.FEATURE_EQUATIONS] == 2 * (6 + 1 - 1) + 1
+
+
 def test_halves_differ_in_nothing_else(bank: Any) -> None:
     first, second = halves(bank)
     assert difference(first, second) is None

@@ -88,6 +88,26 @@ def test_the_file_and_its_folder_are_their_owners_only(folder: Path) -> None:
     assert list(folder.iterdir()) == [path]
 
 
+def test_they_are_so_whatever_the_mask_of_new_files_is(tmp_path: Path) -> None:
+    """In a process of its own: a mask is the whole process's."""
+    made = """
+import os, sys, time
+from pathlib import Path
+import numpy as np
+from party_node import prepared
+os.umask(0)
+writer = prepared.Writer(Path(sys.argv[1]) / "prepared", sys.argv[2])
+writer.put("bits/sums", np.zeros(3, np.uint64))
+print(oct(writer.path.stat().st_mode))
+prepared.settle(writer.close({"job": sys.argv[2], "widths": {}, "until": time.time()}))
+"""
+    ran = subprocess.run([sys.executable, "-c", made, str(tmp_path), JOB], check=True, capture_output=True, text=True,
+                         cwd=Path(__file__).parents[2], timeout=60)
+    assert ran.stdout.strip() == "0o100600", "while it is written"
+    assert stat.S_IMODE((tmp_path / "prepared" / JOB).stat().st_mode) == 0o600
+    assert stat.S_IMODE((tmp_path / "prepared").stat().st_mode) == 0o700
+
+
 def test_a_value_is_had_after_burning_and_once(folder: Path, store: Store) -> None:
     write(folder)
     with opened(folder, JOB, burn(store)) as file:
@@ -181,6 +201,55 @@ def test_a_file_that_is_not_as_it_was_written_is_told_before_anything_is_burnt(
         pass
 
 
+@pytest.mark.parametrize(("name", "at"), [("bits/sums", 8), ("hessian", -1)])
+def test_what_changes_after_the_check_is_not_used(folder: Path, store: Store, name: str, at: int) -> None:
+    path = write(folder)
+    with opened(folder, JOB, burn(store)) as first:
+        first.check()
+    with opened(folder, JOB, burn(store)) as file, path.open("r+b") as beside:
+        place = file._left[name]
+        start, stop = prepared._span(place)
+        file.begin()
+        beside.seek(stop + at if at < 0 else start + at)
+        beside.write(b"\x77")
+        beside.flush()
+        with pytest.raises(Damaged) as error:
+            file.take(name)
+        assert str(SECRET) not in str(error.value)
+        assert error.value.__cause__ is None
+        with pytest.raises(LocalError, match="taken before"):      # not even when it is put right
+            file.take(name)
+        assert np.array_equal(file.take("angles/0/cosines"), ARRAYS["angles/0/cosines"]), "the rest is as it was"
+
+
+def test_what_changes_between_two_openings_is_no_table_of_rows(folder: Path, store: Store) -> None:
+    path = write(folder)
+    with opened(folder, JOB, burn(store)) as file, path.open("r+b") as beside:
+        file.check()
+        beside.seek(prepared._span(file._left[f"{OPEN}rows"])[0])
+        beside.write(b"\x77")
+        beside.flush()
+        with pytest.raises(Damaged):
+            file.known("rows")
+
+
+def test_a_disk_that_fails_while_it_is_read_is_a_sentence(
+    folder: Path, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> int:
+        raise OSError(5, "Input/output error", str(folder))
+
+    write(folder)
+    with opened(folder, JOB, burn(store)) as file:
+        monkeypatch.setattr(os, "preadv", broken)
+        with pytest.raises(Damaged) as error:
+            file.check()
+        file.begin()
+        with pytest.raises(Damaged):
+            file.take("bits/sums")
+    assert str(folder) not in str(error.value)
+
+
 def test_nothing_of_it_can_be_pickled_or_printed(folder: Path, store: Store) -> None:
     writer = Writer(folder, JOB)
     write(folder)
@@ -218,6 +287,21 @@ def test_a_full_disk_is_a_sentence(folder: Path, monkeypatch: pytest.MonkeyPatch
     folder.write_text("not a folder")
     with pytest.raises(LocalError, match="could not be written"):
         Writer(folder, JOB)
+
+
+@pytest.mark.parametrize("step", ["mkdir", "open", "fsync", "rename"])
+def test_whatever_the_disk_refuses_is_a_sentence_without_a_path(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    def full(*arguments: object, **_: object) -> None:
+        raise OSError(28, "No space left on device", str(folder))
+
+    owner, name = (os, step) if step in ("open", "fsync") else (Path, step)
+    monkeypatch.setattr(owner, name, full)
+    with pytest.raises(LocalError, match="could not be written") as error:
+        write(folder)
+    assert error.value.__cause__ is None
+    assert str(folder) not in str(error.value)
 
 
 def test_what_cannot_serve_any_more_is_swept_away_and_the_rest_stays(folder: Path, store: Store) -> None:
