@@ -9,6 +9,7 @@ Refuses to know where the rows come from and who may see the result: that is par
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -37,7 +38,7 @@ class RankCurve:
     def good_total(self) -> float:
         return float(self.good[-1])
 
-    @property
+    @cached_property
     def depth(self) -> F64:
         """Customers seen so far, [k + 1]."""
         return self.bad + self.good
