@@ -94,6 +94,11 @@ class PartyDirectory:
         return self.root / "prepared"
 
     @property
+    def training_sets(self) -> Path:
+        """Which rows each job trained on."""
+        return self.root / "training_sets"
+
+    @property
     def entry_file(self) -> Path:
         """Our entry for the consortium file: public, to be handed to whoever writes that file."""
         return self.root / "entry.toml"
@@ -123,7 +128,8 @@ class PartyDirectory:
     def create(self) -> None:
         """Make the directories, 0700."""
         for path in (
-            self.root, self.keys, self.tls, self.models, self.alignments, self.prepared, self.snapshots, self.audit,
+            self.root, self.keys, self.tls, self.models, self.alignments, self.prepared, self.training_sets,
+            self.snapshots, self.audit,
         ):
             path.mkdir(parents=path == self.root, exist_ok=True, mode=0o700)
             path.chmod(0o700)
@@ -155,7 +161,8 @@ class PartyDirectory:
     def guarded(self) -> Iterator[Path]:
         """Every path whose permissions are checked: the directory and all that is private in it."""
         yield self.root
-        for folder in (self.keys, self.tls, self.models, self.alignments, self.prepared, self.snapshots, self.audit):
+        for folder in (self.keys, self.tls, self.models, self.alignments, self.prepared, self.training_sets,
+                       self.snapshots, self.audit):
             if folder.exists():
                 yield folder
                 yield from sorted(folder.rglob("*"))

@@ -282,6 +282,13 @@ class Consent:
         self._store.remember_alignment(agreed.job, agreed.dataset.name, partners, count)
         self._settled.pop(agreed.job, None)
 
+    def too_near(self, agreed: Agreed) -> Denied:
+        """The answer where the training rows are nearly those of an earlier job (`training_sets`)."""
+        decision = Decision(Verdict.DENY, "NEAR_EARLIER_SET", "policy.minimum_difference",
+                            "the customers that train differ from an earlier job's by only a few",
+                            "take the earlier hold-out again, or one that differs by more")
+        return self._refusal("training", agreed.job, decision, "")
+
     def settles(self, agreed: Agreed, lower: int) -> bool:
         """Whether any number of customers in common from `lower` on would be accepted."""
         earlier = self._earlier_counts(agreed)

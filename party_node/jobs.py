@@ -13,7 +13,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import numpy as np
 import structlog
+from numpy.typing import NDArray
 
 from mpc import oprf
 from mpc.errors import LocalError, PeerError, Reason
@@ -36,6 +38,7 @@ from party_node.runtime import NodeParty
 from party_node.store import HeadRow, JobState, Store
 from party_node.tasks import stages as stages_of
 from party_node.tasks.context import JobContext
+from party_node.training_sets import TrainingSet, accept
 from party_node.workers import Workers
 from wire.description import DatasetDescription
 from wire.errors import (
@@ -263,6 +266,7 @@ class Jobs:
             kinds=agreed.dataset.kinds_for_reading(), tools=self._make_tools(spec),
             accept_count=lambda count: self._consent.check_count(agreed, count),
             settles=lambda lower: self._consent.settles(agreed, lower),
+            accept_training=lambda rows: self._accept_training(agreed, rows),
             accept_widths=lambda widths: self._consent.charge_widths(agreed, widths),
             pin=lambda what, digest: self._store.pin(spec.prepared or job, what, digest),
             minimum_outcome=agreed.dataset.policy.minimum_outcome, prepared=self._directory.prepared,
@@ -278,6 +282,13 @@ class Jobs:
         self._store.set_stage(job, "finish")
         feed.stage("finish")
         return await self._finish(running, context, links)
+
+    def _accept_training(self, agreed: Agreed, rows: NDArray[np.int64]) -> None:
+        """On the event loop in one go, so that no other job of this node comes in between."""
+        spec, dataset = agreed.spec, agreed.dataset
+        now = TrainingSet(agreed.job, dataset.digest, frozenset(party.id for party in spec.parties), rows)
+        if not accept(self._directory.training_sets, now, dataset.policy.minimum_difference):
+            raise self._consent.too_near(agreed)
 
     def _burn_prepared(self, agreed: Agreed) -> None:
         assert agreed.spec.prepared is not None

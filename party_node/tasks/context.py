@@ -48,6 +48,8 @@ class JobContext:
     accept_count: Callable[[int], None]              # raises if this party's policy refuses so many in common
     # Whether it would accept every number from a proven one on; who does not say so learns the exact number first.
     settles: Callable[[int], bool] = lambda lower: False
+    # Hears which table rows will train; raises if an earlier job trained on nearly the same ones.
+    accept_training: Callable[[NDArray[np.int64]], None] = lambda rows: None
     # Hears the padded widths of the others' blocks before anything of training is sent; raises past the budget.
     accept_widths: Callable[[Mapping[PartyId, int]], None] = lambda widths: None
     # Remembers the digest of what masks are made for; raises if the job has another one under that name.

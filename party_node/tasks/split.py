@@ -19,7 +19,11 @@ from wire.train_options import is_weighted, least_worth, series_of, weighting_of
 async def run(context: JobContext) -> None:
     """Sets test; at the label holder row_weights and offset, where the job has them."""
     assert context.rows is not None
-    context.test = await (_drawn(context) if context.spec.hold_out.column is None else _by_period(context))
+    if context.spec.hold_out.column is None:
+        context.test = await _drawn(context)
+        context.accept_training(context.rows[~context.test])
+    else:
+        context.test = await _by_period(context)
     if context.outcome is not None:
         labels = context.outcome[context.rows]
         require_both(labels[~context.test], "the training rows")
@@ -49,9 +53,13 @@ async def _by_period(context: JobContext) -> NDArray[np.bool_]:
         later = await context.me.compute(period.later, context.rows, rules.fraction)
         if split.enough(later, context.spec.minimum_intersection):   # else the protocol refuses
             require_outcomes(later, context.outcome[context.rows], context.minimum_outcome)
+            context.accept_training(context.rows[~later])
     options = split.SplitOptions(context.label_holder, len(context.rows), context.spec.minimum_intersection,
                                  bytes.fromhex(context.job))
-    return await split.run(context.me, context.peers("split"), later, options)
+    test = await split.run(context.me, context.peers("split"), later, options)
+    if later is None:
+        context.accept_training(context.rows[~test])
+    return test
 
 
 def _read_terms(context: JobContext, bad: NDArray[np.bool_]) -> None:

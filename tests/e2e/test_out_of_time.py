@@ -94,6 +94,19 @@ def test_a_period_that_is_the_outcome_in_disguise_is_refused_before_a_bit_is_sen
     assert two.last_job("bank")["stage"] == "split"
 
 
+def test_a_boundary_a_few_customers_from_an_earlier_one_is_refused(two: Scene) -> None:
+    """Two models of which one was trained on five customers more would show these five."""
+    size, late = PRESENT["bank"][1] - PRESENT["bank"][0], LATE + 10
+    months = ["2023-11"] * (size - late) + ["2024-01"] * 5 + ["2024-02"] * (late - 5)
+    policy = {"minimum_difference": 20}
+    assert two.offer("bank", "near", table("bank", vintage=months), period="vintage", policy=policy).code == 0
+    assert two.run(out_of_time(two, "near", since="2024-01")).data["test_rows"] == late
+    ran = two.run(out_of_time(two, "near", since="2024-02"))
+    assert ran.code == 6
+    assert "the customers that train differ from an earlier job's by only a few (policy.minimum_difference)" in \
+        ran.error["what"]
+
+
 def test_without_a_boundary_the_latest_share_judges(two: Scene) -> None:
     offered(two, "latest")
     record = two.run(out_of_time(two, "latest", fraction=0.4)).data

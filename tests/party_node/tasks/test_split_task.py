@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mpc.errors import PeerError
+from mpc.errors import LocalError, PeerError
 from mpc.link import PartyId
 from mpc.testing.memory_link import Network, party, run_roles
 from party_node.data.errors import TOLD, DataError
@@ -64,12 +64,32 @@ async def test_a_period_that_would_tell_outcomes_is_refused_and_nothing_is_sent(
         await split.run(made[SHOP])
 
 
+async def test_rows_near_those_of_an_earlier_job_are_refused_and_nothing_is_sent() -> None:
+    bad, when = mixed(LEAST)
+    network, asked = Network(), []
+    made = contexts(network, bad, when)
+
+    def refuse(rows: Any) -> None:
+        asked.append(rows.tolist())
+        raise LocalError("too near")
+
+    made[BANK].accept_training = refuse
+    with pytest.raises(LocalError, match="too near"):
+        await split.run(made[BANK])
+    assert asked == [np.flatnonzero(when == 0.0).tolist()]
+    assert network.transcript == []
+
+
 async def test_enough_of_both_outcomes_on_either_side_are_split() -> None:
     bad, when = mixed(LEAST)
     network = Network()
     made = contexts(network, bad, when)
+    asked: dict[str, list[int]] = {}
+    for name in NAMES:
+        made[name].accept_training = lambda rows, name=name: asked.update({name: rows.tolist()})  # type: ignore[misc]
     await run_roles({name: split.run(made[name]) for name in NAMES})
     for name in NAMES:
         assert made[name].test is not None
         assert made[name].test.tolist() == (when == 1.0).tolist()
     assert len(network.transcript) == 3
+    assert asked == dict.fromkeys(NAMES, np.flatnonzero(when == 0.0).tolist())
