@@ -57,7 +57,7 @@ def compare(champion: Kept, challenger: Kept, approval_rate: float) -> Evaluatio
                          "compare jobs over one registered table and one label")
     _, first, second = np.intersect1d(champion.rows, challenger.rows, assume_unique=True, return_indices=True)
     if not len(first):
-        raise LocalError("no customer judged both models", "give both jobs the same seed, or one boundary in time")
+        raise LocalError("no customer judged both models", "split both jobs by one boundary in time")
     outcome = champion.scores.outcome[first]
     if not np.array_equal(outcome, challenger.scores.outcome[second]):
         raise LocalError("the kept scores of the two jobs have other outcomes for the same rows",
@@ -72,5 +72,5 @@ def caveat(champion: Kept, challenger: Kept, found: Evaluation) -> str:
     most = max(len(champion.rows), len(challenger.rows))
     said = f"Judged by {judged:,} of {most:,} hold-out customers: those that trained neither model."
     if judged < most:
-        said += " With one seed, or one boundary in time, all of them would judge."
+        said += " With one boundary in time all of them would judge."
     return said + " A challenger chosen among several flatters itself: judge the one that is chosen on later customers."

@@ -286,7 +286,7 @@ class Consent:
         """The answer where the training rows are nearly those of an earlier job (`training_sets`)."""
         decision = Decision(Verdict.DENY, "NEAR_EARLIER_SET", "policy.minimum_difference",
                             "the customers that train differ from an earlier job's by only a few",
-                            "take the earlier hold-out again, or one that differs by more")
+                            "hold out a larger share, or split by another moment: two draws then differ by more")
         return self._refusal("training", agreed.job, decision, "")
 
     def settles(self, agreed: Agreed, lower: int) -> bool:

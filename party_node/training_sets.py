@@ -8,6 +8,8 @@ parties of which neither lies within the other. Knows no outcome, no period and 
 from __future__ import annotations
 
 import io
+import zipfile
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,10 +39,13 @@ def accept(folder: Path, now: TrainingSet, least: int) -> bool:
     mine = _packed(now.rows)
     if least > 1 and any(0 < _apart(mine, other) < least for other in _earlier(folder, now)):
         return False
-    folder.mkdir(mode=0o700, exist_ok=True)
     buffer = io.BytesIO()
     np.savez_compressed(buffer, bits=mine, table=np.array(now.table), parties=np.array(sorted(now.parties)))
-    write_private(folder / f"{now.job}.npz", buffer.getvalue())
+    try:
+        folder.mkdir(mode=0o700, exist_ok=True)
+        write_private(folder / f"{now.job}.npz", buffer.getvalue())
+    except OSError:
+        raise LocalError("the rows that this job trains on could not be noted", "make room on the disk") from None
     return True
 
 
@@ -49,10 +54,10 @@ def _earlier(folder: Path, now: TrainingSet) -> Iterator[NDArray[np.uint8]]:
         try:
             with np.load(path, allow_pickle=False) as kept:
                 table, parties, bits = str(kept["table"]), frozenset(map(str, kept["parties"])), kept["bits"]
-        except (OSError, KeyError, ValueError) as error:
-            raise LocalError(f"training_sets/{path.name[:12]} cannot be read ({type(error).__name__})",
-                             "restore it from a copy: without it nobody can say whether two models are too near"
-                             ) from None
+        except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile, zlib.error):
+            raise LocalError("what this party remembers of the rows that earlier jobs trained on cannot be read",
+                             "restore training_sets from a copy: without it nobody can say whether two models are too "
+                             "near") from None
         if path.stem != now.job and table == now.table and (parties <= now.parties or now.parties <= parties):
             yield bits
 

@@ -5,6 +5,7 @@ A hit fails the run at its end and names file and canary, never the value.
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -47,9 +48,13 @@ class CommandLines(threading.Thread):
 
 def descendants(process: Path) -> Iterator[Path]:
     """Children, their children and so on."""
-    for task in list(process.glob("task/*/children")):
+    try:
+        tasks = os.listdir(process / "task")
+    except OSError:  # it has ended meanwhile
+        return
+    for task in tasks:
         try:
-            children = task.read_text().split()
+            children = (process / "task" / task / "children").read_text().split()
         except OSError:
             continue
         for child in children:
@@ -75,6 +80,8 @@ class CanaryWatch:
 
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        if not self.command_lines.is_alive():
+            self.leaks.append("the watch over command lines ended before the run did")
         self.command_lines.stop()
         values = canaries.haystack(canaries.data_needles())
         self.leaks += [f"command line: {name}" for line in self.command_lines.seen for name in values.found(line)]

@@ -170,7 +170,7 @@ class CryptoSpec(_Part):
 
 
 class HoldOutSpec(_Part):
-    """Which rows judge the model. Fraction 0: all rows train and judge. A seed fixes the split; without it the
+    """Which rows judge the model. Fraction 0: all rows train and judge. A seed takes the coin's place; without it the
     parties toss a joint coin after all approved. With a column of the label holder's the hold-out is out of time: rows
     `since` that moment judge, or without it the latest `fraction` of the customers in common."""
 
@@ -299,6 +299,8 @@ def _check_columns(party: PartySpec, job: JobSpec) -> None:
                          "of the hold-out")
     if job.hold_out.column and party.duplicates == "keep_all":
         raise ValueError("a hold-out by column counts customers: not with duplicates keep_all")
+    if (job.label.weights is not None or job.label.class_weights != "none") and party.duplicates == "keep_all":
+        raise ValueError("rows that weigh differently are worth so many customers: not with duplicates keep_all")
     if not set(party.categorical) <= set(party.columns):
         raise ValueError(f"categorical columns of {party.id} are not among its columns")
     if not set(party.trends) <= set(party.columns) or (party.trends and binning is None):

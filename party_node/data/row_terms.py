@@ -64,7 +64,8 @@ def _weights(table: Table, rows: NDArray[np.int64], name: str, largest: float) -
             "Mend the table: a weight is above 0, and a row that shall not count is no row of the table.",
         )
     mean = float(found.mean())
-    if float(found.max()) > largest * mean or float(found.min()) * largest < mean:
+    most = largest * (1 + 1e-9)                     # equal weights have a mean that may be off by a rounding
+    if float(found.max()) > most * mean or float(found.min()) * most < mean:
         raise DataError(
             "weights_uneven", f"weights in column `{name}` are more than {largest:g} times as large or as small as "
             "their mean over the training rows", "Raise label.largest_weight in the job, or draw the weights together.",

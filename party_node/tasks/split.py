@@ -21,14 +21,22 @@ async def run(context: JobContext) -> None:
     assert context.rows is not None
     if context.spec.hold_out.column is None:
         context.test = await _drawn(context)
-        context.accept_training(context.rows[~context.test])
+        await _accept(context)
     else:
-        context.test = await _by_period(context)
+        await _by_period(context)
+
+
+async def _accept(context: JobContext) -> None:
+    """What the label holder demands of the rows on either side; then nobody's training rows are nearly an earlier
+    job's."""
+    assert context.rows is not None
+    assert context.test is not None
     if context.outcome is not None:
         labels = context.outcome[context.rows]
         require_both(labels[~context.test], "the training rows")
         require_both(labels[context.judged], "the hold-out rows")
         await context.me.compute(_read_terms, context, labels[~context.test])
+    context.accept_training(context.rows[~context.test])
 
 
 async def _drawn(context: JobContext) -> NDArray[np.bool_]:
@@ -44,8 +52,8 @@ async def _drawn(context: JobContext) -> NDArray[np.bool_]:
     return test if context.copies is None else np.repeat(test, context.copies)
 
 
-async def _by_period(context: JobContext) -> NDArray[np.bool_]:
-    """The later ones, as the label holder's column says."""
+async def _by_period(context: JobContext) -> None:
+    """The later ones, as the label holder's column says; it looks at its own rows before a bit of them leaves."""
     assert context.rows is not None
     later, period, rules = None, context.period, context.spec.hold_out
     if period is not None:
@@ -53,13 +61,13 @@ async def _by_period(context: JobContext) -> NDArray[np.bool_]:
         later = await context.me.compute(period.later, context.rows, rules.fraction)
         if split.enough(later, context.spec.minimum_intersection):   # else the protocol refuses
             require_outcomes(later, context.outcome[context.rows], context.minimum_outcome)
-            context.accept_training(context.rows[~later])
+            context.test = later
+            await _accept(context)
     options = split.SplitOptions(context.label_holder, len(context.rows), context.spec.minimum_intersection,
                                  bytes.fromhex(context.job))
-    test = await split.run(context.me, context.peers("split"), later, options)
+    context.test = await split.run(context.me, context.peers("split"), later, options)
     if later is None:
-        context.accept_training(context.rows[~test])
-    return test
+        await _accept(context)
 
 
 def _read_terms(context: JobContext, bad: NDArray[np.bool_]) -> None:

@@ -65,7 +65,7 @@ def test_further_partners_and_every_earlier_job_count(tmp_path: Path) -> None:
     assert not asked(tmp_path, BASE[1:], parties=PARTIES | {"telco"})
 
 
-def test_a_seed_with_nearly_the_same_fraction_is_found(tmp_path: Path) -> None:
+def test_one_draw_with_nearly_the_same_fraction_is_found(tmp_path: Path) -> None:
     """Rows are held out where their word lies below the fraction: a little more holds out a few more."""
     salt, rows = b"s" * 32, np.arange(1000)
     one, other = (rows[~hold_out(salt, len(rows), fraction)] for fraction in (0.3, 0.303))
@@ -75,8 +75,17 @@ def test_a_seed_with_nearly_the_same_fraction_is_found(tmp_path: Path) -> None:
     assert asked(tmp_path, rows[~hold_out(b"t" * 32, len(rows), 0.3)])
 
 
-def test_a_damaged_set_stops_the_job(tmp_path: Path) -> None:
+@pytest.mark.parametrize("keep", [0, 2, 60, -1])
+def test_a_damaged_set_stops_the_job_and_names_no_other(keep: int, tmp_path: Path) -> None:
     assert asked(tmp_path, BASE, "first")
-    (tmp_path / "first.npz").write_bytes(b"PK")
-    with pytest.raises(LocalError, match="cannot be read"):
+    kept = (tmp_path / "first.npz").read_bytes()
+    (tmp_path / "first.npz").write_bytes(kept[:keep])
+    with pytest.raises(LocalError, match="cannot be read") as refused:
         asked(tmp_path, BASE)
+    assert "first" not in str(refused.value)
+
+
+def test_a_set_that_cannot_be_noted_stops_the_job(tmp_path: Path) -> None:
+    (tmp_path / "sets").write_text("in the way")
+    with pytest.raises(LocalError, match="could not be noted"):
+        asked(tmp_path / "sets", BASE)

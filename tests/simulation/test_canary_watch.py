@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 from mpc.testing.haystack import Haystack
 from tests import canaries
+from tests.conftest import descendants
 from wire.signing import Identity
 
 ID = canaries.canary_id(3)
@@ -102,6 +103,25 @@ def test_the_command_lines_of_children_and_grandchildren_are_seen(request: pytes
     finally:
         os.killpg(child.pid, 9)
         child.wait()
+
+
+def test_a_process_that_ends_while_it_is_looked_at_ends_nothing_but_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    children = [subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) for _ in range(2)]
+    first, second = (Path("/proc") / str(child.pid) for child in children)
+    listing = os.listdir
+
+    def gone(path: Path) -> list[str]:
+        if path == first / "task":
+            raise FileNotFoundError(path)
+        return listing(path)
+
+    try:
+        monkeypatch.setattr(os, "listdir", gone)
+        assert {first, second} <= set(descendants(Path("/proc/self")))
+    finally:
+        for child in children:
+            child.kill()
+            child.communicate()
 
 
 @given(prefix=st.binary(max_size=40), suffix=st.binary(max_size=40), needle=st.binary(min_size=8, max_size=30))

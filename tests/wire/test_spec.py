@@ -143,6 +143,11 @@ REFUSED: dict[str, tuple[Callable[[dict[str, Any]], None], str]] = {
     "a period where all rows of a customer count":
         (lambda d: (d["parties"][0].update(duplicates="keep_all"), d["hold_out"].update(column="vintage")),
          "counts customers"),
+    "weights where all rows of a customer count":
+        (lambda d: (d["parties"][0].update(duplicates="keep_all"), d["label"].update(weights="w")), "worth so many"),
+    "balanced classes where all rows of a customer count":
+        (lambda d: (d["parties"][0].update(duplicates="keep_all"), d["label"].update(class_weights="balanced")),
+         "worth so many"),
     "a boundary that is a number in signed bytes": (
         lambda d: d["hold_out"].update(column="vintage", since=202401), "canonical"),
     "another version": (spoil("version", 2), "version"),

@@ -80,6 +80,24 @@ async def test_rows_near_those_of_an_earlier_job_are_refused_and_nothing_is_sent
     assert network.transcript == []
 
 
+async def test_weights_that_do_not_serve_are_found_before_a_bit_is_sent_and_before_the_rows_are_noted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    bad, when = mixed(LEAST)
+    network, noted = Network(), []
+
+    def uneven(context: JobContext, labels: Any) -> None:
+        assert len(labels) == (when == 0.0).sum()
+        raise DataError("weights_uneven", "uneven", "draw them together")
+
+    monkeypatch.setattr(split, "_read_terms", uneven)
+    made = contexts(network, bad, when)
+    made[BANK].accept_training = lambda rows: noted.append(len(rows))
+    with pytest.raises(DataError):
+        await split.run(made[BANK])
+    assert (network.transcript, noted) == ([], [])
+
+
 async def test_enough_of_both_outcomes_on_either_side_are_split() -> None:
     bad, when = mixed(LEAST)
     network = Network()
