@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Literal
 
-from mpc.okvs import Layout
 from mpc.protocols.align_terms import FEW_IDS
+from mpc.sets.okvs import Layout
 from wire.line import Line
 
 Engine = Literal["ecdh", "oprf"]

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from mpc.link import PartyId
-from mpc.okvs import Layout
-from mpc.preconditioner import white_product
 from mpc.protocols.align_count import samples
 from mpc.protocols.align_terms import AlignOptions, bucket
 from mpc.protocols.correlate import CorrelateOptions
-from mpc.run_sizes import Sizes, padded, planned
+from mpc.regression.preconditioner import white_product
+from mpc.regression.sizes import Sizes, padded, planned
+from mpc.sets.okvs import Layout
 from wire.line import Line
 from wire.spec import JobSpec
 from wire.train_options import train_options

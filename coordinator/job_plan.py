@@ -17,7 +17,7 @@ from mpc.errors import LocalError
 from mpc.protocols import PROTOCOLS, correlate
 from mpc.protocols.align_terms import TOLD
 from mpc.protocols.bin import CODES
-from mpc.run_sizes import enough_iterations
+from mpc.regression.sizes import enough_iterations
 from wire.description import DatasetDescription, ids_mismatch
 from wire.label_spec import LabelSpec
 from wire.line import Line

@@ -10,11 +10,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mpc.models import stability
-from mpc.models.bands import wilson
-from mpc.models.logistic import F64
-from mpc.models.scorecard import Scale
-from mpc.models.woe import information_values
+from mpc.credit import stability
+from mpc.credit.bands import wilson
+from mpc.credit.scorecard import Scale
+from mpc.credit.weight_of_evidence import information_values
+from mpc.statistics.logistic import F64
 from party_node.charts import RISKIER, SAFER, Bar, bars
 from party_node.data.binned import BinnedColumn, bin_codes, fine_bins
 from party_node.finished import Finished

@@ -16,8 +16,8 @@ from typing import Any, TypeVar
 import numpy as np
 
 from mpc.errors import LocalError
-from mpc.packed_products import powers_product
-from mpc.paillier import CipherVector, PublicKey
+from mpc.paillier.ciphertexts import CipherVector, PublicKey
+from mpc.products.packed_over_rows import powers_product
 from party_node.workers import Workers
 
 T = TypeVar("T")

@@ -12,17 +12,18 @@ from pathlib import Path
 import grpc.aio
 import structlog
 
-from mpc import group, oprf
-from mpc.correlations import CorrelationSource, TrigPlan
+from mpc.correlated_randomness.kinds import CorrelationSource, TrigPlan
+from mpc.correlated_randomness.paillier_source import PaillierSource
+from mpc.correlated_randomness.two_way import TwoWaySource
 from mpc.errors import LocalError
+from mpc.group import ristretto255
 from mpc.link import Link, PartyId
-from mpc.paillier_keys import generate
-from mpc.paillier_source import PaillierSource
+from mpc.paillier.keys import generate
 from mpc.protocol import Party
 from mpc.protocols import PROTOCOLS
 from mpc.protocols.align_terms import FEW_IDS
 from mpc.protocols.train import Tools
-from mpc.two_way import TwoWaySource
+from mpc.sets import oprf
 from party_node import datasets, prepared
 from party_node.audit import AuditLog, verify_log
 from party_node.config import PartyDirectory
@@ -110,8 +111,8 @@ class Node:
         largest = max((dataset.rows for dataset in datasets.registered(self._store)), default=0)
         if largest >= FEW_IDS:             # what will align it is compiled while nobody waits for it
             self._pool.submit(oprf.warm)
-        if largest >= group.MANY_POINTS:
-            self._pool.submit(group.warm)
+        if largest >= ristretto255.MANY_POINTS:
+            self._pool.submit(ristretto255.warm)
         self._audit.event("start", party=self.party)
         _log.info("listening", party=self.party, port=self._listeners.port)
         return self._listeners.port, self._listeners.doctor_port

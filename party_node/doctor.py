@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from typing import Literal
 
 from mpc.errors import LocalError, MpcError
-from mpc.kernels import NEEDS, engine_name, modulus
+from mpc.kernels.engines.selection import NEEDS, engine_name, modulus
 from party_node.audit import verify_log
 from party_node.config import PartyConfig, PartyDirectory
 from party_node.store import Store

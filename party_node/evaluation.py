@@ -16,11 +16,13 @@ from typing import Literal, NotRequired, TypedDict
 import numpy as np
 from numpy.typing import ArrayLike
 
+from mpc.credit import cut_offs
 from mpc.domains import Domain
 from mpc.errors import LocalError
-from mpc.models import cutoffs, metrics
-from mpc.models.curves import CURVE_POINTS, binned_ks, binned_roc
-from mpc.models.intervals import (
+from mpc.rng import Rng
+from mpc.statistics import metrics
+from mpc.statistics.curves import CURVE_POINTS, binned_ks, binned_roc
+from mpc.statistics.intervals import (
     AucComparison,
     Interval,
     added_information,
@@ -29,9 +31,8 @@ from mpc.models.intervals import (
     calibration_line,
     delong,
 )
-from mpc.models.logistic import F64, log_losses
-from mpc.models.metrics import Ranking
-from mpc.rng import Rng
+from mpc.statistics.logistic import F64, log_losses
+from mpc.statistics.metrics import Ranking
 from wire.comparison_table import p_text
 
 MINIMUM_CELL = 20          # rows in a released bin, group or quadrant; bad and good customers behind a curve
@@ -221,14 +222,14 @@ def _redrawn(
 
     def statistics(times: F64) -> F64:
         curves = {name: model.ranking.curve(times) for name, model in models.items()}
-        accepted = [cutoffs.bad_rate_at_approval(curves["solo"], rate) for rate in rates]
+        accepted = [cut_offs.bad_rate_at_approval(curves["solo"], rate) for rate in rates]
         found = []
         for name, model in models.items():
             curve = curves[name]
             found += [metrics.ks_of(curve), 2 * metrics.auc_of(curve) - 1]
             found += [float(times @ model.squared) / total, float(times @ model.logged) / total]
-            found += [cutoffs.bad_rate_at_approval(curve, rate) for rate in rates]
-            found += [cutoffs.approval_at_bad_rate(curve, bad_rate) for bad_rate in accepted]
+            found += [cut_offs.bad_rate_at_approval(curve, rate) for rate in rates]
+            found += [cut_offs.approval_at_bad_rate(curve, bad_rate) for bad_rate in accepted]
         return np.array(found)
 
     seed = Rng(hashlib.sha256(Domain.BOOTSTRAP.encode()).digest())
@@ -276,7 +277,7 @@ def _trade_off(rates: Sequence[float], drawn: dict[str, dict[str, FigureJson]]) 
 
 
 def _groups(model: _Model, count: int) -> list[GroupJson]:
-    found = cutoffs.risk_groups(model.ranking.curve(), count)
+    found = cut_offs.risk_groups(model.ranking.curve(), count)
     columns = zip(_listed(found.bad_rate), _listed(found.lift), _listed(found.gain), strict=True)
     return [
         GroupJson(group=place, bad_rate=bad_rate, lift=lift, gain=gain)
@@ -302,7 +303,7 @@ def _swap_set(
 
     An empty one tells of nobody, so it may stand.
     """
-    swap = cutoffs.swap_set(y, models["joint"].scores, models["solo"].scores, approval)
+    swap = cut_offs.swap_set(y, models["joint"].scores, models["solo"].scores, approval)
     cells = {
         "approved_by_both": swap.both,
         "joint_only": swap.joint_only,

@@ -17,14 +17,14 @@ import numpy as np
 import structlog
 from numpy.typing import NDArray
 
-from mpc import oprf
 from mpc.errors import LocalError, PeerError, Reason
-from mpc.kernels import engine_name
+from mpc.kernels.engines.selection import engine_name
 from mpc.link import Link, PartyId
 from mpc.protocol import Ledger, LedgerLine
 from mpc.protocols import PROTOCOLS, finish
 from mpc.protocols.train import Tools
 from mpc.rng import Rng
+from mpc.sets import oprf
 from party_node import datasets, prepared
 from party_node.audit import AuditLog, SignedHead, countersign, countersigned
 from party_node.config import PartyDirectory

@@ -14,14 +14,14 @@ from typing import Literal
 
 import numpy as np
 
+from mpc.credit import money as worth
+from mpc.credit.bands import by_segment, calibration_bands
+from mpc.credit.cut_offs import CutoffTable
+from mpc.credit.money import Terms
+from mpc.credit.scorecard import Scale
 from mpc.domains import Domain
-from mpc.models import money as worth
-from mpc.models.bands import by_segment, calibration_bands
-from mpc.models.cutoffs import CutoffTable
-from mpc.models.intervals import Interval
-from mpc.models.money import Terms
-from mpc.models.scorecard import Scale
 from mpc.rng import Rng
+from mpc.statistics.intervals import Interval
 from party_node.charts import PLAIN, RISKIER, SAFER, Bar, Curve, bars, curves
 from party_node.data.binned import bin_codes, fine_bins, words
 from party_node.data.table import NumericColumn, Table, TextColumn

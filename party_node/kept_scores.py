@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from mpc.errors import LocalError
-from mpc.models.logistic import F64
+from mpc.statistics.logistic import F64
 
 FILE_NAME = "scores.npz"
 

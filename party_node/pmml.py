@@ -10,9 +10,9 @@ from __future__ import annotations
 import re
 from xml.etree import ElementTree as xml
 
+from mpc.credit.fine_bins import NumericBins
+from mpc.credit.scorecard import Characteristic, ScorecardPart
 from mpc.errors import LocalError
-from mpc.models.fine_bins import NumericBins
-from mpc.models.scorecard import Characteristic, ScorecardPart
 
 NAMESPACE = "http://www.dmg.org/PMML-4_4"
 PREDICTED, REASON = "points", "reason"

@@ -144,7 +144,7 @@ def _sync(folder: Path) -> None:
 
 
 class Prepared:
-    """One open file. Implements mpc.prepared.Kept; `burn` notes for good that its values are used."""
+    """One open file. Implements mpc.regression.precomputed.Kept; `burn` notes for good that its values are used."""
 
     def __init__(self, path: Path, file: BinaryIO, burn: Callable[[], None]) -> None:
         """Reads the manifest. Damaged."""
@@ -174,7 +174,7 @@ class Prepared:
 
     @property
     def shape(self) -> str:
-        """Of the run that the values are for (mpc.prepared.shape_of)."""
+        """Of the run that the values are for (mpc.regression.precomputed.shape_of)."""
         return str(self.about["shape"])
 
     def check(self) -> None:

@@ -15,17 +15,18 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from mpc import group, oprf
 from mpc.domains import Domain
 from mpc.errors import LocalError, PeerError, Reason
+from mpc.group import ristretto255
 from mpc.link import PartyId
-from mpc.okvs import BIN_KEYS
 from mpc.protocol import Ledger
 from mpc.protocols import PROTOCOLS, bin, correlate
 from mpc.protocols.train import Tools
+from mpc.regression.setup import Block, prepare
 from mpc.ring import I64
 from mpc.rng import Rng
-from mpc.training import Block, prepare
+from mpc.sets import oprf
+from mpc.sets.okvs import BIN_KEYS
 from party_node.runtime import NodeParty
 from party_node.tasks.bin import limits_of
 from party_node.workers import Workers
@@ -220,10 +221,10 @@ def _timed(step: Callable[[], object]) -> float:
 
 def _points() -> float:
     """Seconds to blind one identifier."""
-    group.warm()
+    ristretto255.warm()
     rng = Rng.from_system()
-    ids, secret = [rng.bytes(16) for _ in range(IDS)], group.Scalar.random(rng)
-    return _timed(lambda: group.hash_and_multiply(ids, Domain.ALIGN_HASH_TO_GROUP.encode(), secret)) / IDS
+    ids, secret = [rng.bytes(16) for _ in range(IDS)], ristretto255.Scalar.random(rng)
+    return _timed(lambda: ristretto255.hash_and_multiply(ids, Domain.ALIGN_HASH_TO_GROUP.encode(), secret)) / IDS
 
 
 def _functions() -> float:

@@ -16,10 +16,10 @@ from typing import Any
 import numpy as np
 from rich.table import Table as Grid
 
+from mpc.credit.cut_offs import CutoffTable, cutoff_table
+from mpc.credit.scorecard import Characteristic, Scale, ScorecardPart
 from mpc.errors import LocalError
-from mpc.models.cutoffs import CutoffTable, cutoff_table
-from mpc.models.logistic import F64
-from mpc.models.scorecard import Characteristic, Scale, ScorecardPart
+from mpc.statistics.logistic import F64
 from party_node.audit import AuditLog
 from party_node.data.binned import BinnedColumn
 from party_node.data.prepare import Output

@@ -10,10 +10,10 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from mpc.credit.fine_bins import FineBins, LevelBins, NumericBins
+from mpc.credit.scorecard import Characteristic, Scale, ScorecardPart
 from mpc.errors import LocalError
-from mpc.models.fine_bins import FineBins, LevelBins, NumericBins
-from mpc.models.logistic import F64
-from mpc.models.scorecard import Characteristic, Scale, ScorecardPart
+from mpc.statistics.logistic import F64
 from party_node.data.binned import bin_codes
 from party_node.data.table import Kind, Table
 from wire.spec import PartyName

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import grpc.aio
 
-from mpc.kernels import engine_name
+from mpc.kernels.engines.selection import engine_name
 from mpc.protocols import PROTOCOLS
 from party_node.feed import FeedEvent, FeedState
 from party_node.jobs import Jobs

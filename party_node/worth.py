@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import TypedDict
 
+from mpc.credit.money import Terms
 from mpc.errors import LocalError
-from mpc.models.money import Terms
 from party_node.evaluation import FigureJson, TradeOffJson
 
 APPLICANTS = 1000  # money is told per so many applicants

@@ -38,11 +38,11 @@ from coordinator.driver import JobEvent
 from coordinator.job_plan import load_plan
 from coordinator.node_client import connect
 from coordinator.store import Store
-from mpc import oprf
 from mpc.link import PartyId
 from mpc.protocol import Ledger
 from mpc.protocols import align
 from mpc.rng import Rng
+from mpc.sets import oprf
 from mpc.testing.memory_link import AnyLedger, Network
 from party_node.config import PartyDirectory
 from party_node.data.ids import DuplicatePolicy, IdRules, read_ids

@@ -21,11 +21,12 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from mpc.kernels import cores, engine_name
+from mpc.credit.binning import Constraints
+from mpc.kernels import cores
+from mpc.kernels.engines.selection import engine_name
 from mpc.link import PartyId
-from mpc.models.binning import Constraints
-from mpc.paillier import SealedVector
-from mpc.paillier_keys import generate
+from mpc.paillier.ciphertexts import SealedVector
+from mpc.paillier.keys import generate
 from mpc.protocols import bin
 from mpc.ring import RingVector
 from mpc.rng import Rng

@@ -22,10 +22,11 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from mpc import group
-from mpc.group import Scalar, expand_message_xmd
-from mpc.id_column import IdColumn
-from mpc.kernels import curve, sodium
+from mpc.group import ristretto255
+from mpc.group.id_column import IdColumn
+from mpc.group.ristretto255 import Scalar, expand_message_xmd
+from mpc.kernels import sodium
+from mpc.kernels.curve import batches as curve
 from mpc.link import PartyId
 from mpc.protocols import align
 from mpc.rng import Rng
@@ -102,7 +103,7 @@ def split(count: int) -> dict[str, float]:
         me.compute = clocked
         ids = IdColumn.of([b"cust%012d" % k for k in range(i * count // 2, i * count // 2 + count)])
         roles[PartyId(name)] = align.run(me, {PartyId(other): network.link(name, other)}, ids, options)
-    group.warm()
+    ristretto255.warm()
     start = time.process_time()
     rows = asyncio.run(run_roles(roles))
     total = time.process_time() - start

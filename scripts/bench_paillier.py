@@ -1,4 +1,4 @@
-"""Times mpc.paillier beside python-paillier in one run, on one key: encryption, decryption, sums, X^T [[d]].
+"""Times mpc.paillier.ciphertexts beside python-paillier in one run, on one key: encryption, decryption, sums, X^T [[d]].
 
     python scripts/bench_paillier.py [--json] [--bits 2048] [--engine auto|gmp|avx2|ifma] [--threads 2] [--quick]
     python scripts/bench_paillier.py --matrix-only --rows 1000000 --columns 20 --threads 1
@@ -29,9 +29,10 @@ import phe
 import phe.util
 from numpy.typing import NDArray
 
-from mpc.kernels import Exponents, cores
-from mpc.paillier import SHORT_KEYS, CipherVector, PublicKey, Rerandomiser, SealedVector, public_encryptor
-from mpc.paillier_keys import generate
+from mpc.kernels import cores
+from mpc.kernels.modulus import Exponents
+from mpc.paillier.ciphertexts import SHORT_KEYS, CipherVector, PublicKey, Rerandomiser, SealedVector, public_encryptor
+from mpc.paillier.keys import generate
 from mpc.rng import Rng
 
 SIGNED_BITS = 20          # of the entries of X

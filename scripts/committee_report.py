@@ -21,9 +21,9 @@ sys.path.insert(0, str(ROOT))
 
 from coordinator import tables
 from coordinator.report import render
+from mpc.credit.scorecard import Scale, reasons
+from mpc.credit.stability import score_stability
 from mpc.errors import LocalError
-from mpc.models.scorecard import Scale, reasons
-from mpc.models.stability import score_stability
 from party_node.characteristics import has_card, shortfalls, stability_line, stability_sheet
 from party_node.charts import RISKIER, SAFER, Curve, curves
 from party_node.config import PartyDirectory

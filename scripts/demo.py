@@ -13,8 +13,8 @@ from rich.console import Console
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from mpc.models.money import Terms
-from mpc.models.scorecard import Scale
+from mpc.credit.money import Terms
+from mpc.credit.scorecard import Scale
 from party_node.judgement import Asked
 from scripts.committee_report import make_report
 from scripts.local_cluster import PURPOSE, CommandFailed, LocalParty

@@ -20,8 +20,8 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from mpc.credit.reject_inference import parcelling, sensitivity, simple_augmentation
 from mpc.errors import LocalError
-from mpc.models.rejects import parcelling, sensitivity, simple_augmentation
 from mpc.rng import Rng
 from party_node.data.table import Kind, NumericColumn, read_table
 from party_node.kept_scores import read_scores

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from mpc.models.binning import Trend
+from mpc.credit.binning import Trend
 from mpc.protocols.bin import told
 from mpc.protocols.bin_terms import BinCounts
 from party_node.data.binned import BinnedColumn, bin_codes

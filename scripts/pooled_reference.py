@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 
-from mpc.models.logistic import fit_logistic
-from mpc.models.metrics import ks, roc_auc
+from mpc.statistics.logistic import fit_logistic
+from mpc.statistics.metrics import ks, roc_auc
 from party_node.data.label import read_label
 from party_node.data.row_terms import Limits, read_offset, read_weights
 from party_node.data.table import Kind, NumericColumn, Table, read_table

@@ -28,9 +28,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mpc.models.binning import BinCounts, Constraints, Trend, best_bins
-from mpc.models.fine_bins import NumericBins, numeric_bins
-from mpc.models.woe import information_value, weight_of_evidence
+from mpc.credit.binning import BinCounts, Constraints, Trend, best_bins
+from mpc.credit.fine_bins import NumericBins, numeric_bins
+from mpc.credit.weight_of_evidence import information_value, weight_of_evidence
 
 ROOT = Path(__file__).resolve().parents[1]
 ORACLE = ROOT / "build" / "oracle" / "bin" / "python"

@@ -29,10 +29,10 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from mpc.kernels import psi
-from mpc.okvs import BIN_KEYS, DENSE, MOST_LEFT_OVER, Keys, Layout
+from mpc.kernels import set_intersection
 from mpc.ring import U64
 from mpc.rng import Rng
+from mpc.sets.okvs import BIN_KEYS, DENSE, MOST_LEFT_OVER, Keys, Layout
 
 BOUNDED = (2, 10, 30, 60, 100, 150, 200, 250, 300, 400, 600, 800)
 MEASURED = (16, 64, 256, 1024, 4096, BIN_KEYS)
@@ -77,7 +77,7 @@ def stops_at(layout: Layout, words: U64) -> int:
     while low + 1 < high:
         middle = (low + high) // 2
         order = np.empty(middle, np.uint32)
-        taken = psi.peel(places[:middle], layout.bin_slots, order, order.copy())
+        taken = set_intersection.peel(places[:middle], layout.bin_slots, order, order.copy())
         low, high = (low, middle) if middle - taken > MOST_LEFT_OVER else (middle, high)
     return high
 

@@ -19,9 +19,10 @@ import numpy as np
 from phe import PaillierPrivateKey, PaillierPublicKey
 
 from mpc.errors import LocalError
-from mpc.kernels import Residues, engine_name, modulus, packed
-from mpc.paillier import CipherVector, Rerandomiser, public_encryptor
-from mpc.paillier_keys import PrivateKey
+from mpc.kernels.engines.selection import engine_name, modulus
+from mpc.kernels.modulus import Residues, packed
+from mpc.paillier.ciphertexts import CipherVector, Rerandomiser, public_encryptor
+from mpc.paillier.keys import PrivateKey
 from mpc.rng import Rng
 from mpc.testing.keys import small_key
 

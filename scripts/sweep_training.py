@@ -26,13 +26,13 @@ from numpy.typing import NDArray
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from mpc.correlations import TrigPlan
+from mpc.correlated_randomness.kinds import TrigPlan
 from mpc.errors import LocalError, Refused
 from mpc.link import PartyId
-from mpc.models.logistic import fit_logistic
-from mpc.models.metrics import roc_auc
 from mpc.protocols import train
-from mpc.run_sizes import enough_iterations
+from mpc.regression.sizes import enough_iterations
+from mpc.statistics.logistic import fit_logistic
+from mpc.statistics.metrics import roc_auc
 from mpc.testing.dealer import Dealer
 from mpc.testing.keys import small_key
 from mpc.testing.memory_link import Network, party, run_roles

@@ -29,8 +29,8 @@ from threadpoolctl import threadpool_limits
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from mpc.models.logistic import fit_logistic
-from mpc.models.metrics import roc_auc
+from mpc.statistics.logistic import fit_logistic
+from mpc.statistics.metrics import roc_auc
 from party_node.data.prepare import Preparation, PreparationSpec, fit
 from party_node.data.table import Column, NumericColumn, Table, TextColumn
 from party_node.evaluation import Evaluation, evaluate

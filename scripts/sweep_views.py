@@ -28,8 +28,8 @@ from numpy.typing import NDArray
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from mpc import group
-from mpc.zero_sharing import ZeroSharing
+from mpc.group import ristretto255
+from mpc.sharing.zero_sharing import ZeroSharing
 from tests.protocols.test_align_oprf_attacks import area, views
 
 SHARED_WITH_ONE = (0, 20)
@@ -63,7 +63,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--control-runs", type=int, default=300, help="of each class, with the fault")
     parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
     options = parser.parse_args(argv)
-    group.warm()
+    ristretto255.warm()
     control = both_ways(*classes(options.control_runs, function=narrow))
     found = both_ways(*classes(options.runs))
     result = {

@@ -28,7 +28,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from mpc.errors import LocalError
-from mpc.kernels import engine_name
+from mpc.kernels.engines.selection import engine_name
 from scripts.local_cluster import PURPOSE, LocalCluster, LocalParty, told
 
 STAGES = ("align", "split", "bin", "prepare")

@@ -16,16 +16,13 @@ from typing import Any
 import numpy as np
 from google.protobuf.message import DecodeError, Message
 
-from mpc.base_ot import BaseAnswer, BaseOffer
 from mpc.errors import Reason
-from mpc.group import POINT_BYTES, PointVector
-from mpc.hidden_count import Counted
-from mpc.opening import Opening
-from mpc.oprf import Offsets
-from mpc.ot import Columns, Corrections, TreeSums
-from mpc.packed_products import EncryptedRows, MaskedRows
-from mpc.paillier import PublicKeyMessage, SealedVector
-from mpc.products import EncryptedMasks, MaskedProducts
+from mpc.group.ristretto255 import POINT_BYTES, PointVector
+from mpc.ot.base import BaseAnswer, BaseOffer
+from mpc.ot.extension import Columns, Corrections, TreeSums
+from mpc.paillier.ciphertexts import PublicKeyMessage, SealedVector
+from mpc.products.matrix_vector import EncryptedMasks, MaskedProducts
+from mpc.products.packed_over_rows import EncryptedRows, MaskedRows
 from mpc.protocols.align import Blinded, Returned
 from mpc.protocols.align_count import Programmed
 from mpc.protocols.align_oprf import Tags
@@ -36,7 +33,10 @@ from mpc.protocols.finish import Accepted, AuditHead, Countersigned
 from mpc.protocols.split import LaterRows, SplitHeard
 from mpc.protocols.train import Masked, Widths
 from mpc.ring import RingVector
-from mpc.zero_sharing import MaskKey
+from mpc.sets.hidden_count import Counted
+from mpc.sets.oprf import Offsets
+from mpc.sharing.opening import Opening
+from mpc.sharing.zero_sharing import MaskKey
 from wire.v1 import common_pb2, peer_pb2
 
 Envelope = peer_pb2.Envelope

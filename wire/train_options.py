@@ -6,9 +6,9 @@ Weights change them: what is expected of the outcome is by weight, and how unequ
 from __future__ import annotations
 
 from mpc.link import PartyId
-from mpc.run_sizes import TrainOptions
-from mpc.sigmoid import SineSeries, chosen
-from mpc.weighting import Classes, Weighting, balanced, weighted_rate, weighting
+from mpc.regression.sigmoid import SineSeries, chosen
+from mpc.regression.sizes import TrainOptions
+from mpc.regression.weighting import Classes, Weighting, balanced, weighted_rate, weighting
 from wire.label_spec import ClassWeights
 from wire.spec import JobSpec
 

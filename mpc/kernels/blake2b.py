@@ -13,7 +13,7 @@ from llvmlite import ir
 from numpy.typing import NDArray
 
 from mpc.kernels.bits import compiled
-from mpc.kernels.simd_jit import Library, processor_has
+from mpc.kernels.simd.jit import Library, processor_has
 from mpc.ring import I64, U64
 
 U8 = NDArray[np.uint8]

@@ -1,7 +1,7 @@
 """ristretto255 by libsodium, point by point, on any processor; called without the GIL.
 
 The only module that knows rbcl. It knows encodings, not who sent them: what is no element is an answer (None), not an
-error. mpc.kernels.curve gives the same bytes for many points at once.
+error. mpc.kernels.curve.batches gives the same bytes for many points at once.
 """
 
 from __future__ import annotations

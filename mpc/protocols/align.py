@@ -29,16 +29,14 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from mpc import group
-from mpc.base_ot import BaseAnswer, BaseOffer
 from mpc.domains import Domain
 from mpc.errors import Reason
-from mpc.group import PointVector, Scalar
-from mpc.hidden_count import Counted, blaming
-from mpc.id_column import IdColumn
+from mpc.group import ristretto255
+from mpc.group.id_column import IdColumn
+from mpc.group.ristretto255 import PointVector, Scalar
 from mpc.link import Link, PartyId
-from mpc.oprf import Offsets
-from mpc.ot import TreeSums
+from mpc.ot.base import BaseAnswer, BaseOffer
+from mpc.ot.extension import TreeSums
 from mpc.protocol import LedgerLine, Party, ProtocolSpec
 from mpc.protocols import align_oprf
 from mpc.protocols.align_count import Programmed
@@ -61,7 +59,9 @@ from mpc.protocols.align_terms import (
 )
 from mpc.ring import I64, U64
 from mpc.rng import Rng
-from mpc.zero_sharing import MaskKey
+from mpc.sets.hidden_count import Counted, blaming
+from mpc.sets.oprf import Offsets
+from mpc.sharing.zero_sharing import MaskKey
 
 __all__ = [
     "MAX_IDS", "PROTOCOL", "AlignOptions", "Blinded", "Indices", "Returned", "SetSize", "Verdict", "ideal", "run",
@@ -193,7 +193,7 @@ async def _pass_on(walk: _Walk, owner: PartyId, ids: Sequence[bytes]) -> Values:
     else:
         before = walk.link(route[here - 1], owner)
         received = await _receive_list(walk, before, owner)
-        points = await blaming(before, _in_pieces(walk, received, group.multiply, walk.secret))
+        points = await blaming(before, _in_pieces(walk, received, ristretto255.multiply, walk.secret))
     if here < len(route) - 1:
         points = await _send_shuffled(walk, walk.link(route[here + 1], owner), owner, points)
     if here == 0 and route[-1] == walk.me.id:
@@ -307,12 +307,12 @@ async def _in_pieces(
 
 def blind(ids: Sequence[bytes], label: bytes, secret: Scalar) -> PointVector:
     """k H(x) for each id, in order."""
-    return group.hash_and_multiply(ids, label, secret)
+    return ristretto255.hash_and_multiply(ids, label, secret)
 
 
 def heads_of(points: PointVector) -> Values:
     """The first bytes of each point, as strings."""
-    rows = np.frombuffer(points.data, dtype=np.uint8).reshape(len(points), group.POINT_BYTES)
+    rows = np.frombuffer(points.data, dtype=np.uint8).reshape(len(points), ristretto255.POINT_BYTES)
     return np.frombuffer(rows[:, :HEAD_BYTES].tobytes(), dtype=f"S{HEAD_BYTES}")
 
 

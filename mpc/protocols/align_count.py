@@ -2,7 +2,7 @@
 
    leader, helper and the other followers, for one public sample after the other
    others' words of the sample       -- Programmed -->    leader (three parties or more: s_i + F_i over the sample)
-   leader                  <-- mpc/hidden_count.py -->    helper: how many of the sample all have
+   leader                  <-- mpc/sets/hidden_count.py -->    helper: how many of the sample all have
    leader                        -- Verdict -->           all: at least so many are common, or 0
    all                           -- Verdict -->           leader: content to know no more, or 0
    leader                        -- Verdict -->           all: the bound stands, or 0 and the next sample follows
@@ -21,17 +21,17 @@ from math import ceil, sqrt
 
 import numpy as np
 
-from mpc import hidden_count
 from mpc.domains import Domain
 from mpc.errors import LocalError, Reason
 from mpc.link import Link, PartyId
-from mpc.okvs import Layout, Plan
-from mpc.oprf import Binned, Codes, Outputs
 from mpc.protocol import Party
 from mpc.protocols.align_terms import AlignOptions, Verdict, too_few
 from mpc.ring import I64, U64, RingVector
 from mpc.rng import Rng
-from mpc.zero_sharing import ZeroSharing
+from mpc.sets import hidden_count
+from mpc.sets.okvs import Layout, Plan
+from mpc.sets.oprf import Binned, Codes, Outputs
+from mpc.sharing.zero_sharing import ZeroSharing
 
 GROWTH = 8           # of one sample over the one before
 CHECK_BITS = 64

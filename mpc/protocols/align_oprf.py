@@ -2,7 +2,7 @@
 
    leader: X                                             follower i: Y_i
  1 zero sharing of every pair: functions s_i with XOR of all s_i(x) = 0 at every x
- 2 F_i(x) for x in X             <-- mpc/oprf.py -->      F_i(y) for y in Y_i
+ 2 F_i(x) for x in X             <-- mpc/sets/oprf.py -->      F_i(y) for y in Y_i
  3 a lower bound on the number:  <-- align_count.py -->
  4                               <-- Programmed --        store of  y -> s_i(y) + F_i(y)
  5 common: XOR of all s = 0       -- Verdict, Tags -->    own rows: where F_i, for another purpose, gives these
@@ -24,20 +24,21 @@ from functools import partial
 
 import numpy as np
 
-from mpc import oprf, zero_sharing
 from mpc.domains import Domain
 from mpc.errors import LocalError, Reason
-from mpc.id_column import IdColumn
-from mpc.kernels import psi
+from mpc.group.id_column import IdColumn
+from mpc.kernels import set_intersection
 from mpc.link import Link, PartyId
-from mpc.okvs import Layout, Plan, decode
-from mpc.oprf import Binned, Codes, Outputs, in_step, pieces
 from mpc.protocol import Party
 from mpc.protocols import align_count
 from mpc.protocols.align_count import CHECK_BITS, THOUSANDTHS, Programmed, Run, Stage, receive_column, tell
 from mpc.protocols.align_terms import TOLD, AlignOptions, Verdict, all_differ, too_few
 from mpc.ring import I64, U64, RingVector
 from mpc.rng import Rng
+from mpc.sets import oprf
+from mpc.sets.okvs import Layout, Plan, decode
+from mpc.sets.oprf import Binned, Codes, Outputs, in_step, pieces
+from mpc.sharing import zero_sharing
 
 TAG_BITS = 64, 32       # of 2^24 ids two have the same tag with probability 2^-49
 LOW = np.uint64(0xFFFFFFFF)
@@ -185,7 +186,7 @@ def _places(outputs: Outputs, first: U64, second: U64) -> I64:
     """Which of our ids have these tags; -1 for none of them."""
     own, found = outputs.words(TAGS), np.empty(len(first), np.int64)
     table = np.zeros(1 << (2 * len(own)).bit_length(), np.uint32)
-    psi.match(own, first, second, table, found)
+    set_intersection.match(own, first, second, table, found)
     return found
 
 

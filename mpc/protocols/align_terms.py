@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 
 from mpc.errors import LocalError, Reason, Refused
-from mpc.id_column import IdColumn
+from mpc.group.id_column import IdColumn
 from mpc.link import Link, PartyId
 from mpc.protocol import Party
 from mpc.ring import I64, RingVector

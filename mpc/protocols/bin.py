@@ -13,8 +13,8 @@ Customers per bin are the feature holder's own knowledge, so it enforces the min
 bin below it is merged into another, never left out, for what is left out is the difference to the whole. The label
 holder checks the cells that it is shown, and shows no joined bin with fewer good or bad customers than the minimum.
 
-Source: [Pai99], the sums of ciphertexts; weight of evidence and its bins as in mpc.models.binning. The packing and
-re-randomisation are those of mpc.products. Departures: docs/protocols/bin.md.
+Source: [Pai99], the sums of ciphertexts; weight of evidence and its bins as in mpc.credit.binning. The packing and
+re-randomisation are those of mpc.products.matrix_vector. Departures: docs/protocols/bin.md.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from mpc.credit.binning import BinCounts
+from mpc.credit.weight_of_evidence import I64
 from mpc.errors import LocalError, Reason
 from mpc.link import Link, PartyId
-from mpc.models.binning import BinCounts
-from mpc.models.woe import I64
-from mpc.paillier import CipherVector, PublicKey, PublicKeyMessage, Rerandomiser, SealedVector
-from mpc.paillier_keys import PrivateKey
-from mpc.product_plan import MESSAGE_BYTES, chunks
-from mpc.products import checked_key, joined, masked_and_sealed, parsed, uniform_masks
+from mpc.paillier.ciphertexts import CipherVector, PublicKey, PublicKeyMessage, Rerandomiser, SealedVector
+from mpc.paillier.keys import PrivateKey
+from mpc.products.matrix_vector import checked_key, joined, masked_and_sealed, parsed, uniform_masks
+from mpc.products.plan import MESSAGE_BYTES, chunks
 from mpc.protocol import LedgerLine, Party, ProtocolSpec
 from mpc.protocols.bin_terms import (
     COUNT_BITS,

@@ -12,11 +12,11 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from mpc.credit.binning import BinCounts, Constraints, Trend, best_bins
+from mpc.credit.weight_of_evidence import I64, information_value
 from mpc.errors import LocalError
-from mpc.kernels import MOST_GROUPS
+from mpc.kernels.modulus import MOST_GROUPS
 from mpc.link import PartyId
-from mpc.models.binning import BinCounts, Constraints, Trend, best_bins
-from mpc.models.woe import I64, information_value
 from mpc.rng import Rng
 
 CountsAt = Literal["label_holder", "feature_holder"]
@@ -32,7 +32,7 @@ class BinOptions:
 
     `columns`: of every feature holder. `slots`: room for the fine bins of one column. `constraints.minimum_rows` is
     the minimum cell: fewer customers stand in no bin that anybody hears of. A column whose information value stays
-    below `minimum_information` becomes one bin. `engine` as in mpc.kernels.
+    below `minimum_information` becomes one bin. `engine` as in mpc.kernels.engines.
     """
 
     label_holder: PartyId

@@ -1,18 +1,18 @@
 """How one party's columns go with another's on the common rows. N >= 2 parties, semi-honest.
 
    of two parties, who has fewer columns: U (n x c)       the other: V (n x d); all columns centred, of length 1;
-   for `inflation` U and V are orthonormal directions of the columns, turned at random        (mpc.models.inflation)
+   for `inflation` U and V are orthonormal directions of the columns, turned at random        (mpc.statistics.inflation)
  0 keys                        -- PublicKeyMessage -->  <--
- 1 E(u), column by column      -- EncryptedMasks -->    <-- MaskedProducts --   shares of V^T U       (mpc.products)
+ 1 E(u), column by column      -- EncryptedMasks -->    <-- MaskedProducts --   shares of V^T U       (mpc.products.matrix_vector)
    all parties, on shares, one value for each pair of columns of different parties:
- 2 r, rounded to 2^-bits       -- masked openings -->                           (mpc.truncation)
- 3 where the job shows pairs: r if |r| >= threshold, else 0  -- masked openings -->        (mpc.comparison)
+ 2 r, rounded to 2^-bits       -- masked openings -->                           (mpc.sharing.truncation)
+ 3 where the job shows pairs: r if |r| >= threshold, else 0  -- masked openings -->        (mpc.sharing.comparison)
  4 r, refreshed                -- Opening -->           opened to all parties or to the label holder alone; for
                                                           `inflation` to the two, or to the label holder if it is one
 
 By default a correlation is rounded to about 1 / sqrt(n), the standard error that it has anyway: finer digits would tell
 of these rows, and of no population. Source of the products: protocol.md 2.1; rounding 2.3; comparison [DFKNT06], as in
-mpc.comparison. Departures and what a coalition learns: docs/protocols/correlate.md.
+mpc.sharing.comparison. Departures and what a coalition learns: docs/protocols/correlate.md.
 """
 
 from __future__ import annotations
@@ -26,21 +26,28 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from mpc.comparison import COMPARISON_ANDS, as_sums, multiply, shared_signs
-from mpc.correlations import CorrelationSource, TrigPlan
+from mpc.correlated_randomness.kinds import CorrelationSource, TrigPlan
 from mpc.errors import LocalError
 from mpc.link import Link, PartyId
-from mpc.models.inflation import Basis, Inflated
-from mpc.opening import Opening, holds_constants, open_masked, open_to, refreshed
-from mpc.paillier import PublicKey, PublicKeyMessage
-from mpc.paillier_keys import PrivateKey
-from mpc.products import EncryptedMasks, MaskedProducts, ProductPlan, exchange_keys, offer_known, serve_known
+from mpc.paillier.ciphertexts import PublicKey, PublicKeyMessage
+from mpc.paillier.keys import PrivateKey
+from mpc.products.matrix_vector import (
+    EncryptedMasks,
+    MaskedProducts,
+    ProductPlan,
+    exchange_keys,
+    offer_known,
+    serve_known,
+)
 from mpc.protocol import LedgerLine, Party, ProtocolSpec
+from mpc.regression.setup import Tools
 from mpc.ring import U64, RingVector, from_signed, to_signed
 from mpc.rng import Rng
-from mpc.training import Tools
-from mpc.truncation import prepare_truncation, truncate
-from mpc.zero_sharing import MaskKey
+from mpc.sharing.comparison import COMPARISON_ANDS, as_sums, multiply, shared_signs
+from mpc.sharing.opening import Opening, holds_constants, open_masked, open_to, refreshed
+from mpc.sharing.truncation import prepare_truncation, truncate
+from mpc.sharing.zero_sharing import MaskKey
+from mpc.statistics.inflation import Basis, Inflated
 
 F64 = NDArray[np.float64]
 I32 = NDArray[np.int32]

@@ -1,7 +1,7 @@
 """The joint score of each row reaches the label holder; the parts it is made of stay hidden in it. N parties.
 
    feature holder i: s_i                               label holder: s_0
- 1 MaskKey: every pair agrees on a stream; m_0 + m_1 + ... = 0  (mpc.zero_sharing)
+ 1 MaskKey: every pair agrees on a stream; m_0 + m_1 + ... = 0  (mpc.sharing.zero_sharing)
  2 s_i + m_i                  -- Opening -->           s = s_0 + m_0 + sum_i (s_i + m_i)  mod 2^64
 
 Scores are fixed-point integers of one scale at all parties, so the parts of a score are additive shares of it
@@ -18,10 +18,10 @@ import numpy as np
 
 from mpc.errors import LocalError
 from mpc.link import Link, PartyId
-from mpc.opening import Opening, open_to
 from mpc.protocol import LedgerLine, Party, ProtocolSpec
 from mpc.ring import U64, RingVector
-from mpc.zero_sharing import MaskKey
+from mpc.sharing.opening import Opening, open_to
+from mpc.sharing.zero_sharing import MaskKey
 
 # ---------------------------------------------------------------- roles
 

@@ -3,7 +3,7 @@
    every party i: X_i (rows x d_i)        label holder besides: y, weights s, offset o       all: shares of every w
  0 widths, keys                -- Widths, PublicKeyMessage -->
  1 offline, for T iterations   -- products' ciphertexts -->       shares of X_i r, X_i^T r; of K = sum_i K_i, the
-                                                                  whitened Hessian (mpc.preconditioner); of L_i r, K_i r
+                                                                  whitened Hessian (mpc.regression.preconditioner); of L_i r, K_i r
  per iteration t = 1..T, at the point v:
  2 z = o + sum_i X_i v_i       -- Masked(v_i - r) to owner i -->  shares of z mod 2^37
  3 e = s (sigma(z) - y)        -- open z - rho -->                shares of e from s cos, s sin of rho
@@ -26,25 +26,25 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from mpc.acceleration import lines as acceleration_lines
-from mpc.comparison import comparison_lines, is_below, multiply
 from mpc.errors import Reason, Refused
 from mpc.link import Link, PartyId
-from mpc.models.logistic import fit_logistic
-from mpc.opening import open_masked, open_to
-from mpc.precision import SQUARED_BITS, Precision
-from mpc.preconditioner import combined
-from mpc.prepared import Kept, resume
 from mpc.protocol import LedgerLine, Party, ProtocolSpec
+from mpc.regression.acceleration import lines as acceleration_lines
+from mpc.regression.precision import SQUARED_BITS, Precision
+from mpc.regression.precomputed import Kept, resume
+from mpc.regression.preconditioner import combined
+from mpc.regression.setup import Block, State, Tools, Widths, prepare
+from mpc.regression.sigmoid import PERIOD_BITS
+from mpc.regression.sizes import TrainOptions, padded
 from mpc.ring import U64, RingVector, from_signed, mask_of, reduce, times, to_signed
-from mpc.run_sizes import TrainOptions, padded
-from mpc.sigmoid import PERIOD_BITS
-from mpc.training import Block, State, Tools, Widths, prepare
-from mpc.truncation import truncate
+from mpc.sharing.comparison import comparison_lines, is_below, multiply
+from mpc.sharing.opening import open_masked, open_to
+from mpc.sharing.truncation import truncate
+from mpc.statistics.logistic import fit_logistic
 
 __all__ = ["LEDGER", "PROTOCOL", "Block", "Masked", "Tools", "TrainOptions", "Widths", "ideal", "padded", "run"]
 
-# -- messages (step 0's is mpc.training.Widths) --------------------------------------------------------------------
+# -- messages (step 0's is mpc.regression.setup.Widths) --------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ async def run(
     """The party's own weights (d,), standardised units. Refused NOT_CONVERGED releases nothing to anybody.
 
     `accept_widths` hears the others' padded widths after step 0 and raises if this party's own rules forbid them.
-    `kept`: what mpc.prepared.precompute made ahead for this run at all parties, in the place of step 1.
+    `kept`: what mpc.regression.precomputed.precompute made ahead for this run at all parties, in the place of step 1.
     """
     state = await (prepare(me, peers, block, options, tools, accept_widths) if kept is None
                    else resume(me, peers, block, options, kept, accept_widths))

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from mpc.errors import Reason
-from mpc.group import PointVector
-from mpc.paillier import SealedVector
+from mpc.group.ristretto255 import PointVector
+from mpc.paillier.ciphertexts import SealedVector
 from mpc.ring import RingVector
 from mpc.testing.memory_link import Sent
 

@@ -8,10 +8,10 @@ from typing import Any, Literal
 
 import numpy as np
 
+from mpc.credit.binning import Constraints, Trend
 from mpc.errors import Reason
 from mpc.link import Link, PartyId
-from mpc.models.binning import Constraints, Trend
-from mpc.paillier import PublicKeyMessage, SealedVector
+from mpc.paillier.ciphertexts import PublicKeyMessage, SealedVector
 from mpc.protocol import Party
 from mpc.protocols import bin
 from mpc.ring import RingVector

@@ -8,16 +8,16 @@ from typing import Any
 
 import numpy as np
 
-from mpc.correlations import TrigPlan
+from mpc.correlated_randomness.kinds import TrigPlan
 from mpc.link import Link, PartyId
 from mpc.protocol import Party
 from mpc.protocols import correlate
+from mpc.regression.setup import Tools
 from mpc.rng import Rng
 from mpc.testing.bin_subject import BAD_KEYS
 from mpc.testing.conformance import Role, Subject, Trial
 from mpc.testing.dealer import Dealer
 from mpc.testing.keys import small_key
-from mpc.training import Tools
 
 NAMES = ("bank-a", "platform-b", "telecom-c")
 ROWS, KEY_BITS, BITS, THRESHOLD = 80, 256, 9, 0.5

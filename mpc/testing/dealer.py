@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from mpc.correlations import F64, Bits, Trig, TrigPlan, Triples, ideal_trig, scaled_circle
+from mpc.correlated_randomness.kinds import F64, Bits, Trig, TrigPlan, Triples, ideal_trig, scaled_circle
 from mpc.link import PartyId
 from mpc.protocol import Party
 from mpc.ring import U64
@@ -88,7 +88,7 @@ class Dealer:
 
 
 class DealerSource:
-    """Implements mpc.correlations.CorrelationSource for one party."""
+    """Implements mpc.correlated_randomness.kinds.CorrelationSource for one party."""
 
     def __init__(self, dealer: Dealer, party: PartyId, position: int) -> None:
         self._dealer, self._party, self._position, self._turn = dealer, party, position, 0

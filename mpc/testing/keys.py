@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-from mpc.paillier_keys import PrivateKey, _draw_private_key
+from mpc.paillier.keys import PrivateKey, _draw_private_key
 from mpc.rng import Rng
 
 

@@ -10,8 +10,7 @@ from typing import Any, Literal
 import numpy as np
 
 from mpc.errors import Reason
-from mpc.group import IDENTITY, PointVector
-from mpc.hidden_count import Counted
+from mpc.group.ristretto255 import IDENTITY, PointVector
 from mpc.link import Link, PartyId
 from mpc.protocol import Party
 from mpc.protocols import align, coin, finish, score, split
@@ -19,6 +18,7 @@ from mpc.protocols.align_count import Programmed
 from mpc.protocols.align_oprf import Tags
 from mpc.ring import RingVector, from_signed
 from mpc.rng import Rng
+from mpc.sets.hidden_count import Counted
 from mpc.testing.adversary import Change, Corruption, field_set, reflected
 from mpc.testing.bin_subject import BIN
 from mpc.testing.conformance import Role, Subject, Trial

@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mpc.models.binning import Merging, Trend
-from mpc.models.fine_bins import FineBins, LevelBins, NumericBins, level_bins, numeric_bins
-from mpc.models.woe import information_value, weight_of_evidence
+from mpc.credit.binning import Merging, Trend
+from mpc.credit.fine_bins import FineBins, LevelBins, NumericBins, level_bins, numeric_bins
+from mpc.credit.weight_of_evidence import information_value, weight_of_evidence
 from party_node.data.errors import other_kind
 from party_node.data.table import F64, Column, Kind, NumericColumn, TextColumn
 

@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from mpc.id_column import IdColumn
+from mpc.group.id_column import IdColumn
 from party_node.data.errors import DataError
 from party_node.data.id_profiles import IdProfile, buffers, flags, normalise, plausible
 from party_node.data.source import batches

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mpc.models.fine_bins import FineBins, LevelBins, NumericBins
+from mpc.credit.fine_bins import FineBins, LevelBins, NumericBins
 from party_node.data.table import F64
 
 _SAMPLE_ROWS = 2048

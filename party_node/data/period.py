@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 from numpy.typing import NDArray
 
-from mpc.models.bands import out_of_time
+from mpc.credit.bands import out_of_time
 from party_node.data.errors import DataError
 from party_node.data.table import Table, TextColumn
 

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from mpc.credit.binning import Constraints, Trend
+from mpc.credit.fine_bins import NumericBins
 from mpc.link import PartyId
-from mpc.models.binning import Constraints, Trend
-from mpc.models.fine_bins import NumericBins
 from mpc.protocols import bin
 from party_node.data.binned import BinnedColumn, bin_codes, fine_bins
 from party_node.data.near_bins import CutColumn, apart

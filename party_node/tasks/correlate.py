@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mpc.link import PartyId
-from mpc.models.inflation import Inflated
 from mpc.protocols import correlate
+from mpc.statistics.inflation import Inflated
 from party_node.data.encode import What
 from party_node.tasks import prepare
 from party_node.tasks.context import JobContext

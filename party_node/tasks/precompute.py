@@ -5,8 +5,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from mpc import prepared
 from mpc.protocols import train
+from mpc.regression import precomputed as prepared
 from party_node.prepared import OPEN, Writer
 from party_node.tasks.context import JobContext
 from party_node.tasks.train import options_of, pinned_matrix

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from mpc.models.logistic import fit_logistic
 from mpc.protocols import train
+from mpc.statistics.logistic import fit_logistic
 from party_node.data.matrix import matrix_digest, quantise
 from party_node.prepared import opened
 from party_node.tasks.context import JobContext

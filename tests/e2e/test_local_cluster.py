@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mpc.models.scorecard import Scale, combined
+from mpc.credit.scorecard import Scale, combined
 from party_node.data.table import read_table
 from party_node.kept_scores import read_scores
 from party_node.model import load_part

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from mpc.errors import LocalError
-from mpc.models.metrics import roc_auc
+from mpc.statistics.metrics import roc_auc
 from party_node.cli import run_command
 from party_node.config import PartyDirectory
 from party_node.daemon import Node

@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mpc.acceleration import LEVELS, NARROW, Anderson, lines
-from mpc.correlations import TrigPlan
+from mpc.correlated_randomness.kinds import TrigPlan
+from mpc.correlated_randomness.stock import Stock
 from mpc.protocol import Ledger
+from mpc.regression.acceleration import LEVELS, NARROW, Anderson, lines
 from mpc.ring import U64, from_signed, to_signed
 from mpc.rng import Rng
-from mpc.stock import Stock
 from mpc.testing.dealer import Dealer
 from mpc.testing.memory_link import Network, party, run_roles
 

@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mpc.credit.binning import UNIT, BinCounts, Constraints, Trend, best_bins
+from mpc.credit.fine_bins import LevelBins, NumericBins, level_bins, numeric_bins
+from mpc.credit.weight_of_evidence import information_against, information_value
 from mpc.errors import LocalError
-from mpc.models.binning import UNIT, BinCounts, Constraints, Trend, best_bins
-from mpc.models.fine_bins import LevelBins, NumericBins, level_bins, numeric_bins
-from mpc.models.woe import information_against, information_value
 
 RUNS = {
     Trend.ASCENDING: lambda rates: rises(rates),

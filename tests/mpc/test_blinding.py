@@ -5,9 +5,9 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
-from mpc.blinding import AT_ONCE, Stock, fill
-from mpc.paillier import BadCiphertext, Encryptor, Rerandomiser, SealedVector, public_encryptor
-from mpc.paillier_keys import OwnerBlinder, PrivateKey
+from mpc.paillier.blinding import AT_ONCE, Stock, fill
+from mpc.paillier.ciphertexts import BadCiphertext, Encryptor, Rerandomiser, SealedVector, public_encryptor
+from mpc.paillier.keys import OwnerBlinder, PrivateKey
 from mpc.rng import Rng
 from mpc.testing.keys import small_key
 from mpc.testing.memory_link import party

@@ -9,14 +9,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mpc.comparison import COMPARISON_ANDS, as_sums, comparison_lines, is_below, multiply
-from mpc.correlations import CorrelationSource, TrigPlan, Triples
+from mpc.correlated_randomness.kinds import CorrelationSource, TrigPlan, Triples
 from mpc.errors import LocalError
 from mpc.link import Link, PartyId
-from mpc.opening import Opening
 from mpc.protocol import Party
 from mpc.ring import U64, from_signed, mask_of, to_signed
 from mpc.rng import Rng
+from mpc.sharing.comparison import COMPARISON_ANDS, as_sums, comparison_lines, is_below, multiply
+from mpc.sharing.opening import Opening
 from mpc.testing.dealer import Dealer
 from mpc.testing.memory_link import Network, TestParty, party, run_roles
 

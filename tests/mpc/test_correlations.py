@@ -11,24 +11,32 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mpc import chain
-from mpc.comparison import is_below
-from mpc.correlations import Bits, CorrelationSource, Trig, TrigPlan, Triples, ideal_trig, quantised_circle
+from mpc.correlated_randomness import chain
+from mpc.correlated_randomness.kinds import (
+    Bits,
+    CorrelationSource,
+    Trig,
+    TrigPlan,
+    Triples,
+    ideal_trig,
+    quantised_circle,
+)
+from mpc.correlated_randomness.ot_source import OtSource
+from mpc.correlated_randomness.paillier_source import PaillierSource
+from mpc.correlated_randomness.two_way import TwoWaySource
 from mpc.errors import LocalError, PeerError, Reason
 from mpc.link import Link, PartyId
-from mpc.ot import Columns, Corrections
-from mpc.ot_source import OtSource
-from mpc.paillier import SealedVector
-from mpc.paillier_source import PaillierSource
-from mpc.products import MaskedProducts
+from mpc.ot.extension import Columns, Corrections
+from mpc.paillier.ciphertexts import SealedVector
+from mpc.products.matrix_vector import MaskedProducts
 from mpc.ring import U64, to_signed
 from mpc.rng import Rng
+from mpc.sharing.comparison import is_below
+from mpc.sharing.truncation import prepare_truncation, truncate
 from mpc.testing.dealer import Dealer
 from mpc.testing.keys import small_key
 from mpc.testing.memory_link import Network, party, run_roles
 from mpc.testing.transcript import content
-from mpc.truncation import prepare_truncation, truncate
-from mpc.two_way import TwoWaySource
 
 NAMES = ("bank", "shop", "telecom", "utility")
 Sources = Mapping[str, CorrelationSource]

@@ -6,13 +6,14 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
+from mpc.credit import bands
+from mpc.credit.money import Terms, challenge, money_at
+from mpc.credit.reject_inference import CAVEATS, Method, parcelling, sensitivity, simple_augmentation
+from mpc.credit.stability import Shift, characteristic_stability, population_stability_index, score_stability
 from mpc.errors import LocalError
-from mpc.models import bands, metrics
-from mpc.models.logistic import sigmoid
-from mpc.models.money import Terms, challenge, money_at
-from mpc.models.rejects import CAVEATS, Method, parcelling, sensitivity, simple_augmentation
-from mpc.models.stability import Shift, characteristic_stability, population_stability_index, score_stability
 from mpc.rng import Rng
+from mpc.statistics import metrics
+from mpc.statistics.logistic import sigmoid
 
 TERMS = Terms(0.6, 0.08)
 

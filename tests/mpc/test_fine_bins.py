@@ -3,8 +3,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mpc.credit.fine_bins import LevelBins, NumericBins, level_bins, numeric_bins
 from mpc.errors import LocalError
-from mpc.models.fine_bins import LevelBins, NumericBins, level_bins, numeric_bins
 
 NAN = float("nan")
 

@@ -18,9 +18,9 @@ import rbcl
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mpc import group
-from mpc.group import IDENTITY, ORDER, InvalidPoint, PointVector, Scalar
-from mpc.kernels import curve
+from mpc.group import ristretto255
+from mpc.group.ristretto255 import IDENTITY, ORDER, InvalidPoint, PointVector, Scalar
+from mpc.kernels.curve import batches as curve
 from mpc.rng import Rng
 
 VECTORS = Path(__file__).resolve().parents[2] / "../shared/vectors"
@@ -56,7 +56,7 @@ labels = st.binary(min_size=1, max_size=40)
 
 
 def some_points(count: int = 3) -> PointVector:
-    return group.hash_to_group([b"%d" % i for i in range(count)], b"test label")
+    return ristretto255.hash_to_group([b"%d" % i for i in range(count)], b"test label")
 
 
 def scalar_of(hexadecimal: str) -> Scalar:
@@ -68,7 +68,7 @@ def test_expansion_equals_the_vectors_of_rfc_9380():
     data = json.loads((VECTORS / "rfc9380_expand_message_xmd_sha512.json").read_text())
     assert len(data["tests"]) >= 5
     for case in data["tests"]:
-        out = group.expand_message_xmd(case["msg"].encode(), data["DST"].encode(), int(case["len_in_bytes"], 16))
+        out = ristretto255.expand_message_xmd(case["msg"].encode(), data["DST"].encode(), int(case["len_in_bytes"], 16))
         assert out.hex() == case["uniform_bytes"]
 
 
@@ -79,18 +79,18 @@ def test_hashing_and_multiplying_equal_the_vectors_of_rfc_9497(mode):
     (suite,) = [s for s in suites if s["mode"] == mode]
     key = scalar_of(suite["skSm"])
     if mode:
-        assert group.multiply_base(key).data.hex() == suite["pkSm"]
-        assert group.multiply(PointVector(bytes.fromhex(MULTIPLES[0])), key).data.hex() == suite["pkSm"]
+        assert ristretto255.multiply_base(key).data.hex() == suite["pkSm"]
+        assert ristretto255.multiply(PointVector(bytes.fromhex(MULTIPLES[0])), key).data.hex() == suite["pkSm"]
     for case in suite["vectors"]:
         messages, blinds = case["Input"].split(","), case["Blind"].split(",")
         elements, answers = case["BlindedElement"].split(","), case["EvaluationElement"].split(",")
         for message, blind, blinded, answer in zip(messages, blinds, elements, answers, strict=True):
-            hashed = group.hash_to_group([bytes.fromhex(message)], bytes.fromhex(suite["groupDST"]))
-            assert group.multiply(hashed, scalar_of(blind)).data.hex() == blinded
+            hashed = ristretto255.hash_to_group([bytes.fromhex(message)], bytes.fromhex(suite["groupDST"]))
+            assert ristretto255.multiply(hashed, scalar_of(blind)).data.hex() == blinded
             if mode == 2:               # the key is tweaked by public information; the base mode has no such step
-                group.check(PointVector(bytes.fromhex(answer)))
+                ristretto255.check(PointVector(bytes.fromhex(answer)))
             else:
-                assert group.multiply(PointVector(bytes.fromhex(blinded)), key).data.hex() == answer
+                assert ristretto255.multiply(PointVector(bytes.fromhex(blinded)), key).data.hex() == answer
 
 
 @needs_vectors
@@ -98,21 +98,21 @@ def test_outputs_of_the_base_mode_equal_the_vectors_of_rfc_9497():
     (oprf,) = [s for s in json.loads((VECTORS / "rfc9497_ristretto255_sha512.json").read_text()) if s["mode"] == 0]
     for case in oprf["vectors"]:
         message = bytes.fromhex(case["Input"])
-        hashed = group.hash_to_group([message], bytes.fromhex(oprf["groupDST"]))
-        bare = group.multiply(hashed, scalar_of(oprf["skSm"])).data
+        hashed = ristretto255.hash_to_group([message], bytes.fromhex(oprf["groupDST"]))
+        bare = ristretto255.multiply(hashed, scalar_of(oprf["skSm"])).data
         framed = b"".join(len(p).to_bytes(2, "big") + p for p in (message, bare)) + b"Finalize"
         assert hashlib.sha512(framed).hexdigest() == case["Output"]
 
 
 def test_small_multiples_of_the_generator_equal_the_vectors_of_rfc_9496():
-    assert [group.multiply_base(Scalar(k)).data.hex() for k in (1, 2, 3)] == MULTIPLES
+    assert [ristretto255.multiply_base(Scalar(k)).data.hex() for k in (1, 2, 3)] == MULTIPLES
 
 
 def test_the_one_way_map_equals_the_vector_of_rfc_9496(monkeypatch):
     uniform = hashlib.sha512(b"Ristretto is traditionally a short shot of espresso coffee").digest()
-    monkeypatch.setattr(group, "expand_message_xmd", lambda message, dst, length: uniform)
+    monkeypatch.setattr(ristretto255, "expand_message_xmd", lambda message, dst, length: uniform)
     monkeypatch.setattr(curve, "expand", lambda data, offsets, dst: uniform)
-    assert group.hash_to_group([b""], b"x").data.hex() == (
+    assert ristretto255.hash_to_group([b""], b"x").data.hex() == (
         "3066f82a1a747d45120d1740f14358531a8f04bbffe6a819f86dfe50f44a0a46"
     )
 
@@ -121,54 +121,54 @@ def test_the_one_way_map_equals_the_vector_of_rfc_9496(monkeypatch):
 def test_an_encoding_that_is_no_element_is_refused_everywhere(why):
     bad = PointVector(some_points(1).data + bytes.fromhex(REFUSED[why]))
     with pytest.raises(InvalidPoint):
-        group.multiply(bad, Scalar(2))
+        ristretto255.multiply(bad, Scalar(2))
     with pytest.raises(InvalidPoint):
-        group.check(bad)
+        ristretto255.check(bad)
     if bad.data[32:] != IDENTITY:
         with pytest.raises(InvalidPoint):
-            group.add(bad, some_points(2))
+            ristretto255.add(bad, some_points(2))
         with pytest.raises(InvalidPoint):
-            group.subtract(some_points(2), bad)
+            ristretto255.subtract(some_points(2), bad)
 
 
 @given(st.integers(0, 2), st.sampled_from([b"a", b"b", b"c"]))
 @settings(max_examples=9, deadline=None)
 def test_no_element_has_a_second_encoding_with_the_high_bit_set(place, name):
-    data = bytearray(group.hash_to_group([name] * 3, b"x").data)
+    data = bytearray(ristretto255.hash_to_group([name] * 3, b"x").data)
     data[32 * place + 31] |= 0x80
     with pytest.raises(InvalidPoint):
-        group.multiply(PointVector(bytes(data)), Scalar(2))
+        ristretto255.multiply(PointVector(bytes(data)), Scalar(2))
 
 
 @given(scalars, st.lists(labels, min_size=1, max_size=3), labels)
 @settings(max_examples=15, deadline=None)
 def test_hashing_and_multiplying_at_once_is_one_after_the_other(scalar, messages, dst):
-    expected = group.multiply(group.hash_to_group(messages, dst), scalar)
-    assert group.hash_and_multiply(messages, dst, scalar) == expected
+    expected = ristretto255.multiply(ristretto255.hash_to_group(messages, dst), scalar)
+    assert ristretto255.hash_and_multiply(messages, dst, scalar) == expected
 
 
 @given(scalars, scalars, labels)
 @settings(max_examples=30, deadline=None)
 def test_blinding_commutes(one, two, label):
-    points = group.hash_to_group([label, label + b"."], b"x")
-    assert group.multiply(group.multiply(points, one), two) == group.multiply(group.multiply(points, two), one)
+    points = ristretto255.hash_to_group([label, label + b"."], b"x")
+    assert ristretto255.multiply(ristretto255.multiply(points, one), two) == ristretto255.multiply(ristretto255.multiply(points, two), one)
 
 
 def test_the_inverse_undoes_a_multiplication():
     for seed in range(5):
         scalar = Scalar.random(Rng(bytes([seed] * 32)))
-        points = group.hash_to_group([b"a", b"b"], b"label")
-        assert group.multiply(group.multiply(points, scalar), scalar.inverse()) == points
+        points = ristretto255.hash_to_group([b"a", b"b"], b"label")
+        assert ristretto255.multiply(ristretto255.multiply(points, scalar), scalar.inverse()) == points
 
 
 @given(st.integers(1, ORDER - 1), st.integers(1, ORDER - 1))
 @settings(max_examples=20, deadline=None)
 def test_multiples_add_like_integers(one, two):
     total = (one + two) % ORDER
-    left, right = group.multiply_base(Scalar(one)), group.multiply_base(Scalar(two))
-    summed = group.add(left, right)
-    assert summed.data == (group.multiply_base(Scalar(total)).data if total else IDENTITY)
-    assert group.subtract(summed, right) == left
+    left, right = ristretto255.multiply_base(Scalar(one)), ristretto255.multiply_base(Scalar(two))
+    summed = ristretto255.add(left, right)
+    assert summed.data == (ristretto255.multiply_base(Scalar(total)).data if total else IDENTITY)
+    assert ristretto255.subtract(summed, right) == left
 
 
 def test_a_batch_equals_the_checked_wrappers_of_the_library_one_by_one():
@@ -176,12 +176,12 @@ def test_a_batch_equals_the_checked_wrappers_of_the_library_one_by_one():
     scalar, points = Scalar.random(rng), some_points(20)
     raw = scalar._bytes
     expected = [rbcl.crypto_scalarmult_ristretto255(raw, points[i:i + 1].data) for i in range(20)]
-    assert group.multiply(points, scalar).data == b"".join(expected)
+    assert ristretto255.multiply(points, scalar).data == b"".join(expected)
 
 
 def test_the_session_label_changes_every_point():
     ids = [b"%d" % i for i in range(50)]
-    one, two = (set(group.hash_to_group(ids, label).values()) for label in (b"label one", b"label two"))
+    one, two = (set(ristretto255.hash_to_group(ids, label).values()) for label in (b"label one", b"label two"))
     assert len(one) == len(two) == 50
     assert not one & two
 
@@ -216,7 +216,7 @@ def test_a_vector_counts_cuts_takes_and_joins():
     assert PointVector.join([points[:2], points[2:]]) == points
     assert points.take(np.array([4, 0])).data == points[4:5].data + points[0:1].data
     assert len(PointVector(b"")) == 0
-    assert group.multiply(PointVector(b""), Scalar(2)) == PointVector(b"")
+    assert ristretto255.multiply(PointVector(b""), Scalar(2)) == PointVector(b"")
     for bad in (b"x" * 31, b"x" * 33):
         with pytest.raises(ValueError, match="32-byte"):
             PointVector(bad)
@@ -226,14 +226,14 @@ def test_a_vector_counts_cuts_takes_and_joins():
 
 @pytest.mark.parametrize(("available", "compiled", "lanes_from"), [(1, 1, 8), (1, 0, 20), (0, 1, 0)])
 def test_few_points_and_other_processors_are_served_by_libsodium(monkeypatch, available, compiled, lanes_from):
-    monkeypatch.setattr(group, "FEW_POINTS", 8)
-    monkeypatch.setattr(group, "MANY_POINTS", 20)
+    monkeypatch.setattr(ristretto255, "FEW_POINTS", 8)
+    monkeypatch.setattr(ristretto255, "MANY_POINTS", 20)
     monkeypatch.setattr(curve, "available", lambda: available)
     monkeypatch.setattr(curve, "compiled", lambda: compiled)
     one, taken = some_points(1), []
     monkeypatch.setattr(curve, "are_elements", lambda points: taken.append(len(points) // 32) or True)
     for count in (1, 7, 8, 19, 20, 21):
-        group.check(PointVector.join([one] * count))
+        ristretto255.check(PointVector.join([one] * count))
     assert taken == [count for count in (1, 7, 8, 19, 20, 21) if lanes_from and count >= lanes_from]
 
 
@@ -242,19 +242,19 @@ def test_warming_compiles_where_the_processor_has_lanes_and_nowhere_else(monkeyp
     monkeypatch.setattr(curve, "library", lambda: compiled.append(1))
     for available in (False, True):
         monkeypatch.setattr(curve, "available", lambda available=available: available)
-        group.warm()
+        ristretto255.warm()
         assert compiled == [1] * available
 
 
 def test_vectors_of_different_lengths_are_not_added():
     with pytest.raises(ValueError, match="different lengths"):
-        group.add(some_points(2), some_points(3))
+        ristretto255.add(some_points(2), some_points(3))
 
 
 def test_the_expansion_refuses_labels_and_lengths_out_of_range():
     for dst, length in ((b"", 64), (b"x" * 256, 64), (b"x", 0), (b"x", 255 * 64 + 1)):
         with pytest.raises(ValueError, match="255"):
-            group.expand_message_xmd(b"m", dst, length)
+            ristretto255.expand_message_xmd(b"m", dst, length)
 
 
 def test_multiplying_leaves_other_threads_running(points_engine):
@@ -268,14 +268,14 @@ def test_multiplying_leaves_other_threads_running(points_engine):
 
     clock = threading.Thread(target=tick)
     clock.start()
-    group.multiply(points, Scalar(3))
+    ristretto255.multiply(points, Scalar(3))
     done.set()
     clock.join()
     assert len(ticks) >= 10
 
 
 def test_importing_leaves_no_copy_of_the_library_behind(tmp_path):
-    code = "from mpc.group import Scalar, multiply_base; assert len(multiply_base(Scalar(2))) == 1"
+    code = "from mpc.group.ristretto255 import Scalar, multiply_base; assert len(multiply_base(Scalar(2))) == 1"
     root = Path(__file__).resolve().parents[2]
     subprocess.run([sys.executable, "-c", code], env={"TMPDIR": str(tmp_path)}, cwd=root, check=True)
     assert list(tmp_path.iterdir()) == []

@@ -1,7 +1,7 @@
 """Wycheproof's X25519 and Ed25519 cases as statements about ristretto255, for each engine.
 
 Both speak of the same curve. A point is multiplied by 8, which leaves the subgroup of prime order, and encoded by the
-plain integers of mpc.testing.ristretto; what is then multiplied and added is mpc.group's.
+plain integers of mpc.testing.ristretto; what is then multiplied and added is mpc.group.ristretto255's.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from mpc import group
-from mpc.group import InvalidPoint, PointVector, Scalar
+from mpc.group import ristretto255
+from mpc.group.ristretto255 import InvalidPoint, PointVector, Scalar
 from mpc.testing import ristretto as ideal
 
 VECTORS = Path(__file__).resolve().parents[2] / "../shared/vectors"
@@ -44,16 +44,16 @@ def test_x25519_is_a_multiplication_here_too() -> None:
         point = ideal.from_montgomery(public % 2**255 % ideal.P)
         if point is None:
             continue                       # on the twist, where ristretto255 has no points
-        scalar = Scalar((private % 2**254 | 2**254) // 8 % group.ORDER)
+        scalar = Scalar((private % 2**254 | 2**254) // 8 % ristretto255.ORDER)
         if shared == 0:
             with pytest.raises(InvalidPoint):
-                group.multiply(eightfold(point), scalar)
+                ristretto255.multiply(eightfold(point), scalar)
             refused += 1
             continue
         result = ideal.from_montgomery(shared)
         assert result is not None
         both = {ideal.encode(result), ideal.encode((-result[0] % ideal.P, result[1]))}
-        assert group.multiply(eightfold(point), scalar).data in both, case["tcId"]
+        assert ristretto255.multiply(eightfold(point), scalar).data in both, case["tcId"]
         done += 1
     assert done >= 200
     assert refused >= 10
@@ -69,13 +69,13 @@ def test_ed25519_signatures_hold_here_exactly_where_they_are_valid() -> None:
         point, commitment = ideal.edwards(public), ideal.edwards(signature[:32].ljust(32, b"\0"))
         response = int.from_bytes(signature[32:], "little")
         assert point is not None
-        if len(signature) != 64 or commitment is None or not 0 < response < group.ORDER:
+        if len(signature) != 64 or commitment is None or not 0 < response < ristretto255.ORDER:
             assert case["result"] == "invalid", case["tcId"]
             continue
         digest = hashlib.sha512(signature[:32] + public + bytes.fromhex(case["msg"])).digest()
-        challenge = Scalar(int.from_bytes(digest, "little") % group.ORDER)
-        left = group.multiply(eightfold(base), Scalar(response))
-        right = group.add(eightfold(commitment), group.multiply(eightfold(point), challenge))
+        challenge = Scalar(int.from_bytes(digest, "little") % ristretto255.ORDER)
+        left = ristretto255.multiply(eightfold(base), Scalar(response))
+        right = ristretto255.add(eightfold(commitment), ristretto255.multiply(eightfold(point), challenge))
         assert (left == right) is (case["result"] == "valid"), case["tcId"]
         verdicts[case["result"]] += 1
     assert verdicts["valid"] >= 80

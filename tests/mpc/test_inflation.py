@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from scipy.linalg import subspace_angles
 
-from mpc.models.inflation import Basis, random_rotation
 from mpc.protocols.correlate import lengths_one
 from mpc.rng import Rng
+from mpc.statistics.inflation import Basis, random_rotation
 
 
 def unit(seed, rows=400, width=4):

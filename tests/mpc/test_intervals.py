@@ -3,11 +3,11 @@ import pytest
 from scipy.stats import norm
 from sklearn.metrics import roc_auc_score
 
-from mpc.models import metrics
-from mpc.models.intervals import added_information, bias_corrected, bootstrap, calibration_line, delong
-from mpc.models.logistic import fit_logistic
-from mpc.models.metrics import Ranking
 from mpc.rng import Rng
+from mpc.statistics import metrics
+from mpc.statistics.intervals import added_information, bias_corrected, bootstrap, calibration_line, delong
+from mpc.statistics.logistic import fit_logistic
+from mpc.statistics.metrics import Ranking
 
 
 def two_models(size, seed, gap):

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
-from mpc.kernels import blocks, psi
+from mpc.kernels import blocks, set_intersection
 from mpc.kernels.bits import compiled
 from mpc.kernels.blake2b import BLOCK, LANES, digests_16
-from mpc.oprf import FIELD_BITS, GROUPS, LEAVES, Streams
-from mpc.ot import leaf_key
+from mpc.ot.extension import leaf_key
 from mpc.rng import Rng
+from mpc.sets.oprf import FIELD_BITS, GROUPS, LEAVES, Streams
 
 KEYS = [bytes(range(16)), b"\xff" * 16, bytes(16), b"0123456789abcdef"]
 
@@ -101,11 +101,11 @@ def test_bins_use_streams_that_do_not_meet():
 def test_hashes_of_states_are_built_as_the_page_says():
     keys, rows = blocks.schedule(KEYS[:2]), words(50, 4)
     states, found = np.empty((50, 2), np.uint64), np.empty((50, 2), np.uint64)
-    psi.compress(rows, keys, states)
+    set_intersection.compress(rows, keys, states)
     first = np.ascontiguousarray(rows[:, :2])
     image = np.frombuffer(by_library(KEYS[0], first.tobytes()), np.uint64).reshape(-1, 2)
     assert np.array_equal(states, image ^ first ^ rows[:, 2:])
-    psi.whiten(states, np.uint64(9), keys, found)
+    set_intersection.whiten(states, np.uint64(9), keys, found)
     tweaked = states ^ np.array([9, 0], np.uint64)
     image = np.frombuffer(by_library(KEYS[1], tweaked.tobytes()), np.uint64).reshape(-1, 2)
     assert np.array_equal(found, image ^ states)

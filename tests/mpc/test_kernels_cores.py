@@ -8,8 +8,10 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from mpc.kernels import Modulus, cores, modulus, packed
-from mpc.kernels.simd import FORMS, available
+from mpc.kernels import cores
+from mpc.kernels.engines.selection import modulus
+from mpc.kernels.modulus import Modulus, packed
+from mpc.kernels.simd.engine import FORMS, available
 from mpc.testing.keys import small_key
 
 N = small_key(384).public.n ** 2

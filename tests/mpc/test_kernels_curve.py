@@ -11,21 +11,23 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from llvmlite import ir
 
-from mpc import group
-from mpc.id_column import IdColumn
-from mpc.kernels import cores, curve, curve_field, curve_points, sodium
-from mpc.kernels.curve_field import LIMBS, MASK, PRIME, RADIX_BITS, Field
-from mpc.kernels.simd_emitter import LANES, PTR, Emitter
-from mpc.kernels.simd_forms import Ifma
-from mpc.kernels.simd_jit import Library
-from mpc.kernels.simd_memory import aligned
+from mpc.group import ristretto255
+from mpc.group.id_column import IdColumn
+from mpc.kernels import cores, sodium
+from mpc.kernels.curve import batches as curve
+from mpc.kernels.curve import field, points
+from mpc.kernels.curve.field import LIMBS, MASK, PRIME, RADIX_BITS, Field
+from mpc.kernels.simd.emitter import LANES, PTR, Emitter
+from mpc.kernels.simd.forms import Ifma
+from mpc.kernels.simd.jit import Library
+from mpc.kernels.simd.memory import aligned
 from mpc.testing import ristretto as ideal
 from tests.mpc.test_group import REFUSED
 
 pytestmark = pytest.mark.skipif(not curve.available(), reason="this processor has no AVX512-IFMA")
 
 DRAW = random.Random(25519)
-ORDER = group.ORDER
+ORDER = ristretto255.ORDER
 LARGEST_LIMB, LARGEST_COLUMN = (1 << 51) + (1 << 16) - 1, (1 << 62) - 1
 
 SCALARS = {
@@ -37,7 +39,7 @@ SCALARS = {
 HALVES = [
     value.to_bytes(32, "little")
     for value in (0, 1, 2, PRIME - 1, PRIME, PRIME + 1, 2**255 - 1, 2**255, 2**256 - 1, 2**256 - 38, MASK, 1 << 204,
-                  curve_points.SQRT_M1, curve_points.D)
+                  points.SQRT_M1, points.D)
 ]
 
 
@@ -62,7 +64,7 @@ def each(data: bytes, width: int = 32) -> list[bytes]:
 
 def test_the_constants_are_those_of_the_rfc() -> None:
     for name in ("D", "SQRT_M1", "SQRT_AD_MINUS_ONE", "INVSQRT_A_MINUS_D", "ONE_MINUS_D_SQ", "D_MINUS_ONE_SQ"):
-        assert getattr(curve_points, name) == getattr(ideal, name), name
+        assert getattr(points, name) == getattr(ideal, name), name
 
 
 @given(st.binary(min_size=64, max_size=64), st.integers(1, ORDER - 1))
@@ -156,7 +158,7 @@ def test_three_threads_give_what_one_thread_gives() -> None:
 @settings(max_examples=60, deadline=None)
 def test_expanding_equals_hashlib_for_messages_of_any_lengths_side_by_side(messages: list[bytes], dst: bytes) -> None:
     column = IdColumn.of(messages)
-    expected = [group.expand_message_xmd(message, dst, 64) for message in messages]
+    expected = [ristretto255.expand_message_xmd(message, dst, 64) for message in messages]
     assert each(curve.expand(column.data, column.offsets, dst), 64) == expected
     last = column[len(messages) - 1 :]
     assert curve.expand(last.data, last.offsets, dst) == expected[-1]
@@ -166,7 +168,7 @@ def test_messages_that_fill_a_block_exactly_expand_like_hashlib() -> None:
     for dst in (b"x" * 10, b"x" * 44, b"x" * 45, b"x" * 46, b"x" * 109):
         messages = [bytes(length) for length in range(260)]
         column = IdColumn.of(messages)
-        expected = b"".join(group.expand_message_xmd(message, dst, 64) for message in messages)
+        expected = b"".join(ristretto255.expand_message_xmd(message, dst, 64) for message in messages)
         assert curve.expand(column.data, column.offsets, dst) == expected
 
 
@@ -271,6 +273,6 @@ def test_sums_of_products_at_their_bounds_carry_into_elements(field: Callable[..
 
 
 def test_the_canonical_form_of_any_element_is_its_remainder(field: Callable[..., list[int]]) -> None:
-    p = curve_field.limbs_of(PRIME)
+    p = field.limbs_of(PRIME)
     for x in [*operands(), p, [p[0] - 1, *p[1:]], [p[0] + 1, *p[1:]], [MASK] * LIMBS]:
-        assert field("canonical", x) == curve_field.limbs_of(value(x) % PRIME)
+        assert field("canonical", x) == field.limbs_of(value(x) % PRIME)

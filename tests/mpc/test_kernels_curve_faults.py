@@ -10,12 +10,14 @@ from functools import cache
 import pytest
 from llvmlite import ir
 
-from mpc.kernels import curve, curve_field, sodium
-from mpc.kernels.curve_field import LIMBS, MASK, PRIME, Field
-from mpc.kernels.curve_loops import Loops
-from mpc.kernels.simd_emitter import LANES
-from mpc.kernels.simd_forms import Ifma
-from mpc.kernels.simd_jit import Library
+from mpc.kernels import sodium
+from mpc.kernels.curve import batches as curve
+from mpc.kernels.curve import field
+from mpc.kernels.curve.field import LIMBS, MASK, PRIME, Field
+from mpc.kernels.curve.loops import Loops
+from mpc.kernels.simd.emitter import LANES
+from mpc.kernels.simd.forms import Ifma
+from mpc.kernels.simd.jit import Library
 from tests.mpc.test_group import REFUSED
 from tests.mpc.test_kernels_curve import HALVES, ORDER, each, le, mapped
 
@@ -105,7 +107,7 @@ def test_a_lost_carry_is_caught(limb: int, monkeypatch: pytest.MonkeyPatch) -> N
     whole = Field.carry
 
     def faulty(self: Field, w: list[object]) -> list[object]:
-        lost = self.b.and_(w[limb], curve_field.splat_const(MASK))
+        lost = self.b.and_(w[limb], field.splat_const(MASK))
         return list(whole(self, [*w[:limb], lost, *w[limb + 1 :]]))
 
     monkeypatch.setattr(Field, "carry", faulty)

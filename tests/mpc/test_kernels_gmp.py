@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mpc.errors import LocalError
-from mpc.kernels import Modulus, engine_name, modulus, packed
+from mpc.kernels.engines.selection import engine_name, modulus
+from mpc.kernels.modulus import Modulus, packed
 from mpc.kernels.windows import TABLE_BYTES, bucket_window, long_digits, short_digits, table_window
 
 N = (1 << 521) - 1  # a Mersenne prime: odd, not a multiple of a limb

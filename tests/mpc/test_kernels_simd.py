@@ -14,13 +14,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mpc.errors import LocalError
-from mpc.kernels import NEEDS, engine_name, modulus, packed, simd, simd_multiexp
-from mpc.kernels.gmp import GmpModulus
-from mpc.kernels.simd import SimdModulus
-from mpc.kernels.simd_emitter import LANES
-from mpc.kernels.simd_forms import MAX_LIMBS, Avx2, LimbEmitter
-from mpc.kernels.simd_jit import Library, code_generator, source
-from mpc.kernels.simd_memory import SimdResidues
+from mpc.kernels.engines.gmp import GmpModulus
+from mpc.kernels.engines.selection import NEEDS, engine_name, modulus
+from mpc.kernels.modulus import packed
+from mpc.kernels.simd import engine as simd
+from mpc.kernels.simd import multiexp
+from mpc.kernels.simd.emitter import LANES
+from mpc.kernels.simd.engine import SimdModulus
+from mpc.kernels.simd.forms import MAX_LIMBS, Avx2, LimbEmitter
+from mpc.kernels.simd.jit import Library, code_generator, source
+from mpc.kernels.simd.memory import SimdResidues
 
 DRAW = random.Random(20)
 FORMS = [form for form in simd.FORMS.values() if simd.available(form)]     # what this processor runs
@@ -192,7 +195,7 @@ def test_multi_exponentiations_equal_gmp(
 def test_buckets_over_several_chunks_and_slices_equal_gmp(
     form: type[LimbEmitter], rows: int, columns: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(simd_multiexp, "CHUNK_BATCHES", 3)
+    monkeypatch.setattr(multiexp, "CHUNK_BATCHES", 3)
     draw, value = random.Random(rows), 1009**2
     fast, slow = SimdModulus(value, form), GmpModulus(value)
     bases = [draw.randrange(value) for _ in range(rows)]
@@ -206,7 +209,7 @@ def test_buckets_over_several_chunks_and_slices_equal_gmp(
 def test_groups_over_several_chunks_and_slices_equal_gmp(
     form: type[LimbEmitter], rows: int, columns: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(simd_multiexp, "CHUNK_BATCHES", 3)
+    monkeypatch.setattr(multiexp, "CHUNK_BATCHES", 3)
     draw, value = random.Random(rows), 1009**2
     fast, slow = SimdModulus(value, form), GmpModulus(value)
     bases = [draw.randrange(value) for _ in range(rows)]
@@ -217,11 +220,11 @@ def test_groups_over_several_chunks_and_slices_equal_gmp(
 
 def test_plans_of_buckets_cover_all_rows_and_digits_and_use_few_lanes_in_vain() -> None:
     for rows, columns, bits in [(1, 1, 1), (30_000, 10, 20), (10**6, 20, 16), (5, 300, 64)]:
-        plan = simd_multiexp.BucketPlan.cheapest(rows, columns, bits)
+        plan = multiexp.BucketPlan.cheapest(rows, columns, bits)
         assert plan.windows * plan.window >= bits
         assert plan.slices * plan.length >= rows
         assert plan.length % LANES == 0
-    plan = simd_multiexp.BucketPlan.cheapest(30_000, 10, 20)
+    plan = multiexp.BucketPlan.cheapest(30_000, 10, 20)
     jobs = plan.windows * plan.slices * 10
     assert -(-jobs // LANES) * LANES * plan.length <= 1.25 * jobs * plan.length
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from sklearn.linear_model import LogisticRegression
 
 from mpc.errors import LocalError
-from mpc.models.logistic import fit_logistic, sigmoid
+from mpc.statistics.logistic import fit_logistic, sigmoid
 
 
 def made_up(rows, columns, seed, base=-1.0):

@@ -6,11 +6,12 @@ from scipy import special, stats
 from sklearn import metrics as sk
 from sklearn.calibration import calibration_curve
 
-from mpc.models import bands, cutoffs, metrics, stability
-from mpc.models.curves import binned_roc
-from mpc.models.logistic import sigmoid
-from mpc.models.metrics import Ranking
-from mpc.models.woe import information_value, weight_of_evidence
+from mpc.credit import bands, cut_offs, stability
+from mpc.credit.weight_of_evidence import information_value, weight_of_evidence
+from mpc.statistics import metrics
+from mpc.statistics.curves import binned_roc
+from mpc.statistics.logistic import sigmoid
+from mpc.statistics.metrics import Ranking
 
 CASES = 1000
 CLOSE = {"rtol": 0, "atol": 1e-9}
@@ -91,7 +92,7 @@ def check_divergences(rng):
 
 
 def check_cutoffs(outcome, scores):
-    table = cutoffs.cutoff_table(outcome, -scores, np.unique(-scores))
+    table = cut_offs.cutoff_table(outcome, -scores, np.unique(-scores))
     fpr, tpr, _ = sk.roc_curve(outcome, scores, drop_intermediate=False)
     # declined at a cut: all riskier than it, which is the point of the curve before that score
     np.testing.assert_allclose(table.bad_declined, tpr[:-1], **CLOSE)

@@ -5,10 +5,11 @@ from hypothesis import strategies as st
 from sklearn import metrics as sk
 from sklearn.calibration import calibration_curve
 
+from mpc.credit import cut_offs
 from mpc.errors import LocalError
-from mpc.models import curves, cutoffs, metrics
-from mpc.models.logistic import sigmoid
-from mpc.models.metrics import Ranking
+from mpc.statistics import curves, metrics
+from mpc.statistics.logistic import sigmoid
+from mpc.statistics.metrics import Ranking
 
 
 @st.composite
@@ -75,10 +76,10 @@ def test_counts_as_weights_equal_repeated_rows_and_order_does_not_matter(case, s
     assert metrics.auc_of(weighted) == pytest.approx(metrics.auc_of(plain), abs=1e-12)
     assert metrics.ks_of(weighted) == pytest.approx(metrics.ks_of(plain), abs=1e-12)
     for approval in (0.3, 0.8, 1.0):
-        rate = cutoffs.bad_rate_at_approval(plain, approval)
-        assert cutoffs.bad_rate_at_approval(weighted, approval) == pytest.approx(rate, abs=1e-12)
-        share = cutoffs.approval_at_bad_rate(plain, rate)
-        assert cutoffs.approval_at_bad_rate(weighted, rate + 1e-9) == pytest.approx(share, abs=1e-6)
+        rate = cut_offs.bad_rate_at_approval(plain, approval)
+        assert cut_offs.bad_rate_at_approval(weighted, approval) == pytest.approx(rate, abs=1e-12)
+        share = cut_offs.approval_at_bad_rate(plain, rate)
+        assert cut_offs.approval_at_bad_rate(weighted, rate + 1e-9) == pytest.approx(share, abs=1e-6)
 
 
 @settings(max_examples=60, deadline=None)
@@ -86,22 +87,22 @@ def test_counts_as_weights_equal_repeated_rows_and_order_does_not_matter(case, s
 def test_approval_at_a_bad_rate_is_the_largest_that_keeps_it(case, approval):
     outcome, scores = case
     curve = curve_of(outcome, scores)
-    rate = cutoffs.bad_rate_at_approval(curve, approval)
-    best = cutoffs.approval_at_bad_rate(curve, rate)
+    rate = cut_offs.bad_rate_at_approval(curve, approval)
+    best = cut_offs.approval_at_bad_rate(curve, rate)
     assert best >= approval - 1e-9
-    assert cutoffs.bad_rate_at_approval(curve, best) <= rate + 1e-9
+    assert cut_offs.bad_rate_at_approval(curve, best) <= rate + 1e-9
     for more in np.linspace(best, 1.0, 7)[1:]:
         if best + 1e-6 < more:
-            assert cutoffs.bad_rate_at_approval(curve, float(more)) > rate - 1e-9
+            assert cut_offs.bad_rate_at_approval(curve, float(more)) > rate - 1e-9
 
 
 def test_deciles_of_a_perfect_and_of_a_constant_score():
     outcome = np.arange(1000) < 50
-    perfect = cutoffs.risk_groups(curve_of(outcome, -np.arange(1000.0)))
+    perfect = cut_offs.risk_groups(curve_of(outcome, -np.arange(1000.0)))
     np.testing.assert_allclose(perfect.bad_rate, [0.5] + [0] * 9, atol=1e-12)
     np.testing.assert_allclose(perfect.lift[0], 10)
     np.testing.assert_allclose(perfect.gain, 1)
-    flat = cutoffs.risk_groups(curve_of(outcome, np.zeros(1000)))
+    flat = cut_offs.risk_groups(curve_of(outcome, np.zeros(1000)))
     np.testing.assert_allclose(flat.lift, 1)
     np.testing.assert_allclose(flat.gain, np.arange(1, 11) / 10)
 
@@ -110,23 +111,23 @@ def test_gains_agree_with_counting_by_hand():
     rng = np.random.default_rng(3)
     outcome = rng.random(500) < 0.2
     scores = rng.normal(outcome * 1.0)
-    groups = cutoffs.risk_groups(curve_of(outcome, scores), 10)
+    groups = cut_offs.risk_groups(curve_of(outcome, scores), 10)
     by_hand = outcome[np.argsort(-scores)].reshape(10, 50).mean(axis=1)
     np.testing.assert_allclose(groups.bad_rate, by_hand, atol=1e-12)
     np.testing.assert_allclose(groups.lift, by_hand / outcome.mean(), atol=1e-12)
-    assert cutoffs.bad_rate_at_approval(curve_of(outcome, scores), 0.8) == pytest.approx(by_hand[2:].mean())
+    assert cut_offs.bad_rate_at_approval(curve_of(outcome, scores), 0.8) == pytest.approx(by_hand[2:].mean())
 
 
 def test_the_extremes_of_approval():
     outcome = np.array([True, False, False, False])
     curve = curve_of(outcome, np.array([3.0, 2, 1, 0]))
-    assert cutoffs.approval_at_bad_rate(curve, 0.25) == 1.0
-    assert cutoffs.approval_at_bad_rate(curve, 0.0) == pytest.approx(0.75)
+    assert cut_offs.approval_at_bad_rate(curve, 0.25) == 1.0
+    assert cut_offs.approval_at_bad_rate(curve, 0.0) == pytest.approx(0.75)
     worst = curve_of(outcome, np.array([0.0, 1, 2, 3]))
-    assert cutoffs.approval_at_bad_rate(worst, 0.0) == 0.0
+    assert cut_offs.approval_at_bad_rate(worst, 0.0) == 0.0
     for approval in (0.0, -0.1, 1.1):
         with pytest.raises(LocalError):
-            cutoffs.bad_rate_at_approval(curve, approval)
+            cut_offs.bad_rate_at_approval(curve, approval)
 
 
 @settings(max_examples=40, deadline=None)
@@ -134,13 +135,13 @@ def test_the_extremes_of_approval():
 def test_the_swap_set_accounts_for_every_customer(case, seed, approval):
     outcome, joint = case
     solo = joint + np.random.default_rng(seed).normal(size=len(joint))
-    swap = cutoffs.swap_set(outcome, joint, solo, approval)
+    swap = cut_offs.swap_set(outcome, joint, solo, approval)
     cells = (swap.both, swap.joint_only, swap.solo_only, swap.neither)
     assert sum(c.rows for c in cells) == len(outcome)
     assert sum(c.bad for c in cells) == outcome.sum()
     assert swap.joint_only.rows == swap.solo_only.rows
     assert swap.both.rows + swap.joint_only.rows == round(approval * len(outcome))
-    same = cutoffs.swap_set(outcome, solo, solo, approval)
+    same = cut_offs.swap_set(outcome, solo, solo, approval)
     assert same.joint_only.rows == same.solo_only.rows == 0
 
 

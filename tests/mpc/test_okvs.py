@@ -11,11 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mpc.errors import LocalError
-from mpc.id_column import IdColumn
-from mpc.kernels import psi
+from mpc.group.id_column import IdColumn
+from mpc.kernels import set_intersection
 from mpc.kernels.blake2b import digests_16
-from mpc.okvs import DENSE, Keys, Layout, Plan, decode
 from mpc.rng import Rng
+from mpc.sets.okvs import DENSE, Keys, Layout, Plan, decode
 
 
 def rng(label: str = "okvs") -> Rng:
@@ -114,7 +114,7 @@ def test_stores_of_ordinary_size_peel_with_at_most_a_few_left_over():
         layout = Layout(500)
         keys = keys_for(500, layout, f"trial {trial}")
         order = np.empty(500, np.uint32)
-        left.append(500 - psi.peel(keys.places, layout.bin_slots, order, order.copy()))
+        left.append(500 - set_intersection.peel(keys.places, layout.bin_slots, order, order.copy()))
     assert max(left) <= 6
 
 

@@ -7,13 +7,13 @@ import hashlib
 import numpy as np
 import pytest
 
-from mpc import hidden_count, okvs, oprf
 from mpc.errors import PeerError, Reason
-from mpc.hidden_count import Counted
 from mpc.link import PartyId
-from mpc.oprf import GROUPS, Codes, Offsets, Streams, multiples
-from mpc.ot import LEAVES
+from mpc.ot.extension import LEAVES
 from mpc.rng import Rng
+from mpc.sets import hidden_count, okvs, oprf
+from mpc.sets.hidden_count import Counted
+from mpc.sets.oprf import GROUPS, Codes, Offsets, Streams, multiples
 from mpc.testing.adversary import Adversary
 from mpc.testing.memory_link import Network, party, run_roles
 

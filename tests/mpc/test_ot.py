@@ -12,12 +12,12 @@ from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mpc import ot
-from mpc.base_ot import BaseAnswer, BaseOffer, receive_base, send_base
 from mpc.errors import PeerError, Reason
-from mpc.group import PointVector
+from mpc.group.ristretto255 import PointVector
 from mpc.kernels.bits import fold_leaves, transpose_bits, weighted_sums
-from mpc.ot import Columns, Corrections, OtReceiver, OtSender, TreeSums, start_receiver, start_sender
+from mpc.ot import extension
+from mpc.ot.base import BaseAnswer, BaseOffer, receive_base, send_base
+from mpc.ot.extension import Columns, Corrections, OtReceiver, OtSender, TreeSums, start_receiver, start_sender
 from mpc.ring import U64, RingVector
 from mpc.rng import Rng
 from mpc.testing.memory_link import Network, TestParty, party, run_roles
@@ -71,7 +71,7 @@ async def test_the_receiver_of_a_base_transfer_gets_the_chosen_key_and_not_the_o
         assert key != pair[1 - choice]
     flat = [key for pair in made["bank"].pairs for key in pair]
     assert len(set(flat)) == 10
-    assert repr(made["bank"]).startswith("<mpc.base_ot.SenderKeys")
+    assert repr(made["bank"]).startswith("<mpc.ot.base.SenderKeys")
 
 
 GOOD = PointVector(bytes.fromhex("e2f2ae0a6abc4e71a884a961c500515f58e30b6aa582dd8db6a65945e08d2d76"))  # RFC 9496 A.1
@@ -169,14 +169,14 @@ async def test_an_empty_call_sends_nothing() -> None:
 async def test_the_sender_lacks_exactly_one_leaf_of_each_group_and_the_others_agree() -> None:
     network = Network()
     sender, receiver = await sessions(network)
-    delta = sender._selects.reshape(ot.GROUPS, ot.FIELD_BITS) & np.uint64(1)
+    delta = sender._selects.reshape(extension.GROUPS, extension.FIELD_BITS) & np.uint64(1)
     probe = bytes(16)
-    for group in range(ot.GROUPS):
+    for group in range(extension.GROUPS):
         nibble = sum(int(bit) << b for b, bit in enumerate(delta[group]))
         theirs = [stream.update(probe) for stream in receiver._streams[group]]
         mine = [None if s is None else s.update(probe) for s in sender._streams[group]]
         assert mine[0] is None
-        assert mine[1:] == [theirs[y ^ nibble] for y in range(1, ot.LEAVES)]
+        assert mine[1:] == [theirs[y ^ nibble] for y in range(1, extension.LEAVES)]
 
 
 async def test_traffic_depends_on_public_sizes_only_and_is_twenty_bytes_an_ot() -> None:
@@ -292,7 +292,7 @@ async def test_two_sessions_with_other_randomness_have_nothing_in_common() -> No
 
 
 def test_sessions_are_never_printed_or_pickled() -> None:
-    sender = OtSender(bytes(32), [0] * ot.GROUPS, [[bytes(16)] * ot.LEAVES] * ot.GROUPS)
+    sender = OtSender(bytes(32), [0] * extension.GROUPS, [[bytes(16)] * extension.LEAVES] * extension.GROUPS)
     assert repr(sender) == "OtSender(...)"
     with pytest.raises(TypeError, match="never pickled"):
         sender.__reduce__()

@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mpc import packed_products
 from mpc.errors import LocalError, PeerError, Reason
-from mpc.packed_products import EncryptedRows, MaskedRows, offer_packed, serve_packed
-from mpc.paillier import SealedVector
-from mpc.product_plan import ProductPlan
+from mpc.paillier.ciphertexts import SealedVector
+from mpc.products import packed_over_rows
+from mpc.products.packed_over_rows import EncryptedRows, MaskedRows, offer_packed, serve_packed
+from mpc.products.plan import ProductPlan
 from mpc.ring import reduce, to_signed
 from mpc.testing.keys import small_key
 from mpc.testing.memory_link import Network, Sent, party, run_roles
@@ -69,7 +69,7 @@ async def test_the_largest_entries_and_masks_do_not_spill_into_the_next_slot(mon
     def all_ones(rng: object, count: int, bits: int) -> np.ndarray[Any, Any]:
         return np.full(count, (1 << bits) - 1, np.uint64)
 
-    monkeypatch.setattr(packed_products.Rng, "ring", all_ones)
+    monkeypatch.setattr(packed_over_rows.Rng, "ring", all_ones)
     for entry in (32767, -32767):
         matrix = np.full((shape.outputs, shape.inputs), entry)
         holder, owner = await both(shape, matrix)

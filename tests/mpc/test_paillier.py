@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from mpc.errors import LocalError, Reason
-from mpc.kernels import Residues
-from mpc.paillier import (
+from mpc.kernels.modulus import Residues
+from mpc.paillier.ciphertexts import (
     BadCiphertext,
     CipherVector,
     GroupBlinder,
@@ -29,7 +29,7 @@ from mpc.paillier import (
     public_encryptor,
     seal,
 )
-from mpc.paillier_keys import PrivateKey, generate
+from mpc.paillier.keys import PrivateKey, generate
 from mpc.rng import Rng
 from mpc.testing.keys import small_key
 

@@ -8,9 +8,9 @@ from dataclasses import replace
 import gmpy2
 import pytest
 
-from mpc import key_proof
 from mpc.errors import Reason
-from mpc.paillier import BadKey, PublicKey, PublicKeyMessage
+from mpc.paillier import key_proof
+from mpc.paillier.ciphertexts import BadKey, PublicKey, PublicKeyMessage
 from mpc.rng import Rng
 from mpc.testing.keys import small_key
 

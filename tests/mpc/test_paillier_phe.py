@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mpc import phe_engine
-from mpc.paillier import CipherVector, Rerandomiser, public_encryptor
-from mpc.paillier_keys import PrivateKey
+from mpc.paillier import phe_engine
+from mpc.paillier.ciphertexts import CipherVector, Rerandomiser, public_encryptor
+from mpc.paillier.keys import PrivateKey
 from mpc.rng import Rng
 from mpc.testing.keys import small_key
 

@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 
 from mpc.errors import LocalError, PeerError, Reason
 from mpc.link import PartyId
-from mpc.paillier import SealedVector
-from mpc.precision import plan_precision
-from mpc.preconditioner import (
+from mpc.paillier.ciphertexts import SealedVector
+from mpc.products.matrix_vector import MaskedProducts, exchange_keys
+from mpc.regression.precision import plan_precision
+from mpc.regression.preconditioner import (
     EVALUATIONS,
     GROWTH_BITS,
     LOWEST,
@@ -28,12 +29,11 @@ from mpc.preconditioner import (
     shared_hessian,
     whitened,
 )
-from mpc.products import MaskedProducts, exchange_keys
+from mpc.regression.setup import counterparts
 from mpc.ring import U64, from_signed, to_signed
 from mpc.rng import Rng
 from mpc.testing.keys import small_key
 from mpc.testing.memory_link import Network, party, run_roles
-from mpc.training import counterparts
 
 CLIP = 5.0
 SCALE = int(32767 // CLIP)

@@ -14,11 +14,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import mpc.products
+import mpc.products.matrix_vector
 from mpc.errors import LocalError, PeerError, Reason
 from mpc.link import Link, PartyId
-from mpc.paillier import PublicKey, PublicKeyMessage, SealedVector
-from mpc.products import (
+from mpc.paillier.ciphertexts import PublicKey, PublicKeyMessage, SealedVector
+from mpc.products.matrix_vector import (
     EncryptedMasks,
     HolderProduct,
     MaskedProducts,
@@ -145,8 +145,8 @@ async def test_the_phe_engine_gives_the_same_shares(shape: ProductPlan) -> None:
 async def test_streams_of_several_messages_and_blocks_are_computed_right(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("mpc.product_plan.MESSAGE_BYTES", 7 * BITS // 4)
-    monkeypatch.setattr("mpc.products.BLOCK", 16)
+    monkeypatch.setattr("mpc.products.plan.MESSAGE_BYTES", 7 * BITS // 4)
+    monkeypatch.setattr("mpc.products.matrix_vector.BLOCK", 16)
     for shape in (plan(3, 50, ring_bits=37), plan(50, 3), plan(20, 20)):
         network, matrix = Network(), extreme(shape, Rng(bytes(32)))
         held, owned = await make(shape, matrix, network)
@@ -457,11 +457,11 @@ async def test_a_spy_who_guesses_the_matrix_cannot_confirm_it_unless_rerandomisa
     assert not randomness_explains_reply(network, await replies_of(network, shape, matrix, 1), matrix)
 
     def skipped(products: Any, additive: Sequence[int], sealer: Any) -> SealedVector:
-        from mpc.paillier import seal
+        from mpc.paillier.ciphertexts import seal
 
         return seal(products.key, products.add_plain(additive).residues)
 
-    monkeypatch.setattr(mpc.products, "masked_and_sealed", skipped)
+    monkeypatch.setattr(mpc.products.matrix_vector, "masked_and_sealed", skipped)
     network = Network()
     assert randomness_explains_reply(network, await replies_of(network, shape, matrix, 1), matrix)
 
@@ -487,7 +487,7 @@ async def test_a_bounded_mask_would_show_a_hostile_holder_the_matrix_and_a_unifo
 
     known = ((secret + (1 << 15)) << high) % n >> high
     assert known not in await top_digits()
-    monkeypatch.setattr(mpc.products, "uniform_masks", lambda rng, n, count: [rng.bits(200) for _ in range(count)])
+    monkeypatch.setattr(mpc.products.matrix_vector, "uniform_masks", lambda rng, n, count: [rng.bits(200) for _ in range(count)])
     assert await top_digits() == {known}
 
 

@@ -6,12 +6,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mpc.errors import LocalError
-from mpc.models import cutoffs
-from mpc.models.binning import BinCounts, Constraints, best_bins
-from mpc.models.fine_bins import NumericBins, numeric_bins
-from mpc.models.logistic import fit_logistic
-from mpc.models.scorecard import (
+from mpc.credit import cut_offs
+from mpc.credit.binning import BinCounts, Constraints, best_bins
+from mpc.credit.fine_bins import NumericBins, numeric_bins
+from mpc.credit.scorecard import (
     Characteristic,
     Scale,
     ScorecardPart,
@@ -20,7 +18,9 @@ from mpc.models.scorecard import (
     combined,
     reasons,
 )
-from mpc.models.woe import weight_of_evidence
+from mpc.credit.weight_of_evidence import weight_of_evidence
+from mpc.errors import LocalError
+from mpc.statistics.logistic import fit_logistic
 
 
 def test_the_scale_says_what_its_three_numbers_say():
@@ -174,7 +174,7 @@ def test_the_cutoff_table_counts_what_each_cut_would_approve(seed, rows):
     bad[:2] = [True, False]
     points = np.round(rng.normal(600 - 20 * bad, 30), -1)
     cuts = np.array([0.0, 550.0, 600.0, 605.0, 5000.0])
-    table = cutoffs.cutoff_table(bad, points, cuts[::-1])
+    table = cut_offs.cutoff_table(bad, points, cuts[::-1])
     np.testing.assert_array_equal(table.cuts, cuts)
     for place, cut in enumerate(cuts):
         passed = points >= cut
@@ -191,4 +191,4 @@ def test_the_cutoff_table_counts_what_each_cut_would_approve(seed, rows):
 def test_a_cutoff_table_without_finite_cuts_is_refused():
     for cuts in ([], [math.nan]):
         with pytest.raises(LocalError):
-            cutoffs.cutoff_table([0, 1], [1.0, 2.0], cuts)
+            cut_offs.cutoff_table([0, 1], [1.0, 2.0], cuts)

@@ -9,15 +9,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mpc.correlations import ideal_trig
+from mpc.correlated_randomness.kinds import ideal_trig
 from mpc.errors import LocalError
 from mpc.link import PartyId
-from mpc.precision import NOISE, SAFE_BITS, SQUARED_BITS, plan_precision
 from mpc.protocols.train import TrainOptions, series_share
+from mpc.regression.precision import NOISE, SAFE_BITS, SQUARED_BITS, plan_precision
+from mpc.regression.sigmoid import PERIOD_BITS, SERIES, chosen
+from mpc.regression.sizes import Sizes, planned
 from mpc.ring import to_signed
 from mpc.rng import Rng
-from mpc.run_sizes import Sizes, planned
-from mpc.sigmoid import PERIOD_BITS, SERIES, chosen
 
 
 @pytest.mark.parametrize("name", sorted(SERIES))

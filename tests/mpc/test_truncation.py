@@ -9,18 +9,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mpc.correlations import TrigPlan
+from mpc.correlated_randomness.kinds import TrigPlan
 from mpc.errors import LocalError, PeerError, Reason
-from mpc.group import IDENTITY, PointVector
+from mpc.group.ristretto255 import IDENTITY, PointVector
 from mpc.link import PartyId
-from mpc.opening import Opening, open_masked, open_to, refreshed
 from mpc.protocol import LedgerLine
 from mpc.ring import U64, RingVector, from_signed, to_signed
 from mpc.rng import Rng
+from mpc.sharing.opening import Opening, open_masked, open_to, refreshed
+from mpc.sharing.truncation import TruncationMasks, prepare_truncation, truncate
+from mpc.sharing.zero_sharing import MaskKey
 from mpc.testing.dealer import Dealer
 from mpc.testing.memory_link import Network, Sent, TestParty, party, run_roles
-from mpc.truncation import TruncationMasks, prepare_truncation, truncate
-from mpc.zero_sharing import MaskKey
 
 NAMES = ("bank", "shop", "telecom", "utility", "wallet")
 

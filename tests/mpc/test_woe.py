@@ -3,8 +3,8 @@ import math
 import numpy as np
 import pytest
 
+from mpc.credit.weight_of_evidence import information_value, information_values, weight_of_evidence
 from mpc.errors import LocalError
-from mpc.models.woe import information_value, information_values, weight_of_evidence
 
 
 def test_weights_and_value_follow_the_textbook():

@@ -11,12 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mpc.errors import LocalError, PeerError, Reason
-from mpc.group import IDENTITY, PointVector, Scalar, multiply_base
+from mpc.group.ristretto255 import IDENTITY, PointVector, Scalar, multiply_base
 from mpc.link import PartyId
 from mpc.ring import mask_of
+from mpc.sharing.zero_sharing import MaskKey, agree
 from mpc.testing.adversary import Adversary, field_set, reflected
 from mpc.testing.memory_link import Network, party, run_roles
-from mpc.zero_sharing import MaskKey, agree
 
 NAMES = [PartyId(name) for name in ("bank-a", "platform-b", "telecom-c", "utility-d")]
 

@@ -15,8 +15,8 @@ import pytest
 
 from mpc.errors import LocalError
 from mpc.kernels import cores
-from mpc.packed_products import powers_product
-from mpc.paillier import CipherVector, Rerandomiser, public_encryptor
+from mpc.paillier.ciphertexts import CipherVector, Rerandomiser, public_encryptor
+from mpc.products.packed_over_rows import powers_product
 from mpc.protocol import Ledger
 from mpc.rng import Rng
 from mpc.testing.keys import small_key

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mpc.kernels import simd
+from mpc.kernels.simd import engine as simd
 from party_node import doctor
 
 HERE = [name for name, form in simd.FORMS.items() if simd.available(form)]

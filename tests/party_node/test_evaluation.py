@@ -8,7 +8,7 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from mpc.errors import LocalError
-from mpc.models import metrics
+from mpc.statistics import metrics
 from party_node.evaluation import evaluate
 from party_node.kept_scores import KeptScores, read_scores, write_scores
 

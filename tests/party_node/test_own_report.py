@@ -10,12 +10,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from mpc.credit.bands import calibration_bands
+from mpc.credit.money import Terms
+from mpc.credit.scorecard import Scale
+from mpc.credit.weight_of_evidence import information_value, weight_of_evidence
 from mpc.errors import LocalError
-from mpc.models.bands import calibration_bands
-from mpc.models.metrics import ks, roc_auc
-from mpc.models.money import Terms
-from mpc.models.scorecard import Scale
-from mpc.models.woe import information_value, weight_of_evidence
+from mpc.statistics.metrics import ks, roc_auc
 from party_node.data.binned import bin_codes
 from party_node.data.table import Kind, Table, TextColumn
 from party_node.evaluation import evaluate

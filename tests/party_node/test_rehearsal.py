@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
+from mpc.correlated_randomness.two_way import TwoWaySource
 from mpc.errors import LocalError
 from mpc.protocols.train import Tools
+from mpc.regression.setup import Block
 from mpc.testing.keys import small_key
-from mpc.training import Block
-from mpc.two_way import TwoWaySource
 from party_node import rehearsal
 from party_node.rehearsal import rehearse
 from party_node.workers import Workers

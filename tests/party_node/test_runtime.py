@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from mpc.blinding import Stock, fill
 from mpc.errors import LocalError
-from mpc.kernels import Residues, cores, modulus
+from mpc.kernels import cores
+from mpc.kernels.engines.selection import modulus
+from mpc.kernels.modulus import Residues
+from mpc.paillier.blinding import Stock, fill
 from mpc.protocol import Ledger
 from mpc.rng import Rng
 from party_node.runtime import NodeParty

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from mpc.credit.binning import BinCounts, Constraints, best_bins
+from mpc.credit.scorecard import Scale, combined
 from mpc.errors import LocalError
-from mpc.models.binning import BinCounts, Constraints, best_bins
-from mpc.models.logistic import fit_logistic
-from mpc.models.scorecard import Scale, combined
+from mpc.statistics.logistic import fit_logistic
 from party_node.audit import AuditLog
 from party_node.data.binned import BinnedColumn, bin_codes, fine_bins
 from party_node.data.prepare import PreparationSpec, fit

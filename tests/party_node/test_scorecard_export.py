@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mpc.credit.fine_bins import LevelBins, NumericBins
+from mpc.credit.scorecard import Characteristic, Scale, ScorecardPart, reasons
 from mpc.errors import LocalError
-from mpc.models.fine_bins import LevelBins, NumericBins
-from mpc.models.scorecard import Characteristic, Scale, ScorecardPart, reasons
 from party_node.data.errors import DataError
 from party_node.data.table import NumericColumn, Table, TextColumn, read_table
 from party_node.pmml import to_pmml

@@ -13,9 +13,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mpc import group
 from mpc.domains import Domain
 from mpc.errors import LocalError, PeerError, Reason, Refused
+from mpc.group import ristretto255
 from mpc.link import PartyId
 from mpc.protocol import Ledger
 from mpc.protocols import align, align_terms
@@ -296,7 +296,7 @@ def lookups(candidates: Sequence[bytes], session: bytes) -> set[bytes]:
     label = Domain.ALIGN_HASH_TO_GROUP.encode() + b"/" + session
     table = set()
     for dst in (label, Domain.ALIGN_HASH_TO_GROUP.encode()):
-        table |= {bytes(v).ljust(32, b"\0") for v in group.hash_to_group(candidates, dst).values()}
+        table |= {bytes(v).ljust(32, b"\0") for v in ristretto255.hash_to_group(candidates, dst).values()}
     for salt in (b"", session):
         table |= {hashlib.sha256(salt + c).digest() for c in candidates}
         table |= {hashlib.sha256(c + salt).digest() for c in candidates}
@@ -338,8 +338,8 @@ async def test_a_dictionary_with_all_true_ids_finds_nothing_in_the_transcript():
 
 async def test_fault_unblinded_hashes_are_found_by_the_dictionary(monkeypatch):
     monkeypatch.setattr(align, "any_in_common", lambda points, others: False)  # the role itself would notice
-    monkeypatch.setattr(group, "multiply", lambda points, secret: points)
-    monkeypatch.setattr(group, "hash_and_multiply", lambda ids, label, secret: group.hash_to_group(ids, label))
+    monkeypatch.setattr(ristretto255, "multiply", lambda points, secret: points)
+    monkeypatch.setattr(ristretto255, "hash_and_multiply", lambda ids, label, secret: ristretto255.hash_to_group(ids, label))
     assert await dictionary_hits(named(ids(range(30)), ids(range(20, 50)))) >= 50
 
 
@@ -357,13 +357,13 @@ async def test_the_session_label_alone_makes_two_runs_share_no_value():
 
 async def test_fault_a_reused_secret_is_found(monkeypatch):
     monkeypatch.setattr(align, "any_in_common", lambda points, others: False)  # the role itself would notice
-    monkeypatch.setattr(group.Scalar, "random", classmethod(lambda cls, rng: cls(12345)))
+    monkeypatch.setattr(ristretto255.Scalar, "random", classmethod(lambda cls, rng: cls(12345)))
     with pytest.raises(AssertionError):
         assert await shared_values(seed=2) == 0
 
 
 async def test_fault_two_parties_with_one_secret_are_found_by_the_role_itself(monkeypatch):
-    monkeypatch.setattr(group.Scalar, "random", classmethod(lambda cls, rng: cls(12345)))
+    monkeypatch.setattr(ristretto255.Scalar, "random", classmethod(lambda cls, rng: cls(12345)))
     with pytest.raises(PeerError) as caught:
         await aligned(named(ids(range(9)), ids(range(9))))
     assert caught.value.reason == Reason.REFLECTED
@@ -438,6 +438,6 @@ async def test_fault_a_skipped_shuffle_is_found_at_its_party(monkeypatch, who):
 
 async def test_secrets_and_ids_are_in_no_repr():
     me, options = party("bank-a"), AlignOptions(NAMES[0], 1, SESSION)
-    walk = align._Walk(me, {}, options, None, {}, group.Scalar(77), me.rng)
+    walk = align._Walk(me, {}, options, None, {}, ristretto255.Scalar(77), me.rng)
     assert "77" not in repr(walk).split(" at ")[0]
-    assert repr(Blinded(group.hash_to_group([b"x"], b"y"))) == "Blinded(points=PointVector(1 points))"
+    assert repr(Blinded(ristretto255.hash_to_group([b"x"], b"y"))) == "Blinded(points=PointVector(1 points))"

@@ -15,17 +15,17 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from mpc import group
 from mpc.domains import Domain
-from mpc.group import PointVector, Scalar
-from mpc.hidden_count import Counted
-from mpc.id_column import IdColumn
+from mpc.group import ristretto255
+from mpc.group.id_column import IdColumn
+from mpc.group.ristretto255 import PointVector, Scalar
 from mpc.link import PartyId
-from mpc.oprf import Codes, Offsets
 from mpc.protocols import align
 from mpc.protocols.align import AlignOptions, Blinded, Returned
 from mpc.protocols.align_count import Programmed
 from mpc.protocols.align_oprf import Tags
+from mpc.sets.hidden_count import Counted
+from mpc.sets.oprf import Codes, Offsets
 from mpc.testing.memory_link import Network, Sent, party, run_roles
 
 CANDIDATES = 12_000
@@ -115,8 +115,8 @@ def without_secrets(candidates: list[bytes]) -> dict[str, U64]:
     digests, codes = IdColumn.of(candidates).digests(key), Codes(SESSION)
     joined = np.column_stack([digests, np.zeros(len(digests), np.uint64)])   # as counted, with a word of nothing
     return {
-        "points of the lists": points(group.hash_to_group(candidates, label(Domain.ALIGN_HASH_TO_GROUP))),
-        "points of a count": points(group.hash_to_group([row.tobytes() for row in joined], label(Domain.ALIGN_COUNT))),
+        "points of the lists": points(ristretto255.hash_to_group(candidates, label(Domain.ALIGN_HASH_TO_GROUP))),
+        "points of a count": points(ristretto255.hash_to_group([row.tobytes() for row in joined], label(Domain.ALIGN_COUNT))),
         "digests": digests, "codes": codes.code(digests), "places": codes.words(digests),
         "plain hashes": np.frombuffer(b"".join(hashlib.sha256(one).digest() for one in candidates),
                                       np.uint64).reshape(-1, 4),
@@ -129,7 +129,7 @@ def attacks(engine: str, count: int) -> dict[str, int]:
     heard, candidates = played(engine), ids(range(count))
     found = {what: hits(heard.words(), tried) for what, tried in without_secrets(candidates).items()}
     for name, secret in heard.secrets.items():
-        tried = points(group.hash_and_multiply(candidates, label(Domain.ALIGN_HASH_TO_GROUP), secret))
+        tried = points(ristretto255.hash_and_multiply(candidates, label(Domain.ALIGN_HASH_TO_GROUP), secret))
         found[f"points under the secret of {name}"] = hits(heard.words(to=name), tried)
     return found
 
@@ -144,9 +144,9 @@ def test_a_dictionary_finds_nothing_in_what_was_heard(engine: str) -> None:
 def test_whoever_had_all_secrets_would_find_exactly_the_leaders_list_and_the_intersection() -> None:
     """The attack works: it lacks nothing but secrets."""
     heard, candidates = played("ecdh"), ids(range(CANDIDATES))
-    values = group.hash_to_group(candidates, label(Domain.ALIGN_HASH_TO_GROUP))
+    values = ristretto255.hash_to_group(candidates, label(Domain.ALIGN_HASH_TO_GROUP))
     for secret in heard.secrets.values():
-        values = group.multiply(values, secret)
+        values = ristretto255.multiply(values, secret)
     assert hits(heard.words(to=BANK), points(values)) == len(OWN[BANK])
 
 

@@ -31,11 +31,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mpc.base_ot import BaseAnswer, BaseOffer
 from mpc.errors import PeerError, Reason, Refused
-from mpc.group import IDENTITY, PointVector
-from mpc.hidden_count import Counted
+from mpc.group.ristretto255 import IDENTITY, PointVector
 from mpc.link import PartyId
+from mpc.ot.base import BaseAnswer, BaseOffer
 from mpc.protocols import align, align_terms
 from mpc.protocols.align import AlignOptions, Blinded, Indices, Returned, SetSize, Verdict
 from mpc.protocols.align_count import Programmed
@@ -43,10 +42,11 @@ from mpc.protocols.align_oprf import Tags
 from mpc.protocols.align_terms import Copies, SizesHeard
 from mpc.ring import RingVector
 from mpc.rng import Rng
+from mpc.sets.hidden_count import Counted
+from mpc.sharing.zero_sharing import MaskKey
 from mpc.testing.adversary import Adversary, Change, Stranger, field_set, reflected, resized
 from mpc.testing.conformance import Outcome, Role, Trial, play
 from mpc.testing.memory_link import Network, Sent, party
-from mpc.zero_sharing import MaskKey
 from party_node.datasets import DatasetPolicy
 from party_node.policy import Verdict as Answer
 from party_node.policy import decide_count, settled

@@ -12,22 +12,22 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mpc import hidden_count, okvs, oprf
 from mpc.errors import LocalError, Refused
-from mpc.group import hash_to_group
-from mpc.hidden_count import Counted
+from mpc.group.ristretto255 import hash_to_group
 from mpc.link import PartyId
-from mpc.oprf import Codes, Offsets
 from mpc.protocol import Ledger
 from mpc.protocols import align, align_oprf
 from mpc.protocols.align import AlignOptions, Verdict
 from mpc.protocols.align_count import Programmed, Sample, samples
 from mpc.protocols.align_oprf import Tags
+from mpc.sets import hidden_count, okvs, oprf
+from mpc.sets.hidden_count import Counted
+from mpc.sets.oprf import Codes, Offsets
+from mpc.sharing.zero_sharing import ZeroSharing
 from mpc.testing.conformance import check_blame, check_canaries, check_ideal, check_shape
 from mpc.testing.memory_link import Network, party, run_roles
 from mpc.testing.subjects import ALIGN_OPRF
 from mpc.testing.transcript import content, shape
-from mpc.zero_sharing import ZeroSharing
 
 NAMES = [PartyId(name) for name in ("bank-a", "platform-b", "telecom-c", "utility-d", "broker-e")]
 SESSION = b"job 0123456789abcdef"

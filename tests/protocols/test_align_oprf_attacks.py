@@ -10,20 +10,20 @@ from numpy.typing import NDArray
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.metrics import roc_auc_score
 
-from mpc import oprf
-from mpc.group import hash_to_group
-from mpc.hidden_count import Counted
-from mpc.id_column import IdColumn
+from mpc.group.id_column import IdColumn
+from mpc.group.ristretto255 import hash_to_group
 from mpc.link import PartyId
-from mpc.okvs import Layout
-from mpc.oprf import GROUPS, Codes, Offsets, Outputs, Streams
-from mpc.ot import LEAVES
+from mpc.ot.extension import LEAVES
 from mpc.protocols import align_oprf
 from mpc.protocols.align import AlignOptions, run
 from mpc.protocols.align_count import Programmed
 from mpc.rng import Rng
+from mpc.sets import oprf
+from mpc.sets.hidden_count import Counted
+from mpc.sets.okvs import Layout
+from mpc.sets.oprf import GROUPS, Codes, Offsets, Outputs, Streams
+from mpc.sharing.zero_sharing import ZeroSharing
 from mpc.testing.memory_link import Network, party, run_roles
-from mpc.zero_sharing import ZeroSharing
 
 SESSION = b"job 0123456789abcdef"
 BANK, SHOP, PHONE = (PartyId(name) for name in ("bank-a", "shop-b", "telecom-c"))

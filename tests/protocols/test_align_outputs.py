@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mpc.errors import LocalError, PeerError, Reason, Refused
-from mpc.id_column import IdColumn
+from mpc.group.id_column import IdColumn
 from mpc.link import PartyId
 from mpc.protocol import Ledger
 from mpc.protocols import align, align_terms

@@ -13,12 +13,12 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
+from mpc.credit.binning import Constraints, Trend, best_bins
+from mpc.credit.weight_of_evidence import information_value
 from mpc.errors import LocalError, PeerError, Reason
-from mpc.kernels import engine_name
+from mpc.kernels.engines.selection import engine_name
 from mpc.link import PartyId
-from mpc.models.binning import Constraints, Trend, best_bins
-from mpc.models.woe import information_value
-from mpc.paillier import Rerandomiser, seal
+from mpc.paillier.ciphertexts import Rerandomiser, seal
 from mpc.protocol import Ledger
 from mpc.protocols import bin, bin_terms
 from mpc.protocols.bin_terms import Disguise, counts_of, own_counts

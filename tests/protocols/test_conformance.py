@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mpc.group import PointVector
-from mpc.opening import Opening
+from mpc.group.ristretto255 import PointVector
 from mpc.protocols import PROTOCOLS, align, coin
 from mpc.protocols.coin import CoinShare
 from mpc.ring import RingVector
+from mpc.sharing.opening import Opening
 from mpc.testing import conformance
 from mpc.testing.conformance import (
     check_blame,
@@ -88,7 +88,7 @@ async def test_a_missing_mask_is_found(monkeypatch):
     async def bare(me, peers, share):
         return share
 
-    monkeypatch.setattr("mpc.opening.refreshed", bare)
+    monkeypatch.setattr("mpc.sharing.opening.refreshed", bare)
     with pytest.raises(AssertionError, match="sends private values"):
         await check_canaries(SUBJECTS["score"], 2)
 

@@ -9,15 +9,16 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from mpc import products
+from mpc.correlated_randomness.ot_source import OtSource
 from mpc.errors import LocalError
 from mpc.link import PartyId
-from mpc.models import inflation
-from mpc.opening import Opening
-from mpc.ot_source import OtSource
-from mpc.products import MaskedProducts
+from mpc.products import matrix_vector
+from mpc.products.matrix_vector import MaskedProducts
 from mpc.protocols import correlate
+from mpc.regression.setup import Tools
 from mpc.ring import RingVector
+from mpc.sharing.opening import Opening
+from mpc.statistics import inflation
 from mpc.testing.conformance import check_blame, check_canaries, check_ideal, check_shape
 from mpc.testing.correlate_subject import (
     CORRELATE_HOLDER,
@@ -29,7 +30,6 @@ from mpc.testing.correlate_subject import (
 )
 from mpc.testing.keys import small_key
 from mpc.testing.memory_link import Network, party, run_roles
-from mpc.training import Tools
 
 BANK, SHOP, TELECOM = (PartyId(name) for name in ("bank-a", "platform-b", "telecom-c"))
 CHECKS = {"ideal": check_ideal, "shape": check_shape, "canaries": check_canaries, "blame": check_blame}
@@ -207,7 +207,7 @@ async def test_what_the_holder_decrypts_and_the_final_shares_are_uniform(monkeyp
     columns = columns_of(2, 1)
     assert min((await high_bits(columns, 40)).values()) > 1e-6
     # Planted: a mask that is left out, as its test must see.
-    monkeypatch.setattr(products, "uniform_masks", lambda rng, n, count: [0] * count)
+    monkeypatch.setattr(matrix_vector, "uniform_masks", lambda rng, n, count: [0] * count)
     assert (await high_bits(columns, 40))["replies"] < 1e-6
 
 

@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 
 from mpc.errors import LocalError, PeerError
 from mpc.link import PartyId
-from mpc.opening import Opening
 from mpc.protocol import Ledger
 from mpc.protocols import score
 from mpc.protocols.score import ScoreOptions
 from mpc.ring import RingVector, from_signed, to_signed
+from mpc.sharing.opening import Opening
 from mpc.testing.adversary import Adversary, field_set
 from mpc.testing.memory_link import Network, party, run_roles
 

@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mpc import run_sizes
-from mpc.correlations import TrigPlan
+from mpc.correlated_randomness.kinds import TrigPlan
 from mpc.errors import LocalError, PeerError, Reason, Refused
 from mpc.link import PartyId
-from mpc.models.logistic import fit_logistic
 from mpc.protocol import Ledger
 from mpc.protocols import train
+from mpc.regression import sizes as run_sizes
+from mpc.statistics.logistic import fit_logistic
 from mpc.testing.dealer import Dealer
 from mpc.testing.keys import small_key
 from mpc.testing.memory_link import Network, Sent, party, run_roles

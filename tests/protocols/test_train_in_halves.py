@@ -8,18 +8,18 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mpc import run_sizes
 from mpc.errors import LocalError, PeerError, Reason
 from mpc.link import PartyId
-from mpc.opening import Opening
-from mpc.prepared import precompute
-from mpc.product_plan import ProductPlan
-from mpc.product_shares import HolderProduct, Once
+from mpc.products.one_time_shares import HolderProduct, Once
+from mpc.products.plan import ProductPlan
 from mpc.protocols import train
+from mpc.regression import sizes as run_sizes
+from mpc.regression.precomputed import precompute
 from mpc.rng import Rng
+from mpc.sharing.opening import Opening
+from mpc.sharing.truncation import TruncationMasks
+from mpc.sharing.zero_sharing import MaskKey
 from mpc.testing.memory_link import Network, Sent, party, run_roles
-from mpc.truncation import TruncationMasks
-from mpc.zero_sharing import MaskKey
 from tests.protocols.test_train import blocks_of, dealt, options_for
 from tests.simulation.checks import masks_serve_once
 from tests.simulation.observer import Recording, observing
@@ -198,7 +198,7 @@ async def test_a_release_that_would_shift_otherwise_does_not_use_it(monkeypatch:
     blocks = blocks_of(2, ROWS)
     options, network = options_for(blocks, iterations=8), Network()
     shelves = await ahead(blocks, options)
-    monkeypatch.setattr("mpc.precision.GRADIENT_BITS", 24)
+    monkeypatch.setattr("mpc.regression.precision.GRADIENT_BITS", 24)
     with pytest.raises(LocalError, match="other sizes"):
         await online(blocks, options, shelves, network)
     assert network.transcript == []

@@ -10,21 +10,23 @@ import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
 
-from mpc import chain, run_sizes, training
-from mpc.correlations import F64, TrigPlan, ideal_trig, scaled_circle
+from mpc.correlated_randomness import chain
+from mpc.correlated_randomness.kinds import F64, TrigPlan, ideal_trig, scaled_circle
+from mpc.correlated_randomness.two_way import TwoWaySource
 from mpc.errors import LocalError
 from mpc.link import PartyId
-from mpc.models.logistic import fit_logistic
-from mpc.precision import SAFE_BITS, plan_precision
-from mpc.preconditioner import GROWTH_BITS
 from mpc.protocols import train
+from mpc.regression import setup as training
+from mpc.regression import sizes as run_sizes
+from mpc.regression.precision import SAFE_BITS, plan_precision
+from mpc.regression.preconditioner import GROWTH_BITS
+from mpc.regression.weighting import Weighting, balanced, weighted_rate, weighting
 from mpc.ring import RingVector
 from mpc.rng import Rng
+from mpc.statistics.logistic import fit_logistic
 from mpc.testing import dealer as dealers
 from mpc.testing.keys import small_key
 from mpc.testing.memory_link import Network, party, run_roles
-from mpc.two_way import TwoWaySource
-from mpc.weighting import Weighting, balanced, weighted_rate, weighting
 from tests.mpc.test_correlations import NAMES, SOURCES, total
 from tests.protocols.test_train import blocks_of, dealt, options_for
 

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from mpc.kernels import curve
+from mpc.kernels.curve import batches as curve
 from scripts import bench_group
 
 pytestmark = pytest.mark.skipif(not curve.available(), reason="this processor has no AVX512-IFMA")

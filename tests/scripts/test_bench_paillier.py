@@ -10,8 +10,8 @@ from types import ModuleType
 
 import pytest
 
-from mpc.kernels.simd import available
-from mpc.kernels.simd_forms import Avx2
+from mpc.kernels.simd.engine import available
+from mpc.kernels.simd.forms import Avx2
 
 SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "bench_paillier.py"
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mpc.models.rejects import CAVEATS, Method
+from mpc.credit.reject_inference import CAVEATS, Method
 from party_node.kept_scores import write_scores
 from scripts.infer_rejects import arguments, run
 

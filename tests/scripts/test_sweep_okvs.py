@@ -13,8 +13,8 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-from mpc.okvs import MOST_LEFT_OVER, Layout
 from mpc.rng import Rng
+from mpc.sets.okvs import MOST_LEFT_OVER, Layout
 
 SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "sweep_okvs.py"
 

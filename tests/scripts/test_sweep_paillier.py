@@ -10,8 +10,8 @@ from types import ModuleType
 
 import pytest
 
-from mpc.kernels import Residues
-from mpc.kernels.gmp import GmpModulus
+from mpc.kernels.engines.gmp import GmpModulus
+from mpc.kernels.modulus import Residues
 
 SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "sweep_paillier.py"
 

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
-from mpc.packed_products import by_rows
-from mpc.paillier import CipherVector
-from mpc.products import unpacked
+from mpc.paillier.ciphertexts import CipherVector
+from mpc.products.matrix_vector import unpacked
+from mpc.products.packed_over_rows import by_rows
 from mpc.protocols import train
 from mpc.ring import U64
 from mpc.testing.transcript import leaves

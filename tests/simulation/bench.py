@@ -15,22 +15,23 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from mpc import products, training
-from mpc.correlations import TrigPlan, Triples
+from mpc.correlated_randomness.kinds import TrigPlan, Triples
+from mpc.correlated_randomness.stock import Stock
 from mpc.link import PartyId
-from mpc.models.logistic import fit_logistic
-from mpc.preconditioner import Counterparts, PreconditionerPlan, whitened
-from mpc.products import HolderProduct, OwnerProduct, ProductPlan
+from mpc.products import matrix_vector
+from mpc.products.matrix_vector import HolderProduct, OwnerProduct, ProductPlan
 from mpc.protocol import LedgerLine
 from mpc.protocols import train
+from mpc.regression import setup as training
+from mpc.regression.preconditioner import Counterparts, PreconditionerPlan, whitened
+from mpc.regression.sizes import WIDTH_STEP
 from mpc.ring import U64, from_signed, reduce
 from mpc.rng import Rng
-from mpc.run_sizes import WIDTH_STEP
-from mpc.stock import Stock
+from mpc.sharing.truncation import TruncationMasks
+from mpc.statistics.logistic import fit_logistic
 from mpc.testing.dealer import Dealer
 from mpc.testing.keys import small_key
 from mpc.testing.memory_link import Network, TestParty, party, run_roles
-from mpc.truncation import TruncationMasks
 from tests.simulation.observer import Recording, observing
 
 KEY_BITS = 1024
@@ -195,13 +196,13 @@ class IdealProducts:
         return np.concatenate([k * WIDTH_STEP + part for k, part in enumerate(parts)])
 
     async def offer(self, me: Any, links: Any, key: Any, plans: Any, blinder: Any) -> dict[PartyId, HolderProduct]:
-        once = products.Once(next(iter(plans.values())).iterations, "mask")
+        once = matrix_vector.Once(next(iter(plans.values())).iterations, "mask")
         deals = {owner: self._deal(links[owner]._channel, owner, plan) for owner, plan in plans.items()}
         return {owner: HolderProduct(plans[owner], masks, once, shares) for owner, (masks, shares) in deals.items()}
 
     async def offer_packed(self, me: Any, link: Any, key: Any, plan: ProductPlan, blinder: Any) -> HolderProduct:
         masks, shares = self._deal(link._channel, link.peer, plan)
-        return HolderProduct(plan, masks, products.Once(plan.iterations, "mask"), shares)
+        return HolderProduct(plan, masks, matrix_vector.Once(plan.iterations, "mask"), shares)
 
     async def serve(self, me: Any, link: Any, key: Any, matrix: Any, plan: ProductPlan, blinder: Any) -> OwnerProduct:
         masks, shares = self._deal(link._channel, me.id, plan)

@@ -17,14 +17,11 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from mpc.domains import Domain
-from mpc.id_column import IdColumn
-from mpc.okvs import Layout
-from mpc.opening import Opening
-from mpc.oprf import Codes, Offsets
-from mpc.ot import Columns, Corrections, TreeSums
-from mpc.packed_products import EncryptedRows, MaskedRows
-from mpc.paillier import SealedVector
-from mpc.products import EncryptedMasks, MaskedProducts
+from mpc.group.id_column import IdColumn
+from mpc.ot.extension import Columns, Corrections, TreeSums
+from mpc.paillier.ciphertexts import SealedVector
+from mpc.products.matrix_vector import EncryptedMasks, MaskedProducts
+from mpc.products.packed_over_rows import EncryptedRows, MaskedRows
 from mpc.protocol import LedgerLine
 from mpc.protocols import PROTOCOLS
 from mpc.protocols.align import Indices
@@ -32,6 +29,9 @@ from mpc.protocols.align_count import Programmed
 from mpc.protocols.bin import AnonymousCounts, EncryptedLabels, MaskedCounts, Unmasked
 from mpc.protocols.train import Masked
 from mpc.ring import RingVector
+from mpc.sets.okvs import Layout
+from mpc.sets.oprf import Codes, Offsets
+from mpc.sharing.opening import Opening
 from mpc.testing.memory_link import Sent
 from mpc.testing.transcript import content
 from tests.simulation.hiding_places import haystack_for

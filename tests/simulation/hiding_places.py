@@ -9,10 +9,10 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from mpc import group
 from mpc.domains import Domain
-from mpc.id_column import IdColumn
-from mpc.paillier_keys import PrivateKey
+from mpc.group import ristretto255
+from mpc.group.id_column import IdColumn
+from mpc.paillier.keys import PrivateKey
 from mpc.testing.haystack import Haystack
 from mpc.testing.transcript import encodings
 from tests import canaries
@@ -67,7 +67,7 @@ def _ids(recording: Recording, owner: str) -> Iterator[tuple[str, bytes]]:
             yield f"own id {number}: its digest under the session", words[:1].tobytes()
             yield f"own id {number}: the rest of its digest", words[1:].tobytes()
         label = Domain.ALIGN_HASH_TO_GROUP.encode() + b"/" + session
-        points = group.hash_to_group(ids, label).data
+        points = ristretto255.hash_to_group(ids, label).data
         for number in range(len(ids)):
             yield f"own id {number}: its unblinded point", points[32 * number : 32 * number + 32]
 

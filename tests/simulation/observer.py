@@ -15,11 +15,14 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from mpc import opening, preconditioner, products, training
-from mpc.models.fine_bins import NumericBins
-from mpc.paillier_keys import PrivateKey
+from mpc.credit.fine_bins import NumericBins
+from mpc.paillier.keys import PrivateKey
+from mpc.products import matrix_vector
 from mpc.protocols import align, bin, score, train
+from mpc.regression import preconditioner
+from mpc.regression import setup as training
 from mpc.ring import U64
+from mpc.sharing import opening
 from mpc.testing.memory_link import Sent
 from party_node.tasks import bin as bin_task
 
@@ -52,7 +55,7 @@ class Powers:
     secret_owner: str
     channel: str
     exponents: U64 = field(repr=False)     # one row per output, or (packed) per iteration
-    plan: products.ProductPlan
+    plan: matrix_vector.ProductPlan
     packed: bool
 
     def of_reply(self, number: int, inputs: int) -> tuple[NDArray[np.int64], U64]:
@@ -138,7 +141,7 @@ def _observe_openings(recording: Recording, patch: pytest.MonkeyPatch) -> None:
 
 def _observe_products(recording: Recording, patch: pytest.MonkeyPatch) -> None:
     setup: Any = training   # its imports too
-    mask, serve, offer_packed = products.HolderProduct.mask, setup.serve, setup.offer_packed
+    mask, serve, offer_packed = matrix_vector.HolderProduct.mask, setup.serve, setup.offer_packed
     serve_known = preconditioner.serve_known
     exchange, backward = setup.exchange_keys, train._backward
 
@@ -149,7 +152,7 @@ def _observe_products(recording: Recording, patch: pytest.MonkeyPatch) -> None:
 
     async def serving(me: Any, link: Any, key: Any, matrix: Any, plan: Any, blinder: Any) -> Any:
         if plan.passes == 1:   # the checks read products of one pass
-            exponents = products.offset_binary(matrix, plan)
+            exponents = matrix_vector.offset_binary(matrix, plan)
             recording.powers.append(Powers(link.peer, me.id, link._channel, exponents, plan, packed=False))
         return await serve(me, link, key, matrix, plan, blinder)
 
@@ -168,12 +171,12 @@ def _observe_products(recording: Recording, patch: pytest.MonkeyPatch) -> None:
 
     async def serving_known(me: Any, link: Any, key: Any, matrix: Any, plan: Any, blinder: Any) -> Any:
         if plan.passes == 1:
-            exponents = products.offset_binary(matrix, plan)
+            exponents = matrix_vector.offset_binary(matrix, plan)
             recording.powers.append(Powers(link.peer, me.id, link._channel, exponents, plan, packed=False))
         return await serve_known(me, link, key, matrix, plan, blinder)
 
     patch.setattr(preconditioner, "serve_known", serving_known)
-    patch.setattr(products.HolderProduct, "mask", masking)
+    patch.setattr(matrix_vector.HolderProduct, "mask", masking)
     patch.setattr(training, "serve", serving)
     patch.setattr(training, "offer_packed", offering)
     patch.setattr(training, "exchange_keys", exchanging)

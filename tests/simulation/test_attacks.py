@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mpc import opening
 from mpc.link import PartyId
-from mpc.opening import Opening
 from mpc.protocols import score, train
 from mpc.ring import U64, RingVector, from_signed
 from mpc.rng import Rng
+from mpc.sharing import opening
+from mpc.sharing.opening import Opening
 from mpc.testing.memory_link import Network, party, run_roles
 from tests.simulation.attacks import BATCH, column_gain, label_gain, vectors
 from tests.simulation.bench import NAMES, SCALE, Bench, blocks_of

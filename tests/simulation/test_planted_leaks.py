@@ -14,23 +14,25 @@ import numpy as np
 import pytest
 import structlog
 
-from mpc import group, opening, oprf
-from mpc.correlations import Trig
+from mpc.correlated_randomness.kinds import Trig
+from mpc.credit.binning import Constraints
 from mpc.errors import LocalError
+from mpc.group import ristretto255
 from mpc.link import PartyId
-from mpc.models.binning import Constraints
-from mpc.opening import open_masked
-from mpc.paillier import GroupBlinder, Rerandomiser, seal
-from mpc.paillier_keys import OwnerBlinder
-from mpc.products import HolderProduct
+from mpc.paillier.ciphertexts import GroupBlinder, Rerandomiser, seal
+from mpc.paillier.keys import OwnerBlinder
+from mpc.products.matrix_vector import HolderProduct
 from mpc.protocols import align, bin, score, train
 from mpc.ring import RingVector, reduce
 from mpc.rng import Rng
+from mpc.sets import oprf
+from mpc.sharing import opening
+from mpc.sharing.opening import open_masked
+from mpc.sharing.truncation import TruncationMasks
+from mpc.sharing.zero_sharing import ZeroSharing
 from mpc.testing.dealer import DealerSource
 from mpc.testing.keys import small_key
 from mpc.testing.memory_link import Network, party, run_roles
-from mpc.truncation import TruncationMasks
-from mpc.zero_sharing import ZeroSharing
 from party_node.tasks import align as align_task
 from tests import canaries
 from tests.simulation.bench import NAMES, Bench, blocks_of
@@ -219,7 +221,7 @@ def truncation_mask_dropped(patch: Patch) -> None:
 
 
 def unblinded_ids(patch: Patch) -> None:
-    patch.setattr(align, "blind", lambda ids, label, secret: group.hash_to_group(ids, label))
+    patch.setattr(align, "blind", lambda ids, label, secret: ristretto255.hash_to_group(ids, label))
 
 
 def unshuffled_ids(patch: Patch) -> None:

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 from mpc.link import PartyId
-from mpc.opening import Opening
-from mpc.preconditioner import PreconditionerPlan, own_root, root_matrix
 from mpc.protocols.train import Masked
-from mpc.run_sizes import WIDTH_STEP
+from mpc.regression.preconditioner import PreconditionerPlan, own_root, root_matrix
+from mpc.regression.sizes import WIDTH_STEP
+from mpc.sharing.opening import Opening
 from mpc.testing.transcript import leaves, shape
 from tests.simulation.bench import SCALE, Bench, Blocks, blocks_of
 from tests.simulation.bin_checks import failures

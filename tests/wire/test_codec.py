@@ -10,11 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mpc.errors import Reason
-from mpc.group import PointVector
-from mpc.opening import Opening
-from mpc.paillier import SealedVector
+from mpc.group.ristretto255 import PointVector
+from mpc.paillier.ciphertexts import SealedVector
 from mpc.protocols.align import SetSize
 from mpc.ring import RingVector
+from mpc.sharing.opening import Opening
 from wire import codec
 from wire.codec import _FIELDS, REGISTRY, VERSIONS, Envelope, Malformed
 

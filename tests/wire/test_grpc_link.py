@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from mpc.errors import LocalError, PeerError, Reason
-from mpc.group import PointVector
+from mpc.group.ristretto255 import PointVector
 from mpc.link import PartyId
-from mpc.opening import Opening
 from mpc.protocols.align import Blinded, SetSize
 from mpc.ring import RingVector
+from mpc.sharing.opening import Opening
 from tests.wire.conftest import APPROVALS, JOB, QUICK
 from wire.errors import PeerStopped, Refused, RemoteFailure, Unreachable
 from wire.grpc_link import Limits

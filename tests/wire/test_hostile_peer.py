@@ -11,9 +11,9 @@ import pytest
 
 from mpc.errors import PeerError, Reason
 from mpc.link import PartyId
-from mpc.opening import Opening
 from mpc.protocols.align import SetSize
 from mpc.ring import RingVector
+from mpc.sharing.opening import Opening
 from tests.wire.conftest import APPROVALS, JOB, identity
 from wire import codec, tls
 from wire.codec import Envelope, Line

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 from mpc.errors import PeerError, Reason
-from mpc.group import PointVector
+from mpc.group.ristretto255 import PointVector
 from mpc.link import PartyId
-from mpc.opening import Opening
 from mpc.protocols import align
 from mpc.protocols.align import AlignOptions, Blinded, SetSize
 from mpc.ring import RingVector
+from mpc.sharing.opening import Opening
 from mpc.testing.memory_link import Network, party, run_roles
 from tests.wire.conftest import APPROVALS, JOB
 

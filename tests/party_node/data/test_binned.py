@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from mpc.models.fine_bins import LevelBins, NumericBins
+from mpc.credit.fine_bins import LevelBins, NumericBins
 from party_node.data.binned import BinnedColumn, bin_codes, fine_bins
 from party_node.data.errors import DataError
 from party_node.data.prepare import Preparation, PreparationSpec, fit

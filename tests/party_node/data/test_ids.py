@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mpc.id_column import IdColumn
+from mpc.group.id_column import IdColumn
 from party_node.data.errors import DataError
 from party_node.data.id_profiles import IdProfile, normalise
 from party_node.data.id_shape import ShapeCounter

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from mpc.models.fine_bins import LevelBins, NumericBins, level_bins, numeric_bins
+from mpc.credit.fine_bins import LevelBins, NumericBins, level_bins, numeric_bins
 from party_node.data import near_bins
 from party_node.data.near_bins import CutColumn, apart
 

@@ -9,7 +9,7 @@ import pytest
 from sklearn.utils.class_weight import compute_class_weight
 
 from mpc.link import PartyId
-from mpc.weighting import balanced, weighting
+from mpc.regression.weighting import balanced, weighting
 from party_node.data.errors import TOLD, DataError
 from party_node.data.row_terms import Limits, read_offset, read_weights
 from party_node.data.table import NumericColumn, Table, TextColumn

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mpc.models.binning import BinCounts, Trend
+from mpc.credit.binning import BinCounts, Trend
 from mpc.protocols.bin import told
 from mpc.testing.keys import small_key
 from mpc.testing.memory_link import Network, TestParty, party, run_roles

@@ -1,0 +1,1 @@
+"""Plain arithmetic of credit risk, no cryptography: binning, weight of evidence, scorecards, cut-offs, money."""
