@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from coordinator.cli import run_command
+from coordinator.commands.operator import run_command
 
 
 def main() -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from mpc.errors import LocalError
 from wire.consortium import Consortium, load_consortium
 from wire.errors import Unauthenticated
-from wire.pki import TlsIdentity, create_directory, fingerprint, load, renew, write_private
+from wire.certificates import TlsIdentity, create_directory, fingerprint, load, renew, write_private
 from wire.signing import Identity
 from wire.tls import check_own
 
@@ -26,7 +26,7 @@ class CoordinatorDirectory:
 
     @property
     def tls(self) -> Path:
-        """CA and certificate, in the form of `wire.pki`."""
+        """CA and certificate, in the form of `wire.certificates`."""
         return self.root / "tls"
 
     @property

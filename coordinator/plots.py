@@ -16,7 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from wire.comparison_table import Json, entry, number
+from reporting.comparison_table import Json, entry, number
 
 JOINT, SOLO, FAINT = "#0b63a5", "#c2610c", "#b8bec8"  # told apart by colour-blind readers and in grey print
 MODELS = (("solo", SOLO, "--"), ("joint", JOINT, "-"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from party_node.cli import run_command
+from party_node.commands.operator import run_command
 
 
 def main() -> None:

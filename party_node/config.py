@@ -16,9 +16,9 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from mpc.errors import LocalError
-from wire.pki import write_private as write_private  # every file of the directory is written with it
+from wire.certificates import write_private as write_private  # every file of the directory is written with it
 from wire.signing import Identity
-from wire.spec import PartyName, first_fault
+from wire.spec.job import PartyName, first_fault
 
 M = TypeVar("M", bound=BaseModel)
 ADDRESS = r"^(\[[0-9a-fA-F:]+\]|[A-Za-z0-9.-]+):[0-9]{1,5}$"
@@ -71,7 +71,7 @@ class PartyDirectory:
 
     @property
     def tls(self) -> Path:
-        """CA and certificate, in the form of `wire.pki`."""
+        """CA and certificate, in the form of `wire.certificates`."""
         return self.root / "tls"
 
     @property

@@ -31,13 +31,13 @@ import pyarrow.parquet as pq
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from coordinator import driver
-from coordinator.align_engine import quicker
+from coordinator.jobs import driver
+from coordinator.jobs.align_engine import quicker
 from coordinator.config import CoordinatorDirectory
-from coordinator.driver import JobEvent
-from coordinator.job_plan import load_plan
-from coordinator.node_client import connect
-from coordinator.store import Store
+from coordinator.jobs.driver import JobEvent
+from coordinator.jobs.plan import load_plan
+from coordinator.jobs.node_client import connect
+from coordinator.jobs.store import Store
 from mpc.link import PartyId
 from mpc.protocol import Ledger
 from mpc.protocols import align
@@ -45,9 +45,9 @@ from mpc.rng import Rng
 from mpc.sets import oprf
 from mpc.testing.memory_link import AnyLedger, Network
 from party_node.config import PartyDirectory
-from party_node.data.ids import DuplicatePolicy, IdRules, read_ids
-from party_node.runtime import NodeParty
-from party_node.workers import Workers
+from party_node.data.ids.accounting import DuplicatePolicy, IdRules, read_ids
+from party_node.jobs.runtime import NodeParty
+from party_node.jobs.workers import Workers
 from scripts.local_cluster import COORDINATOR, PURPOSE, LocalCluster, LocalParty, toml
 
 NAMES = ("bank", *(f"partner-{letter}" for letter in "bcdefgh"))

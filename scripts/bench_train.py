@@ -26,7 +26,7 @@ from scripts.local_cluster import PURPOSE, LocalCluster, LocalParty
 from scripts.pooled_reference import compare
 from scripts.run_local_cluster import iterations, one_digit
 from scripts.shaped_link import Line, ShapedLinks
-from wire.label_spec import LabelSpec
+from wire.spec.label import LabelSpec
 
 NAMES = ("bank", "partner-b", "partner-c", "partner-d", "partner-e")
 

@@ -19,24 +19,24 @@ import numpy as np
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from coordinator import tables
-from coordinator.report import render
+from coordinator.reports import committee_tables
+from coordinator.reports.committee_page import render
 from mpc.credit.scorecard import Scale, reasons
 from mpc.credit.stability import score_stability
 from mpc.errors import LocalError
-from party_node.characteristics import has_card, shortfalls, stability_line, stability_sheet
+from party_node.reports.characteristics import has_card, shortfalls, stability_line, stability_sheet
 from party_node.charts import RISKIER, SAFER, Curve, curves
 from party_node.config import PartyDirectory
-from party_node.finished import Finished, agreed, load
-from party_node.judgement import Asked, asked
-from party_node.pmml import MOST_REASONS
-from party_node.report import named_for, own_part
-from party_node.scorecard import card_of, scale_of
-from party_node.store import Store
+from party_node.models.finished_job import Finished, agreed, load
+from party_node.reports.judgement import Asked, asked
+from party_node.models.scorecard_pmml import MOST_REASONS
+from party_node.reports.own_part import named_for, own_part
+from party_node.models.scorecard import card_of, scale_of
+from party_node.records.store import Store
 from scripts.local_cluster import COORDINATOR, RESULT, told
-from wire.page import Block, Drawing, Section, write_report
-from wire.sheets import Column, Sheet
-from wire.spec import JobSpec
+from reporting.page import Block, Drawing, Section, write_report
+from reporting.sheets import Column, Sheet
+from wire.spec.job import JobSpec
 
 TOGETHER = "all institutions together, which only a machine that owns every directory can know"
 SCORE_BARS = 24
@@ -48,7 +48,7 @@ def make_report(home: Path, job: str, wanted: Asked, out: Path) -> list[str]:
     record = _record(home, job)
     found = {party["id"]: _finished(home / party["id"], party["id"], record["job_id"], wanted, party["role"])
              for party in record["parties"]}
-    parts, sheets = {}, tables.sheets(record)
+    parts, sheets = {}, committee_tables.sheets(record)
     for party, one in found.items():
         part = own_part(one, wanted if one.scores is not None else Asked(wanted.scale))
         parts[party] = {name: html for name, html in part.fragments().items() if name not in PUBLIC}

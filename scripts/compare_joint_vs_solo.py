@@ -19,10 +19,10 @@ from rich.console import Console
 from rich.table import Table
 
 from mpc.errors import LocalError
-from party_node.evaluation import HEADLINE_APPROVAL, REPLICATES, Evaluation, evaluate
-from party_node.kept_scores import read_scores
-from party_node.worth import APPLICANTS, Money, profit, terms_of
-from wire.comparison_table import PERCENT, POINTS, print_comparison
+from party_node.models.evaluation import HEADLINE_APPROVAL, REPLICATES, Evaluation, evaluate
+from party_node.models.kept_scores import read_scores
+from party_node.reports.money_at_equal_approval import APPLICANTS, Money, profit, terms_of
+from reporting.comparison_table import PERCENT, POINTS, print_comparison
 from wire.errors import OK, OUR_BUG, WRONG_INPUT
 
 

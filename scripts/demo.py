@@ -15,7 +15,7 @@ sys.path.insert(0, str(ROOT))
 
 from mpc.credit.money import Terms
 from mpc.credit.scorecard import Scale
-from party_node.judgement import Asked
+from party_node.reports.judgement import Asked
 from scripts.committee_report import make_report
 from scripts.local_cluster import PURPOSE, CommandFailed, LocalParty
 from scripts.make_synthetic_credit import make

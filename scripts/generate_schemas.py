@@ -10,7 +10,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from party_node.scorecard_file import ScorecardFile
+from party_node.models.scorecard_json import ScorecardFile
 
 SCHEMAS = {"scorecard-part.schema.json": ScorecardFile}
 

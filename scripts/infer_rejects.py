@@ -23,10 +23,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from mpc.credit.reject_inference import parcelling, sensitivity, simple_augmentation
 from mpc.errors import LocalError
 from mpc.rng import Rng
-from party_node.data.table import Kind, NumericColumn, read_table
-from party_node.kept_scores import read_scores
+from party_node.data.sources.table import Kind, NumericColumn, read_table
+from party_node.models.kept_scores import read_scores
 from scripts.local_cluster import told
-from wire.pki import write_private
+from wire.certificates import write_private
 
 FACTORS = (1.0, 1.5, 2.0, 3.0)
 SEED = bytes(32)   # of the parcels: the same files and options give the same labels

@@ -5,14 +5,14 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from wire import pki
+from wire import certificates
 
 
 def main(directory: Path, parties: list[str]) -> None:
     """Make a CA and one certificate for each party, and print what would be read aloud."""
     for party in parties:
-        made = pki.create_directory(directory / party, party)
-        print(f"{party}: CA {pki.fingerprint(made.ca_pem)}")
+        made = certificates.create_directory(directory / party, party)
+        print(f"{party}: CA {certificates.fingerprint(made.ca_pem)}")
 
 
 if __name__ == "__main__":

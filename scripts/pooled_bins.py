@@ -11,13 +11,13 @@ import numpy as np
 from mpc.credit.binning import Trend
 from mpc.protocols.bin import told
 from mpc.protocols.bin_terms import BinCounts
-from party_node.data.binned import BinnedColumn, bin_codes
+from party_node.data.binned_column import BinnedColumn, bin_codes
 from party_node.data.label import read_label
-from party_node.model import load_part
-from party_node.tasks.bin import limits_of
+from party_node.models.part import load_part
+from party_node.jobs.stages.bin import limits_of
 from scripts.local_cluster import LocalParty
 from scripts.pooled_reference import table_of
-from wire.spec import BinningSpec
+from wire.spec.job import BinningSpec
 
 
 def compare_bins(home: Path, parties: list[LocalParty], job: str, rules: BinningSpec, positive: str) -> dict[str, Any]:

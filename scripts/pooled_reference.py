@@ -17,11 +17,11 @@ from mpc.statistics.logistic import fit_logistic
 from mpc.statistics.metrics import ks, roc_auc
 from party_node.data.label import read_label
 from party_node.data.row_terms import Limits, read_offset, read_weights
-from party_node.data.table import Kind, NumericColumn, Table, read_table
-from party_node.kept_scores import read_scores
-from party_node.model import ModelPart, load_part
+from party_node.data.sources.table import Kind, NumericColumn, Table, read_table
+from party_node.models.kept_scores import read_scores
+from party_node.models.part import ModelPart, load_part
 from scripts.local_cluster import LocalParty
-from wire.label_spec import LabelSpec
+from wire.spec.label import LabelSpec
 
 F64 = NDArray[np.float64]
 

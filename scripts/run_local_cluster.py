@@ -20,13 +20,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from mpc.errors import LocalError
 from party_node.data.label import read_label
-from party_node.data.table import Kind, read_table
+from party_node.data.sources.table import Kind, read_table
 from scripts.local_cluster import PURPOSE, RESULT, CommandFailed, LocalCluster, LocalParty, told
 from scripts.pooled_bins import compare_bins
 from scripts.pooled_reference import compare
-from wire.label_spec import LabelSpec
-from wire.pki import write_private
-from wire.spec import BinningSpec
+from wire.spec.label import LabelSpec
+from wire.certificates import write_private
+from wire.spec.job import BinningSpec
 
 
 def arguments(argv: list[str] | None = None) -> argparse.Namespace:

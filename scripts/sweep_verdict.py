@@ -31,9 +31,9 @@ sys.path.insert(0, str(ROOT))
 
 from mpc.statistics.logistic import fit_logistic
 from mpc.statistics.metrics import roc_auc
-from party_node.data.prepare import Preparation, PreparationSpec, fit
-from party_node.data.table import Column, NumericColumn, Table, TextColumn
-from party_node.evaluation import Evaluation, evaluate
+from party_node.data.preparation import Preparation, PreparationSpec, fit
+from party_node.data.sources.table import Column, NumericColumn, Table, TextColumn
+from party_node.models.evaluation import Evaluation, evaluate
 from scripts.make_synthetic_credit import INSTITUTIONS, People, bank, category, number, outcome, people, telecom
 
 HOLD_OUT = 0.3

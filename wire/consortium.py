@@ -16,8 +16,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from mpc.errors import LocalError
 from mpc.link import PartyId
-from wire.pki import fingerprint
-from wire.spec import Hex32, PartyName, first_fault
+from wire.certificates import fingerprint
+from wire.spec.job import Hex32, PartyName, first_fault
 
 MAX_FILE_BYTES = 1 << 20
 Address = Annotated[str, Field(pattern=r"^(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9.-]+):[0-9]{1,5}$")]

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
-from wire.spec import MAX_ID_PARTS, Hex32, IdColumns, IdProfiles, IdSchemeName
+from wire.spec.job import MAX_ID_PARTS, Hex32, IdColumns, IdProfiles, IdSchemeName
 
 # What a column of ids looks like: shares of kinds of characters and of lengths (`length_LOW_HIGH`, HIGH 0: no end).
 ShapeName = Annotated[str, Field(

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 import grpc.aio
 
 from mpc.errors import MpcError
-from wire import pki, tls
+from wire import tls
+from wire import certificates
 from wire.consortium import Member
 from wire.errors import PublicError, Unauthenticated, Unreachable, from_wire
 from wire.v1 import doctor_pb2, doctor_pb2_grpc
@@ -29,7 +30,7 @@ class Opinion:
     clock_ms: int
 
 
-async def why_unreachable(member: Member, identity: pki.TlsIdentity) -> MpcError:
+async def why_unreachable(member: Member, identity: certificates.TlsIdentity) -> MpcError:
     """The error to raise after a failed call to `member`: Unauthenticated if dialling again cannot help."""
     try:
         await check_listening(member)
@@ -45,13 +46,13 @@ async def why_unreachable(member: Member, identity: pki.TlsIdentity) -> MpcError
     return refused(member, identity, opinion.refusal)
 
 
-def refused(member: Member, identity: pki.TlsIdentity, said: PublicError) -> Unauthenticated:
+def refused(member: Member, identity: certificates.TlsIdentity, said: PublicError) -> Unauthenticated:
     """What `member` said against our certificate. If it holds another CA of ours, it is the one that has to act."""
     if said.reason != "certificate-of-another-ca":
         return Unauthenticated(said.what, whose=said.whose or member.id, advice=said.advice, reason=said.reason)
     return Unauthenticated(
         f"{said.what}: {member.id} lacks the CA of {identity.party} with the fingerprint "
-        f"{pki.fingerprint(identity.ca_pem)}",
+        f"{certificates.fingerprint(identity.ca_pem)}",
         whose=member.id, advice=f"on {member.id}: party-node join FILE, with the entry of {identity.party}",
         reason=said.reason,
     )
@@ -90,7 +91,7 @@ async def check_certificate(member: Member) -> None:
     """Unauthenticated says what is wrong with the certificate that the member's doctor listener shows."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE   # pki.check verifies, and can say what is wrong
+    context.verify_mode = ssl.CERT_NONE   # certificates.check verifies, and can say what is wrong
     context.minimum_version = ssl.TLSVersion.TLSv1_3
     context.set_alpn_protocols(["h2"])
     host, port = split_address(member.doctor)
@@ -104,10 +105,10 @@ async def check_certificate(member: Member) -> None:
             f"{member.id} listens at {member.address}, but its doctor at {member.doctor} does not answer",
             whose=member.id, advice=f"on {member.id}: party-node doctor", reason="no-doctor",
         ) from None
-    pki.check(ssl.DER_cert_to_PEM_cert(shown).encode(), member.id, member.ca_pem)
+    certificates.check(ssl.DER_cert_to_PEM_cert(shown).encode(), member.id, member.ca_pem)
 
 
-async def ask_doctor(member: Member, identity: pki.TlsIdentity) -> Opinion:
+async def ask_doctor(member: Member, identity: certificates.TlsIdentity) -> Opinion:
     """What `member` would say to our certificate; Unreachable if it does not say."""
     async with tls.dial(member.doctor, member.id, member.ca_pem, None) as channel:
         doctor = doctor_pb2_grpc.DoctorStub(channel)

@@ -16,7 +16,7 @@ from grpc.aio import AioRpcError
 
 from mpc.errors import LocalError, MpcError, PeerError, Reason, Refused
 from wire.signing import ApprovalError
-from wire.spec import SpecError
+from wire.spec.job import SpecError
 from wire.v1 import common_pb2
 
 DETAILS_KEY = "wire-error-bin"

@@ -38,7 +38,7 @@ from wire.errors import (
 from wire.grpc_link import GrpcLink, Limits, Record, Session, Traffic, closing
 from wire.interceptors import current_caller
 from wire.peer_stream import INSTANCE_BYTES, PeerStream
-from wire.pki import TlsIdentity
+from wire.certificates import TlsIdentity
 
 SERVICE, METHOD = "wire.v1.Peer", "Converse"
 REDIAL_S = 0.3

@@ -18,7 +18,7 @@ from mpc.errors import LocalError
 from wire.consortium import Consortium
 from wire.errors import Unauthenticated, to_public, to_wire
 from wire.interceptors import Gate
-from wire.pki import TlsIdentity
+from wire.certificates import TlsIdentity
 from wire.tls import COMMON_OPTIONS, Gatekeeper, check_own, doctor_credentials, require_tls_1_3, server_credentials
 from wire.v1 import doctor_pb2, doctor_pb2_grpc
 

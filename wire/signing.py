@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from mpc.domains import Domain
-from wire.spec import JobSpec, job_id
+from wire.spec.job import JobSpec, job_id
 
 
 class ApprovalError(ValueError):

@@ -13,7 +13,7 @@ import grpc
 import grpc.aio
 
 from mpc.link import PartyId
-from wire import pki
+from wire import certificates as pki
 from wire.consortium import Consortium
 from wire.errors import Unauthenticated
 

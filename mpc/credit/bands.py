@@ -1,7 +1,7 @@
 """Calibration by band of the score, figures by segment, and the split of a sample in time.
 
 Conventions as in mpc/statistics/metrics.py. Every figure is of rows that its owner holds; what may leave a site is
-decided in party_node/evaluation.py.
+decided in party_node/models/evaluation.py.
 """
 
 from __future__ import annotations

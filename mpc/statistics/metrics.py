@@ -3,7 +3,7 @@
 Conventions: outcome True is a bad customer; scores are log-odds of being bad, so a higher score is riskier.
 A `Ranking` sorts once; a `RankCurve` counts bad and good customers from the riskiest down, one point for each
 run of equal scores, and every ranking figure is read off that curve (mpc/credit/cut_offs.py, curves.py too).
-Refuses to know where the rows come from and who may see the result: that is party_node/evaluation.py.
+Refuses to know where the rows come from and who may see the result: that is party_node/models/evaluation.py.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mpc.credit.fine_bins import FineBins, LevelBins, NumericBins
-from party_node.data.table import F64
+from party_node.data.sources.table import F64
 
 _SAMPLE_ROWS = 2048
 _ONE_THREAD = 1 << 18   # multiplications up to which OpenBLAS leaves a product to one thread (interface/gemm.c)

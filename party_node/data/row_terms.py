@@ -10,9 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from party_node.data.errors import DataError
-from party_node.data.table import F64, NumericColumn, Table
-from wire.label_spec import ClassWeights, LabelSpec
+from party_node.table_errors import DataError
+from party_node.data.sources.table import F64, NumericColumn, Table
+from wire.spec.label import ClassWeights, LabelSpec
 
 Bools = NDArray[np.bool_]
 

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from coordinator.driver import Answer, JobEvent, NodeView
-from coordinator.forecast import Rehearsed
-from coordinator.job_plan import JobPlan
+from coordinator.jobs.driver import Answer, JobEvent, NodeView
+from coordinator.jobs.forecast import Rehearsed
+from coordinator.jobs.plan import JobPlan
 from mpc.protocols import PROTOCOLS
 from wire.description import DatasetDescription
 from wire.errors import PublicError

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from coordinator.align_engine import ecdh_s, oprf_s, quicker
-from coordinator.job_plan import JobPlan, PlannedAlign, build_spec
+from coordinator.jobs.align_engine import ecdh_s, oprf_s, quicker
+from coordinator.jobs.plan import JobPlan, PlannedAlign, build_spec
 from mpc.protocols.align_terms import FEW_IDS
 from wire.line import Line
 

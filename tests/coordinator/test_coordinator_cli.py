@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from coordinator.cli import run_command
+from coordinator.commands.operator import run_command
 from coordinator.config import CoordinatorDirectory
 from wire.errors import Overdue
 from wire.signing import Identity
@@ -55,7 +55,7 @@ def ready(call: Call, tmp_path: Path, nodes: Mapping[str, Any], monkeypatch: pyt
     for node in nodes.values():
         node.close = close
     monkeypatch.setattr(CoordinatorDirectory, "load", lambda self: (self.name(), None, Identity.generate()))
-    monkeypatch.setattr("coordinator.cli.connect", lambda consortium, identity: dict(nodes))
+    monkeypatch.setattr("coordinator.commands.operator.connect", lambda consortium, identity: dict(nodes))
     (tmp_path / "job.toml").write_text(JOB)
     return call
 
@@ -143,7 +143,7 @@ def test_each_ending_has_its_exit_code(
     def failing(path: Path) -> None:
         raise error
 
-    monkeypatch.setattr("coordinator.cli.load_plan", failing)
+    monkeypatch.setattr("coordinator.commands.operator.load_plan", failing)
     code, envelope, text = ready("plan", str(tmp_path / "job.toml"))
     assert code == wanted
     assert "canary-secret" not in text + json.dumps(envelope)

@@ -10,7 +10,7 @@ import pytest
 
 from coordinator.config import CoordinatorDirectory
 from mpc.errors import LocalError
-from wire import pki
+from wire import certificates
 from wire.signing import Identity
 
 
@@ -22,9 +22,9 @@ def directory(tmp_path: Path) -> CoordinatorDirectory:
 
 
 def consortium(directory: CoordinatorDirectory, coordinator: str | None = None) -> None:
-    ca = pki.create_authority("bank").certificate_pem
+    ca = certificates.create_authority("bank").certificate_pem
     entry = (f'[[party]]\nid = "bank"\naddress = "localhost:1"\ndoctor = "localhost:2"\n'
-             f'ca_fingerprint = "{pki.fingerprint(ca)}"\nidentity = "{Identity.generate().public_hex}"\n'
+             f'ca_fingerprint = "{certificates.fingerprint(ca)}"\nidentity = "{Identity.generate().public_hex}"\n'
              f'ca = """\n{ca.decode()}"""\n')
     text = coordinator or directory.entry_file.read_text()
     directory.consortium_file.write_text(f"version = 1\n{text}\n{entry}")
@@ -35,7 +35,7 @@ def test_what_is_made_is_private_and_its_entry_holds_no_secret(directory: Coordi
     assert set(modes.values()) == {0o700, 0o600}
     entry = tomllib.loads(directory.entry_file.read_text())["coordinator"]
     assert entry["id"] == "conductor"
-    assert entry["ca_fingerprint"] == pki.fingerprint(entry["ca"].encode())
+    assert entry["ca_fingerprint"] == certificates.fingerprint(entry["ca"].encode())
     assert "PRIVATE" not in directory.entry_file.read_text()
 
 

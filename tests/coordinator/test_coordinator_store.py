@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from coordinator.store import NEXT, Store
+from coordinator.jobs.store import NEXT, Store
 from mpc.errors import LocalError
 
 JOB, OTHER = "ab" + "0" * 62, "ac" + "0" * 62

@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 
-from coordinator import driver
-from coordinator.driver import JobFailed, launch, prepare
-from coordinator.job_plan import JobPlan
-from coordinator.store import Store
+from coordinator.jobs import driver
+from coordinator.jobs.driver import JobFailed, launch, prepare
+from coordinator.jobs.plan import JobPlan
+from coordinator.jobs.store import Store
 from wire.errors import Denied, Overdue, PublicError, RemoteFailure, exit_code, to_public
 from wire.signing import ApprovalError
-from wire.spec import JobSpec
+from wire.spec.job import JobSpec
 
 Nodes = dict[str, Any]
 

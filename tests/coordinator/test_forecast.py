@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from coordinator.forecast import Rehearsed, forecast, seconds
+from coordinator.jobs.forecast import Rehearsed, forecast, seconds
 from mpc.errors import LocalError
 from wire.line import Line
-from wire.spec import JobSpec
+from wire.spec.job import JobSpec
 
 ROWS = {"bank": 10_000, "shop": 8_000}
 

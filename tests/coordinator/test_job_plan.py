@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
-from coordinator.driver import prepare
-from coordinator.forecast import forecast
-from coordinator.job_plan import JobPlan, PlanError, PlannedAlign, PlannedTraining, build_spec, load_plan
+from coordinator.jobs.driver import prepare
+from coordinator.jobs.forecast import forecast
+from coordinator.jobs.plan import JobPlan, PlanError, PlannedAlign, PlannedTraining, build_spec, load_plan
 from mpc.protocols import PROTOCOLS
 from tests.coordinator.conftest import dataset
-from wire.label_spec import ClassWeights
-from wire.spec import (
+from wire.spec.label import ClassWeights
+from wire.spec.job import (
     BinningSpec,
     CorrelateSpec,
     HoldOutSpec,
@@ -24,7 +24,7 @@ from wire.spec import (
     decode_spec,
     encode_spec,
 )
-from wire.train_options import train_options
+from wire.spec.training_terms import train_options
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
 
@@ -90,7 +90,7 @@ def test_a_column_that_splits_by_period_is_no_feature_and_every_party_is_told(
 def test_a_job_with_correlations_reveals_those_that_it_shows_and_to_whom(
     plan: JobPlan, nodes: Any, rules: dict[str, str], codes: set[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("wire.spec.LEAST_TURNED", 1)
+    monkeypatch.setattr("wire.spec.job.LEAST_TURNED", 1)
     spec, without = build(plan, nodes, correlate=CorrelateSpec.model_validate(rules)), build(plan, nodes)
     assert decode_spec(encode_spec(spec)) == spec
     assert set(spec.reveal) - set(without.reveal) == codes | {"correlate.rounding"}

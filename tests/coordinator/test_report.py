@@ -5,8 +5,8 @@ import pytest
 from markupsafe import Markup
 
 from coordinator.plots import pictures
-from coordinator.report import duration, render, size
-from coordinator.tables import sheets
+from coordinator.reports.committee_page import duration, render, size
+from coordinator.reports.committee_tables import sheets
 
 PARTIES = ("bank", "shop", "telecom")
 

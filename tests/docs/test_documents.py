@@ -14,11 +14,11 @@ from urllib.parse import urlsplit
 import pytest
 from typer.testing import CliRunner
 
-import coordinator.cli
-import party_node.cli
-from coordinator.job_plan import build_spec, load_plan
+import coordinator.commands.operator
+import party_node.commands.operator
+from coordinator.jobs.plan import build_spec, load_plan
 from mpc.protocols import PROTOCOLS
-from party_node import datasets
+from party_node.consent import datasets
 from party_node.config import PartyConfig, load_toml
 from scripts.generate_readme_table import replaced
 from wire.consortium import load_consortium
@@ -29,7 +29,7 @@ ROOT = Path(__file__).resolve().parents[2]
 SAMPLES = ROOT / "docs" / "samples"
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 EVERY_PAGE = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
-PROGRAMS = {"party-node": party_node.cli, "coordinator": coordinator.cli}
+PROGRAMS = {"party-node": party_node.commands.operator, "coordinator": coordinator.commands.operator}
 COMMANDS = {
     "party-node": ["init", "doctor", "join", "dataset register", "dataset mock", "dataset list", "run", "approve",
                    "jobs", "prepared list", "prepared remove", "scorecard", "report", "audit verify", "cert renew"],

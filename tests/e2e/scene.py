@@ -21,9 +21,9 @@ from typing import Any
 
 import numpy as np
 
-from party_node.cli import run_command
+from party_node.commands.operator import run_command
 from party_node.config import PartyDirectory
-from party_node.store import Store
+from party_node.records.store import Store
 from scripts.local_cluster import COORDINATOR, PURPOSE, ROOT, LocalCluster, LocalParty, dataset_toml
 from tests import canaries
 

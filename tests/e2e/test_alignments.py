@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from party_node.config import PartyDirectory
-from party_node.kept_rows import PASSING, read_rows
-from party_node.model import load_part
+from party_node.models.kept_rows import PASSING, read_rows
+from party_node.models.part import load_part
 from tests import canaries
 from tests.e2e.scene import COMMON_OF_THREE, COMMON_OF_TWO, FAMILY, LABEL, PRESENT, Scene, csv, table, world
 from tests.e2e.test_odd_tables import check_rows

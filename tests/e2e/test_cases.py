@@ -20,7 +20,7 @@ from party_node.config import PartyDirectory
 from scripts.local_cluster import COORDINATOR
 from tests import canaries
 from tests.e2e.scene import COMMON_OF_TWO, LABEL, Ran, Scene, table
-from wire import pki
+from wire import certificates
 
 QUICK_S = 10.0  # start of the interpreter included
 LAST_YEAR = datetime(2025, 3, 14, 12, 0, tzinfo=UTC)
@@ -66,17 +66,17 @@ def test_a_peer_that_is_offline_is_named_with_the_command_to_start_it(two: Scene
 @contextmanager
 def certificate(folder: Path, party: str, until: datetime) -> Iterator[str]:
     """`party` holds a certificate of its own CA that ends at `until`; gives its serial number."""
-    files = [folder / pki.CERTIFICATE_FILE, folder / pki.KEY_FILE]
+    files = [folder / certificates.CERTIFICATE_FILE, folder / certificates.KEY_FILE]
     before = [file.read_bytes() for file in files]
-    authority = pki.Issued((folder / pki.CA_FILE).read_bytes(), (folder / pki.CA_KEY_FILE).read_bytes())
-    short = pki.issue(authority, party, now=until - timedelta(days=1), days=1)
-    pki.write_private(files[0], short.certificate_pem)
-    pki.write_private(files[1], short.key_pem)
+    authority = certificates.Issued((folder / certificates.CA_FILE).read_bytes(), (folder / certificates.CA_KEY_FILE).read_bytes())
+    short = certificates.issue(authority, party, now=until - timedelta(days=1), days=1)
+    certificates.write_private(files[0], short.certificate_pem)
+    certificates.write_private(files[1], short.key_pem)
     try:
-        yield f"{pki.load(folder, party) and _serial(short.certificate_pem):x}"
+        yield f"{certificates.load(folder, party) and _serial(short.certificate_pem):x}"
     finally:
         for file, data in zip(files, before, strict=True):
-            pki.write_private(file, data)
+            certificates.write_private(file, data)
 
 
 def _serial(certificate_pem: bytes) -> int:
@@ -129,16 +129,16 @@ def test_a_coordinator_with_an_expired_certificate_dials_nobody(two: Scene) -> N
 @contextmanager
 def other_ca(scene: Scene, at: str, of: str) -> Iterator[str]:
     """The consortium file of `at` pins another CA for `of`; gives the fingerprint of the CA that `of` really has."""
-    own = scene.directory(of) / "tls" / pki.CA_FILE
-    real, other = own.read_bytes(), pki.create_authority(of).certificate_pem
+    own = scene.directory(of) / "tls" / certificates.CA_FILE
+    real, other = own.read_bytes(), certificates.create_authority(of).certificate_pem
     file = scene.directory(at) / "consortium.toml"
     with scene.changed(file):
         text = file.read_text()
         file.write_text(text.replace(real.decode(), other.decode()).replace(
-            pki.fingerprint(real), pki.fingerprint(other)))
+            certificates.fingerprint(real), certificates.fingerprint(other)))
         scene.stop_one(at)
         scene.start(at)
-        yield pki.fingerprint(real)
+        yield certificates.fingerprint(real)
     scene.stop_one(at)
     scene.start(at)
 

@@ -8,15 +8,15 @@ import time
 import pytest
 
 from coordinator.config import CoordinatorDirectory
-from coordinator.node_client import NodeClient, connect
-from coordinator.store import Store
+from coordinator.jobs.node_client import NodeClient, connect
+from coordinator.jobs.store import Store
 from mpc.errors import LocalError
-from party_node.model import load_part
+from party_node.models.part import load_part
 from scripts.local_cluster import COORDINATOR
 from tests.e2e.scene import COMMON_OF_TWO, Ran, Scene
 from wire.errors import RemoteFailure
 from wire.signing import check_approvals
-from wire.spec import decode_spec, encode_spec, job_id
+from wire.spec.job import decode_spec, encode_spec, job_id
 
 DEAD_S = 30.0
 
@@ -192,6 +192,6 @@ async def test_two_specs_for_two_parties_never_start(two: Scene, nodes: dict[str
 
 
 def _bytes(spec: dict) -> bytes:
-    from wire.spec import canonical
+    from wire.spec.job import canonical
 
     return canonical(spec)

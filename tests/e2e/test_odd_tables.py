@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from party_node.data.errors import TOLD
+from party_node.table_errors import TOLD
 from tests import canaries
 from tests.e2e.scene import COMMON_OF_TWO, FAMILY, LABEL, PRESENT, Scene, table, world
 

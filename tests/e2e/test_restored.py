@@ -13,13 +13,13 @@ import pytest
 
 from mpc.errors import LocalError
 from mpc.statistics.metrics import roc_auc
-from party_node.cli import run_command
+from party_node.commands.operator import run_command
 from party_node.config import PartyDirectory
-from party_node.daemon import Node
+from party_node.daemon.node import Node
 from party_node.data.label import read_label
-from party_node.data.table import read_table
-from party_node.kept_scores import read_scores
-from party_node.model import load_part
+from party_node.data.sources.table import read_table
+from party_node.models.kept_scores import read_scores
+from party_node.models.part import load_part
 from tests import canaries
 from tests.e2e.scene import COMMON_OF_THREE, FAMILY, LABEL, PRESENT, Scene
 

@@ -11,14 +11,14 @@ from typing import Any
 import pytest
 
 from mpc.protocol import LedgerLine, ProtocolSpec
-from party_node.audit import AuditLog
-from party_node.budgets import Budget
-from party_node.consent import Consent
-from party_node.datasets import DatasetFile, RegisteredDataset
-from party_node.policy import Question
-from party_node.store import Store
+from party_node.records.audit import AuditLog
+from party_node.records.budgets import Budget
+from party_node.consent.gate import Consent
+from party_node.consent.datasets import DatasetFile, RegisteredDataset
+from party_node.consent.policy import Question
+from party_node.records.store import Store
 from wire.signing import Identity, approve
-from wire.spec import JobSpec, encode_spec
+from wire.spec.job import JobSpec, encode_spec
 
 NOW = 1_800_000_000.0
 COORDINATOR = "conductor"

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mpc.errors import PeerError, Reason
-from party_node.audit import (
+from party_node.records.audit import (
     AuditBroken,
     AuditError,
     AuditLog,
@@ -25,7 +25,7 @@ from party_node.audit import (
     verify_log,
 )
 from wire.signing import Identity
-from wire.spec import canonical
+from wire.spec.job import canonical
 
 JOB = "a" * 64
 
@@ -173,7 +173,7 @@ def test_what_cannot_be_logged_does_not_happen(path: Path, monkeypatch: pytest.M
 
     real_write = os.write
     with monkeypatch.context() as patch:
-        patch.setattr("party_node.audit.os.write", full)
+        patch.setattr("party_node.records.audit.os.write", full)
         with pytest.raises(AuditError, match="No space left"):
             log.event("decision", JOB)
     assert path.read_bytes() == before

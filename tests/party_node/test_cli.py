@@ -22,16 +22,16 @@ import pytest
 from mpc.domains import Domain
 from mpc.errors import LocalError
 from mpc.protocols import PROTOCOLS
-from party_node import datasets
-from party_node.audit import AuditLog
-from party_node.cli import run_command
+from party_node.consent import datasets
+from party_node.records.audit import AuditLog
+from party_node.commands.operator import run_command
 from party_node.config import PartyDirectory
-from party_node.consent import Consent
-from party_node.store import JobState, Store
-from wire import pki
+from party_node.consent.gate import Consent
+from party_node.records.store import JobState, Store
+from wire import certificates
 from wire.errors import Denied, Overdue, Unreachable
 from wire.signing import Identity, verify
-from wire.spec import JobSpec, encode_spec, job_id
+from wire.spec.job import JobSpec, encode_spec, job_id
 
 CANARY = "canary-1b9e77d0"
 DATASET = """
@@ -52,7 +52,7 @@ release = ["metrics", "curves", "row_counts", "timings"]
 feature_equations = 100
 """.replace("REVEALED", json.dumps([line.code for spec in PROTOCOLS.values() for line in spec.ledger
                                     if line.kind == "revealed"]))
-ISSUE = pki.issue
+ISSUE = certificates.issue
 LAST_YEAR = datetime.now(UTC) - timedelta(days=365)
 
 
@@ -79,8 +79,8 @@ class Desk:
 
     def consortium(self, change: Callable[[str], str] = lambda text: text) -> Path:
         """The consortium file of bank-a and shop, with a coordinator."""
-        ca = pki.create_authority("conductor").certificate_pem
-        head = (f'version = 1\n[coordinator]\nid = "conductor"\nca_fingerprint = "{pki.fingerprint(ca)}"\n'
+        ca = certificates.create_authority("conductor").certificate_pem
+        head = (f'version = 1\n[coordinator]\nid = "conductor"\nca_fingerprint = "{certificates.fingerprint(ca)}"\n'
                 f'identity = "{Identity.generate().public_hex}"\nca = """\n{ca.decode()}"""\n')
         entries = [self.directory(who).entry_file.read_text() for who in ("bank-a", "shop")]
         path = self.root / "consortium.toml"
@@ -147,7 +147,7 @@ def test_init_prints_the_fingerprints_and_makes_a_private_directory(desk: Desk) 
     code, envelope, text = desk("init", "--party", "third", who="third")
     assert code == 0
     identity = desk.directory("third").load_identity()
-    assert envelope["data"]["fingerprints"]["identity"] == pki.key_fingerprint(identity.public_hex)
+    assert envelope["data"]["fingerprints"]["identity"] == certificates.key_fingerprint(identity.public_hex)
     assert envelope["data"]["fingerprints"]["ca"] in text
     modes = {stat.S_IMODE(path.stat().st_mode) for path in desk.directory("third").root.rglob("*")}
     assert modes == {0o700, 0o600}
@@ -220,7 +220,7 @@ def test_a_job_of_another_release_is_listed_and_expires_and_nothing_crashes(join
 def test_without_an_answer_nothing_is_signed(joined: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     spec = joined.spec()
     joined.propose(spec)
-    monkeypatch.setattr("party_node.cli.typer.confirm", lambda *_, **__: False)
+    monkeypatch.setattr("party_node.commands.operator.typer.confirm", lambda *_, **__: False)
     code, envelope, text = joined("approve", job_id(spec))
     assert code == 4
     assert "neither approved nor denied" in envelope["error"]["what"]
@@ -278,10 +278,10 @@ def test_a_consortium_file_is_not_installed_when_it_holds(what: str, desk: Desk)
 
 
 def test_a_consortium_file_with_another_ca_of_ours_is_not_installed(desk: Desk) -> None:
-    ca = pki.load(desk.directory().tls, "bank-a").ca_pem
-    other = pki.create_authority("bank-a").certificate_pem
+    ca = certificates.load(desk.directory().tls, "bank-a").ca_pem
+    other = certificates.create_authority("bank-a").certificate_pem
     path = desk.consortium(lambda text: text.replace(ca.decode(), other.decode()).replace(
-        pki.fingerprint(ca), pki.fingerprint(other)))
+        certificates.fingerprint(ca), certificates.fingerprint(other)))
     assert "another CA" in desk("join", str(path))[1]["error"]["what"]
 
 
@@ -300,7 +300,7 @@ def test_a_peer_that_is_down_is_named_with_exit_2(joined: Desk) -> None:
 
 def test_an_expired_certificate_is_found_and_renewed(joined: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr("wire.pki.issue", lambda authority, party, **_: ISSUE(authority, party, now=LAST_YEAR, days=1))
+        patch.setattr("wire.certificates.issue", lambda authority, party, **_: ISSUE(authority, party, now=LAST_YEAR, days=1))
         assert joined("cert", "renew")[0] == 2
     code, envelope, _ = joined("doctor", "--peer", "shop")
     assert code == 2
@@ -367,7 +367,7 @@ def test_each_ending_has_its_exit_code(what: str, joined: Desk, monkeypatch: pyt
     async def serve(directory: PartyDirectory, ready_file: Path | None) -> None:
         raise error
 
-    monkeypatch.setitem(sys.modules, "party_node.daemon", types.SimpleNamespace(serve=serve))
+    monkeypatch.setitem(sys.modules, "party_node.daemon.node", types.SimpleNamespace(serve=serve))
     got, envelope, _ = joined("run")
     assert got == code
     assert set(envelope["error"]) >= {"code", "what", "whose", "advice"}
@@ -377,7 +377,7 @@ def test_a_bug_shows_a_reference_and_the_log_has_the_traceback(joined: Desk, mon
     def broken(*_: object) -> None:
         raise ZeroDivisionError("the secret text")
 
-    monkeypatch.setattr("party_node.cli.datasets.prepare", broken)
+    monkeypatch.setattr("party_node.commands.operator.datasets.prepare", broken)
     code, envelope, text = joined("dataset", "register", "x.toml")
     assert code == 5
     log = joined.directory().log_file
@@ -395,7 +395,7 @@ def test_run_hands_over_to_the_daemon(joined: Desk, monkeypatch: pytest.MonkeyPa
         await asyncio.sleep(0)
         seen.extend([directory.root, ready_file])
 
-    monkeypatch.setitem(sys.modules, "party_node.daemon", types.SimpleNamespace(serve=serve))
+    monkeypatch.setitem(sys.modules, "party_node.daemon.node", types.SimpleNamespace(serve=serve))
     code, _, _ = joined("run", "--ready-file", "ready.json")
     assert (code, seen) == (0, [joined.directory().root, Path("ready.json")])
 

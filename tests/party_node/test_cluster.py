@@ -20,9 +20,9 @@ from mpc.products.packed_over_rows import powers_product
 from mpc.protocol import Ledger
 from mpc.rng import Rng
 from mpc.testing.keys import small_key
-from party_node import cluster
-from party_node.cluster import ClusterPool, NotForTheCluster, packed, run_step, unpacked
-from party_node.runtime import NodeParty, make_pool
+from party_node.jobs import ray_cluster
+from party_node.jobs.ray_cluster import ClusterPool, NotForTheCluster, packed, run_step, unpacked
+from party_node.jobs.runtime import NodeParty, make_pool
 
 KEY = small_key(384, 1, "gmp")
 BLOCKS, INPUTS, BITS = 5, 3, 20
@@ -116,7 +116,7 @@ def test_a_listed_step_with_a_secret_argument_stays(monkeypatch: pytest.MonkeyPa
         ran.append(threading.current_thread().name)
         return "here"
 
-    monkeypatch.setitem(cluster.STEPS, "step", step)
+    monkeypatch.setitem(ray_cluster.STEPS, "step", step)
     assert pool_without_cluster()._run(partial(step, KEY, 3)) == "here"
     assert len(ran) == 1
 

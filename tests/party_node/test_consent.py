@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
-from party_node.audit import AuditError, verify_log
-from party_node.budgets import Budget
-from party_node.consent import MAX_OPEN_JOBS, AlreadyRunning
-from party_node.store import JobState, StoreError
+from party_node.records.audit import AuditError, verify_log
+from party_node.records.budgets import Budget
+from party_node.consent.gate import MAX_OPEN_JOBS, AlreadyRunning
+from party_node.records.store import JobState, StoreError
 from wire.errors import Denied
 from wire.signing import ApprovalError, Identity, approve, check_approvals
-from wire.spec import SpecError, job_id
+from wire.spec.job import SpecError, job_id
 
 WHO = "conductor"
 
@@ -353,7 +353,7 @@ def test_without_an_audit_line_nothing_is_signed(bank: Any, monkeypatch: pytest.
     def full(handle: int, data: bytes) -> int:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("party_node.audit.os.write", full)
+    monkeypatch.setattr("party_node.records.audit.os.write", full)
     with pytest.raises(AuditError):
         bank.consent.propose(bank.spec_bytes(), WHO)
     assert bank.store.jobs() == []

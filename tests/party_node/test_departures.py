@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from mpc.protocols import PROTOCOLS
-from party_node.departures import what_leaves
+from party_node.consent.shown_to_approver import what_leaves
 from tests.party_node.tasks.test_tasks import spec
 
 PLAIN = ["score.sum", "train.delta", "train.weights"]

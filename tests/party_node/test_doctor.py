@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from mpc.kernels.simd import engine as simd
-from party_node import doctor
+from party_node.commands import doctor
 
 HERE = [name for name, form in simd.FORMS.items() if simd.available(form)]
 

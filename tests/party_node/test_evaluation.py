@@ -9,8 +9,8 @@ from sklearn.metrics import roc_auc_score
 
 from mpc.errors import LocalError
 from mpc.statistics import metrics
-from party_node.evaluation import evaluate
-from party_node.kept_scores import KeptScores, read_scores, write_scores
+from party_node.models.evaluation import evaluate
+from party_node.models.kept_scores import KeptScores, read_scores, write_scores
 
 
 def hold_out(size=1200, gain=0.9, seed=1, base=-2.0):

@@ -13,16 +13,16 @@ import pytest
 
 from mpc.domains import Domain
 from mpc.errors import LocalError
-from party_node import jobs as jobs_module
-from party_node.audit import AuditError, SignedHead, countersign
-from party_node.data.errors import TOLD, DataError
-from party_node.data.ids import DuplicatePolicy, IdRules, read_ids
+from party_node.jobs import runner
+from party_node.records.audit import AuditError, SignedHead, countersign
+from party_node.table_errors import TOLD, DataError
+from party_node.data.ids.accounting import DuplicatePolicy, IdRules, read_ids
 from party_node.data.label import MissingLabel, read_label
-from party_node.data.table import read_table
-from party_node.feed import FeedEvent, FeedState
-from party_node.jobs import KEPT_JOBS, Jobs
-from party_node.store import JobState
-from party_node.workers import Workers
+from party_node.data.sources.table import read_table
+from party_node.jobs.events import FeedEvent, FeedState
+from party_node.jobs.runner import KEPT_JOBS, Jobs
+from party_node.records.store import JobState
+from party_node.jobs.workers import Workers
 from wire.errors import RemoteFailure, from_wire, to_wire
 
 WHO = "conductor"
@@ -154,7 +154,7 @@ async def test_only_who_started_a_job_may_watch_or_stop_it(bank: Any) -> None:
 async def test_the_events_of_old_jobs_are_forgotten_and_running_ones_are_not(
     bank: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(jobs_module, "KEPT_JOBS", 2)
+    monkeypatch.setattr(runner, "KEPT_JOBS", 2)
     stuck = asyncio.Event()
 
     async def run(running: Any) -> bytes:
@@ -188,7 +188,7 @@ async def test_a_node_that_computes_does_not_rehearse(bank: Any, monkeypatch: py
         return b"record"
 
     jobs, _ = made(bank, waiting)
-    monkeypatch.setattr(jobs_module, "rehearse", waiting)
+    monkeypatch.setattr(runner, "rehearse", waiting)
     first = asyncio.create_task(jobs.rehearse(spec, WHO))
     await asyncio.sleep(0)
     with pytest.raises(LocalError, match="something else"):
@@ -220,13 +220,13 @@ def test_heads_of_two_jobs_may_come_in_the_other_order_and_a_shorter_log_still_s
         bare = SignedHead("shop", job, count, "ab" * 32, b"")
         return SignedHead("shop", job, count, bare.hash, peer.sign(Domain.AUDIT_HEAD, bare.signed_text()))
 
-    earlier = jobs_module.heads_to_compare(bank.store.heads(ours=False), [], 60)
+    earlier = runner.heads_to_compare(bank.store.heads(ours=False), [], 60)
     _, row = countersign(bank.identities["bank-a"], head("second", 60), peer.public_hex, earlier)
     bank.store.keep_head(row)
     known_when_first_began: list[Any] = []
-    earlier = jobs_module.heads_to_compare(bank.store.heads(ours=False), known_when_first_began, 50)
+    earlier = runner.heads_to_compare(bank.store.heads(ours=False), known_when_first_began, 50)
     countersign(bank.identities["bank-a"], head("first", 50), peer.public_hex, earlier)
     known_when_third_began = bank.store.heads(ours=False)
-    earlier = jobs_module.heads_to_compare(bank.store.heads(ours=False), known_when_third_began, 55)
+    earlier = runner.heads_to_compare(bank.store.heads(ours=False), known_when_third_began, 55)
     with pytest.raises(Exception, match="shorter or was rewritten"):
         countersign(bank.identities["bank-a"], head("third", 55), peer.public_hex, earlier)

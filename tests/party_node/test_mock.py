@@ -11,12 +11,12 @@ import pyarrow as pa
 import pytest
 
 from mpc.errors import LocalError
-from party_node import datasets
+from party_node.consent import datasets
 from party_node.config import PartyConfig
 from party_node.data.period import read_period
-from party_node.data.table import Kind, Table, read_table
-from party_node.datasets import DatasetFile, Registration, examine
-from party_node.mock import mock_table, write_mock
+from party_node.data.sources.table import Kind, Table, read_table
+from party_node.consent.datasets import DatasetFile, Registration, examine
+from party_node.data.mock_table import mock_table, write_mock
 
 CONFIG = PartyConfig(party="bank-a")
 SECRETS = ("8271.25", "canary", "cu-0", "remote")

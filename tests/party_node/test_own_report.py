@@ -16,17 +16,17 @@ from mpc.credit.scorecard import Scale
 from mpc.credit.weight_of_evidence import information_value, weight_of_evidence
 from mpc.errors import LocalError
 from mpc.statistics.metrics import ks, roc_auc
-from party_node.data.binned import bin_codes
-from party_node.data.table import Kind, Table, TextColumn
-from party_node.evaluation import evaluate
-from party_node.finished import Finished
-from party_node.judgement import Asked, asked
-from party_node.kept_scores import KeptScores
-from party_node.report import own_part
+from party_node.data.binned_column import bin_codes
+from party_node.data.sources.table import Kind, Table, TextColumn
+from party_node.models.evaluation import evaluate
+from party_node.models.finished_job import Finished
+from party_node.reports.judgement import Asked, asked
+from party_node.models.kept_scores import KeptScores
+from party_node.reports.own_part import own_part
 from tests.party_node.test_scorecard import JOB, ROWS, models
 from wire.record import PartyPart
-from wire.sheets import Sheet
-from wire.spec import JobSpec
+from reporting.sheets import Sheet
+from wire.spec.job import JobSpec
 
 HOSTILE = "<script>alert(1)</script>"
 PLAIN = Asked(Scale())

@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from party_node.budgets import Budget
-from party_node.costs import debits, feature_equations
-from party_node.datasets import DatasetPolicy
-from party_node.policy import RULES, Verdict, decide, decide_count, settled
-from wire.spec import JobSpec
+from party_node.records.budgets import Budget
+from party_node.consent.job_costs import debits, feature_equations
+from party_node.consent.datasets import DatasetPolicy
+from party_node.consent.policy import RULES, Verdict, decide, decide_count, settled
+from wire.spec.job import JobSpec
 
 
 def put(*path: str | int, value: Any) -> Callable[[dict[str, Any]], None]:

@@ -17,9 +17,9 @@ import numpy as np
 import pytest
 
 from mpc.errors import LocalError
-from party_node import prepared
-from party_node.prepared import BURNT, OPEN, Damaged, Gone, Used, Writer, opened
-from party_node.store import JobState, Store
+from party_node.records import precomputed_files
+from party_node.records.precomputed_files import BURNT, OPEN, Damaged, Gone, Used, Writer, opened
+from party_node.records.store import JobState, Store
 
 JOB, SECRET = "ab" * 32, 0x5EC2E7C0FFEE1234
 ARRAYS: dict[str, Any] = {
@@ -47,7 +47,7 @@ def write(folder: Path, job: str = JOB, until: float | None = None) -> Path:
     for name, array in ARRAYS.items():
         writer.put(name, array)
     about = {"job": job, "widths": {"bank": 16, "shop": 32}, "until": time.time() + 60 if until is None else until}
-    prepared.settle(writer.close(about))
+    precomputed_files.settle(writer.close(about))
     return folder / job
 
 
@@ -58,7 +58,7 @@ def done(store: Store, job: str = JOB) -> None:
 
 
 def burn(store: Store) -> Callable[[], None]:
-    return lambda: prepared.burn(store, JOB)
+    return lambda: precomputed_files.burn(store, JOB)
 
 
 def test_arrays_come_back_as_they_were(folder: Path, store: Store) -> None:
@@ -94,12 +94,12 @@ def test_they_are_so_whatever_the_mask_of_new_files_is(tmp_path: Path) -> None:
 import os, sys, time
 from pathlib import Path
 import numpy as np
-from party_node import prepared
+from party_node.records import precomputed_files
 os.umask(0)
-writer = prepared.Writer(Path(sys.argv[1]) / "prepared", sys.argv[2])
+writer = precomputed_files.Writer(Path(sys.argv[1]) / "prepared", sys.argv[2])
 writer.put("bits/sums", np.zeros(3, np.uint64))
 print(oct(writer.path.stat().st_mode))
-prepared.settle(writer.close({"job": sys.argv[2], "widths": {}, "until": time.time()}))
+precomputed_files.settle(writer.close({"job": sys.argv[2], "widths": {}, "until": time.time()}))
 """
     ran = subprocess.run([sys.executable, "-c", made, str(tmp_path), JOB], check=True, capture_output=True, text=True,
                          cwd=Path(__file__).parents[2], timeout=60)
@@ -149,13 +149,13 @@ def test_two_that_hold_the_file_open_cannot_both_begin(folder: Path, store: Stor
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from party_node import prepared
-from party_node.store import Store
+from party_node.records import precomputed_files
+from party_node.records.store import Store
 store = Store(Path(sys.argv[1]) / "state.db")
 def burn():
-    prepared.burn(store, sys.argv[2])
+    precomputed_files.burn(store, sys.argv[2])
     os.kill(os.getpid(), signal.SIGKILL)
-with prepared.opened(Path(sys.argv[1]) / "prepared", sys.argv[2], burn) as file:
+with precomputed_files.opened(Path(sys.argv[1]) / "prepared", sys.argv[2], burn) as file:
     file.begin()
 """
 
@@ -170,7 +170,7 @@ def test_after_a_kill_between_burning_and_use_nothing_can_be_used(folder: Path, 
     with opened(folder, JOB, burn(store)) as file, pytest.raises(Used, match=r"used before or removed\. launch"):
         file.begin()
     write(folder)
-    prepared.sweep(folder, store)       # the next start of the node
+    precomputed_files.sweep(folder, store)       # the next start of the node
     assert not path.exists()
 
 
@@ -208,7 +208,7 @@ def test_what_changes_after_the_check_is_not_used(folder: Path, store: Store, na
         first.check()
     with opened(folder, JOB, burn(store)) as file, path.open("r+b") as beside:
         place = file._left[name]
-        start, stop = prepared._span(place)
+        start, stop = precomputed_files._span(place)
         file.begin()
         beside.seek(stop + at if at < 0 else start + at)
         beside.write(b"\x77")
@@ -226,7 +226,7 @@ def test_what_changes_between_two_openings_is_no_table_of_rows(folder: Path, sto
     path = write(folder)
     with opened(folder, JOB, burn(store)) as file, path.open("r+b") as beside:
         file.check()
-        beside.seek(prepared._span(file._left[f"{OPEN}rows"])[0])
+        beside.seek(precomputed_files._span(file._left[f"{OPEN}rows"])[0])
         beside.write(b"\x77")
         beside.flush()
         with pytest.raises(Damaged):
@@ -281,7 +281,7 @@ def test_a_full_disk_is_a_sentence(folder: Path, monkeypatch: pytest.MonkeyPatch
         writer.put("much", np.zeros(100, np.uint64))
     with pytest.raises(LocalError, match="could not be written"):
         writer.close({"job": JOB})
-    prepared.drop_unsettled(folder, JOB)
+    precomputed_files.drop_unsettled(folder, JOB)
     assert list(folder.iterdir()) == []
     folder.rmdir()
     folder.write_text("not a folder")
@@ -319,11 +319,11 @@ def test_what_cannot_serve_any_more_is_swept_away_and_the_rest_stays(folder: Pat
     for state in (JobState.APPROVED, JobState.RUNNING):
         store.move("06" * 32, state)
     (folder / "notes").write_text("not ours")
-    states = {one.job: one.state for one in prepared.listed(folder, store)}
+    states = {one.job: one.state for one in precomputed_files.listed(folder, store)}
     assert states == {names["ready"]: "ready", names["lapsed"]: "lapsed", names["used"]: "used",
                       names["failed"]: "used", "06" * 32: "ready"}
-    prepared.drop_unsettled(folder)
-    prepared.sweep(folder, store)
+    precomputed_files.drop_unsettled(folder)
+    precomputed_files.sweep(folder, store)
     assert {path.name for path in folder.iterdir()} == {names["ready"], "06" * 32, "notes"}
     assert store.is_burnt(names["lapsed"], BURNT)
 
@@ -331,8 +331,8 @@ def test_what_cannot_serve_any_more_is_swept_away_and_the_rest_stays(folder: Pat
 def test_what_was_removed_cannot_be_used_though_a_copy_comes_back(folder: Path, store: Store) -> None:
     path = write(folder)
     copy = path.read_bytes()
-    prepared.remove(folder, store, JOB)
-    prepared.remove(folder, store, JOB)          # twice does no harm
+    precomputed_files.remove(folder, store, JOB)
+    precomputed_files.remove(folder, store, JOB)          # twice does no harm
     assert not path.exists()
     path.write_bytes(copy)
     with opened(folder, JOB, burn(store)) as file, pytest.raises(Used):
@@ -347,7 +347,7 @@ def test_arrays_are_not_doubled_in_memory(folder: Path, store: Store) -> None:
     tracemalloc.start()
     writer.put("large", large)
     written = tracemalloc.get_traced_memory()[1]
-    prepared.settle(writer.close({"job": JOB, "widths": {}, "until": 0}))
+    precomputed_files.settle(writer.close({"job": JOB, "widths": {}, "until": 0}))
     with opened(folder, JOB, burn(store)) as file:
         tracemalloc.reset_peak()
         file.check()

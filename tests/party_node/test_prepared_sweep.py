@@ -9,17 +9,17 @@ from typing import Any
 import pytest
 
 from mpc.errors import LocalError
-from party_node import jobs as jobs_module
-from party_node import prepared
-from party_node.budgets import Budget
-from party_node.feed import FeedState
-from party_node.prepared import BURNT, Used
-from party_node.store import JobState, Store, StoreError
+from party_node.jobs import runner
+from party_node.records import precomputed_files
+from party_node.records.budgets import Budget
+from party_node.jobs.events import FeedState
+from party_node.records.precomputed_files import BURNT, Used
+from party_node.records.store import JobState, Store, StoreError
 from tests.party_node.conftest import COORDINATOR, Change
 from tests.party_node.test_halves import halves, plenty, ran
 from tests.party_node.test_jobs import made
 from tests.party_node.test_prepared import done, write
-from wire.spec import encode_spec
+from wire.spec.job import encode_spec
 
 JOB = "ab" * 32
 HOUR = 3600
@@ -77,15 +77,15 @@ def test_a_file_that_cannot_be_looked_at_or_noted_keeps_no_node_from_starting(
     folder = bank.root / "prepared"
     write(folder, JOB)
     write(folder, "cd" * 32)
-    looked = prepared._looked_at
+    looked = precomputed_files._looked_at
 
     def broken(path: Path, store: Store) -> Any:
         if path.name == JOB:
             raise error
         return looked(path, store)
 
-    monkeypatch.setattr(prepared, "_looked_at", broken)
-    prepared.sweep(folder, bank.store)
+    monkeypatch.setattr(precomputed_files, "_looked_at", broken)
+    precomputed_files.sweep(folder, bank.store)
     assert [path.name for path in folder.iterdir()] == [JOB]
 
 
@@ -115,11 +115,11 @@ def test_what_a_running_job_names_stays_until_the_job_ends(bank: Any) -> None:
     path, data = write(folder, earlier, moment), encode_spec(second)
     job = bank.consent.propose(data, COORDINATOR).job
     bank.consent.verify_start(data, bank.approvals(data), COORDINATOR)
-    prepared.sweep(folder, bank.store)
+    precomputed_files.sweep(folder, bank.store)
     assert path.exists()
     assert not bank.store.is_burnt(earlier, BURNT)
     bank.consent.finish(job, JobState.FAILED)
-    prepared.sweep(folder, bank.store)
+    precomputed_files.sweep(folder, bank.store)
     assert not path.exists()
     assert bank.store.is_burnt(earlier, BURNT)
 
@@ -132,13 +132,13 @@ def test_a_job_that_still_makes_its_file_keeps_it(bank: Any) -> None:
     job = bank.consent.propose(data, COORDINATOR).job
     bank.consent.verify_start(data, bank.approvals(data), COORDINATOR)
     path = write(folder, job, moment)
-    prepared.sweep(folder, bank.store)
+    precomputed_files.sweep(folder, bank.store)
     assert path.exists()
 
 
 def spoil(case: str, folder: Path, job: str, monkeypatch: pytest.MonkeyPatch) -> Path:
     if case == "another version":
-        monkeypatch.setattr(prepared, "VERSION", prepared.VERSION + 1)
+        monkeypatch.setattr(precomputed_files, "VERSION", precomputed_files.VERSION + 1)
         path = write(folder, job)
         monkeypatch.undo()
         return path
@@ -155,14 +155,14 @@ def test_a_file_that_nobody_can_read_is_swept_when_its_job_has_lapsed_and_not_be
     folder = bank.root / "prepared"
     job = known(bank, time.time() + HOUR)
     path = spoil(case, folder, job, monkeypatch)
-    prepared.sweep(folder, bank.store)
-    (one,) = prepared.listed(folder, bank.store)
+    precomputed_files.sweep(folder, bank.store)
+    (one,) = precomputed_files.listed(folder, bank.store)
     assert (one.state, path.exists()) == ("damaged", True), "a release that is put back may read it"
     assert one.until == pytest.approx(time.time() + HOUR, abs=60)
     assert not bank.store.is_burnt(job, BURNT)
-    monkeypatch.setattr(prepared.time, "time", lambda: one.until + 1)
-    assert prepared.listed(folder, bank.store)[0].state == "lapsed"
-    prepared.sweep(folder, bank.store)
+    monkeypatch.setattr(precomputed_files.time, "time", lambda: one.until + 1)
+    assert precomputed_files.listed(folder, bank.store)[0].state == "lapsed"
+    precomputed_files.sweep(folder, bank.store)
     assert not path.exists()
     assert bank.store.is_burnt(job, BURNT)
 
@@ -172,7 +172,7 @@ def test_a_file_that_nobody_can_read_for_a_spec_that_nobody_can_read_is_swept(tm
     done(store)                            # its spec is of another release
     path = write(folder)
     path.write_bytes(path.read_bytes()[:-1])
-    prepared.sweep(folder, store)
+    precomputed_files.sweep(folder, store)
     assert not path.exists()
     assert store.is_burnt(JOB, BURNT)
 
@@ -181,10 +181,10 @@ def test_a_file_that_goes_while_it_is_listed_is_left_out(bank: Any, monkeypatch:
     folder = bank.root / "prepared"
     write(folder, JOB)
     write(folder, "cd" * 32)
-    files = prepared._files(folder)
-    monkeypatch.setattr(prepared, "_files", lambda folder: files)
+    files = precomputed_files._files(folder)
+    monkeypatch.setattr(precomputed_files, "_files", lambda folder: files)
     (folder / JOB).unlink()
-    assert [one.job for one in prepared.listed(folder, bank.store)] == ["cd" * 32]
+    assert [one.job for one in precomputed_files.listed(folder, bank.store)] == ["cd" * 32]
 
 
 def test_an_instance_that_lost_its_token_removes_nothing(tmp_path: Path) -> None:
@@ -193,8 +193,8 @@ def test_an_instance_that_lost_its_token_removes_nothing(tmp_path: Path) -> None
     path = write(folder)
     Store(tmp_path / "state.db").claim(tmp_path / "another lock")
     with pytest.raises(StoreError, match="later instance") as error:
-        prepared.remove(folder, store, JOB)
+        precomputed_files.remove(folder, store, JOB)
     assert not isinstance(error.value, Used)
-    prepared.sweep(folder, store)
+    precomputed_files.sweep(folder, store)
     assert path.exists()
     assert isinstance(error.value, LocalError)

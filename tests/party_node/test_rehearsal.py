@@ -14,10 +14,10 @@ from mpc.errors import LocalError
 from mpc.protocols.train import Tools
 from mpc.regression.setup import Block
 from mpc.testing.keys import small_key
-from party_node import rehearsal
-from party_node.rehearsal import rehearse
-from party_node.workers import Workers
-from wire.spec import JobSpec
+from party_node.jobs import rehearsal
+from party_node.jobs.rehearsal import rehearse
+from party_node.jobs.workers import Workers
+from wire.spec.job import JobSpec
 
 SEEDS = cycle((1, 2))       # the two sides of a run never share a key
 TOOLS = Tools(lambda rng, bits: small_key(bits, next(SEEDS)), TwoWaySource.start)

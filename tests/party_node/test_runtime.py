@@ -14,9 +14,9 @@ from mpc.kernels.modulus import Residues
 from mpc.paillier.blinding import Stock, fill
 from mpc.protocol import Ledger
 from mpc.rng import Rng
-from party_node.runtime import NodeParty
-from party_node.store import Store
-from party_node.workers import Workers
+from party_node.jobs.runtime import NodeParty
+from party_node.records.store import Store
+from party_node.jobs.workers import Workers
 
 
 def node(pool: Workers) -> NodeParty:

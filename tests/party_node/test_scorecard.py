@@ -14,14 +14,14 @@ from mpc.credit.binning import BinCounts, Constraints, best_bins
 from mpc.credit.scorecard import Scale, combined
 from mpc.errors import LocalError
 from mpc.statistics.logistic import fit_logistic
-from party_node.audit import AuditLog
-from party_node.data.binned import BinnedColumn, bin_codes, fine_bins
-from party_node.data.prepare import PreparationSpec, fit
-from party_node.data.table import NumericColumn, Table, TextColumn
-from party_node.kept_scores import KeptScores, write_scores
-from party_node.model import ModelPart
-from party_node.scorecard import card_of, cut_offs, export, scale_of, show
-from party_node.scorecard_file import ScorecardFile, points_of
+from party_node.records.audit import AuditLog
+from party_node.data.binned_column import BinnedColumn, bin_codes, fine_bins
+from party_node.data.preparation import PreparationSpec, fit
+from party_node.data.sources.table import NumericColumn, Table, TextColumn
+from party_node.models.kept_scores import KeptScores, write_scores
+from party_node.models.part import ModelPart
+from party_node.models.scorecard import card_of, cut_offs, export, scale_of, show
+from party_node.models.scorecard_json import ScorecardFile, points_of
 from tests.party_node.tasks.test_tasks import spec
 
 JOB = "ab" * 32
@@ -170,7 +170,7 @@ def test_the_command_shows_card_and_cut_offs_writes_and_notes_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     parts, found, bad = models(parties=1)
-    monkeypatch.setattr("party_node.scorecard.load_part", lambda folder, job: parts[0])
+    monkeypatch.setattr("party_node.models.scorecard.load_part", lambda folder, job: parts[0])
     (tmp_path / JOB).mkdir()
     scores = parts[0].partial_scores(found[0])
     write_scores(tmp_path / JOB / "scores.npz", bad, scores, scores)

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from party_node import schema
-from party_node.budgets import Budget, Debit
-from party_node.store import TRANSITIONS, BudgetExhausted, HeadRow, JobState, Store, StoreError
+from party_node.records import schema
+from party_node.records.budgets import Budget, Debit
+from party_node.records.store import TRANSITIONS, BudgetExhausted, HeadRow, JobState, Store, StoreError
 
 JOB = "a" * 64
 

@@ -10,7 +10,7 @@ import pytest
 
 from mpc.errors import LocalError
 from party_node.data.hold_out import hold_out
-from party_node.training_sets import TrainingSet, accept
+from party_node.consent.training_sets import TrainingSet, accept
 
 TABLE, LEAST = "a" * 64, 20
 PARTIES = frozenset({"bank", "shop"})

@@ -47,10 +47,10 @@ from mpc.sharing.zero_sharing import MaskKey
 from mpc.testing.adversary import Adversary, Change, Stranger, field_set, reflected, resized
 from mpc.testing.conformance import Outcome, Role, Trial, play
 from mpc.testing.memory_link import Network, Sent, party
-from party_node.datasets import DatasetPolicy
-from party_node.policy import Verdict as Answer
-from party_node.policy import decide_count, settled
-from wire.spec import JobSpec
+from party_node.consent.datasets import DatasetPolicy
+from party_node.consent.policy import Verdict as Answer
+from party_node.consent.policy import decide_count, settled
+from wire.spec.job import JobSpec
 
 NAMES = [PartyId(name) for name in ("bank-a", "platform-b", "telecom-c")]
 LEADER = NAMES[0]

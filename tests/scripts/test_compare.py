@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from party_node.kept_scores import write_scores
+from party_node.models.kept_scores import write_scores
 
 SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "compare_joint_vs_solo.py"
 

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from mpc.credit.reject_inference import CAVEATS, Method
-from party_node.kept_scores import write_scores
+from party_node.models.kept_scores import write_scores
 from scripts.infer_rejects import arguments, run
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
-from party_node.data.id_profiles import IdProfile
-from party_node.data.ids import DuplicatePolicy, IdRules, IdSet, id_batches, read_ids
+from party_node.data.ids.normalisation import IdProfile
+from party_node.data.ids.accounting import DuplicatePolicy, IdRules, IdSet, id_batches, read_ids
 from party_node.data.label import read_label
-from party_node.data.prepare import PreparationSpec, fit
-from party_node.data.table import Kind, Table, read_table
+from party_node.data.preparation import PreparationSpec, fit
+from party_node.data.sources.table import Kind, Table, read_table
 
 SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "make_synthetic_credit.py"
 F64 = NDArray[np.float64]

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from coordinator.driver import JobEvent
-from coordinator.screen import ProgressScreen
-from party_node.data.table import read_table
+from coordinator.jobs.driver import JobEvent
+from coordinator.commands.screen import ProgressScreen
+from party_node.data.sources.table import read_table
 from scripts.time_bins import _BEGINS, STAGES, make_tables
 
 

@@ -13,26 +13,26 @@ from typing import Any
 import grpc.aio
 import structlog
 
-from coordinator import driver
+from coordinator.jobs import driver
 from coordinator.config import CoordinatorDirectory
-from coordinator.job_plan import JobPlan
-from coordinator.node_client import NodeClient
-from coordinator.store import Store as CoordinatorStore
+from coordinator.jobs.plan import JobPlan
+from coordinator.jobs.node_client import NodeClient
+from coordinator.jobs.store import Store as CoordinatorStore
 from mpc.protocols.train import Tools
 from mpc.testing.keys import small_key
 from mpc.testing.memory_link import Sent
-from party_node import datasets
+from party_node.consent import datasets
 from party_node.config import PartyDirectory
-from party_node.daemon import Node, real_tools
-from party_node.store import Store
+from party_node.daemon.node import Node, real_tools
+from party_node.records.store import Store
 from scripts.local_cluster import LocalParty, dataset_toml, free_ports
 from tests.simulation.observer import Recording, observing
 from tests.simulation.tables import LABEL_HOLDER, World, job
-from wire import pki
+from wire import certificates
 from wire.grpc_link import Limits, Passed
-from wire.halves import first_half, second_half
-from wire.pki import write_private
-from wire.spec import JobSpec
+from wire.spec.two_jobs import first_half, second_half
+from wire.certificates import write_private
+from wire.spec.job import JobSpec
 from wire.telemetry import configure
 
 KEY_SEED = 20
@@ -80,12 +80,12 @@ def make(home: Path, world: World) -> Consortium:
 def _init(directory: PartyDirectory, party: str, port: int, doctor: int) -> str:
     directory.create()
     identity = directory.create_identity()
-    ca = pki.create_directory(directory.tls, party).ca_pem
+    ca = certificates.create_directory(directory.tls, party).ca_pem
     addresses = f'"127.0.0.1:{port}"', f'"127.0.0.1:{doctor}"'
     write_private(directory.config_file,
                   f'party = "{party}"\nlisten = {addresses[0]}\ndoctor = {addresses[1]}\napproval = "auto"\n'.encode())
     return (f'[[party]]\nid = "{party}"\naddress = {addresses[0]}\ndoctor = {addresses[1]}\n'
-            f'ca_fingerprint = "{pki.fingerprint(ca)}"\nidentity = "{identity.public_hex}"\n'
+            f'ca_fingerprint = "{certificates.fingerprint(ca)}"\nidentity = "{identity.public_hex}"\n'
             f'ca = """\n{ca.decode()}"""\n')
 
 

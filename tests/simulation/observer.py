@@ -24,7 +24,7 @@ from mpc.regression import setup as training
 from mpc.ring import U64
 from mpc.sharing import opening
 from mpc.testing.memory_link import Sent
-from party_node.tasks import bin as bin_task
+from party_node.jobs.stages import bin as bin_task
 
 
 @dataclass(frozen=True)

@@ -33,7 +33,7 @@ from mpc.sharing.zero_sharing import ZeroSharing
 from mpc.testing.dealer import DealerSource
 from mpc.testing.keys import small_key
 from mpc.testing.memory_link import Network, party, run_roles
-from party_node.tasks import align as align_task
+from party_node.jobs.stages import align as align_task
 from tests import canaries
 from tests.simulation.bench import NAMES, Bench, blocks_of
 from tests.simulation.bin_checks import ALL, failures

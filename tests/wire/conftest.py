@@ -11,7 +11,7 @@ import grpc.aio
 import pytest
 
 from mpc.link import PartyId
-from wire import pki
+from wire import certificates
 from wire.consortium import Consortium, Coordinator, Member
 from wire.grpc_link import Limits, Record
 from wire.peer_hub import PeerHub
@@ -21,18 +21,18 @@ from wire.signing import Identity
 JOB = "ab" * 32
 APPROVALS = "cd" * 32
 QUICK = Limits(receive_s=5.0, open_s=4.0, connect_s=1.0, ping_s=0.2, dead_s=1.0)
-_AUTHORITIES: dict[str, pki.Issued] = {}
+_AUTHORITIES: dict[str, certificates.Issued] = {}
 
 
-def authority(party: str) -> pki.Issued:
+def authority(party: str) -> certificates.Issued:
     """One CA per party for the whole test run."""
-    return _AUTHORITIES.setdefault(party, pki.create_authority(party))
+    return _AUTHORITIES.setdefault(party, certificates.create_authority(party))
 
 
-def identity(party: str, issued: pki.Issued | None = None) -> pki.TlsIdentity:
+def identity(party: str, issued: certificates.Issued | None = None) -> certificates.TlsIdentity:
     """A valid certificate of `party`, or the given one."""
-    leaf = issued or pki.issue(authority(party), party)
-    return pki.TlsIdentity(leaf.certificate_pem, leaf.key_pem, party, authority(party).certificate_pem)
+    leaf = issued or certificates.issue(authority(party), party)
+    return certificates.TlsIdentity(leaf.certificate_pem, leaf.key_pem, party, authority(party).certificate_pem)
 
 
 @dataclass
@@ -49,7 +49,7 @@ class World:
     def consortium(self) -> Consortium:
         def pinned(name: str) -> dict[str, Any]:
             ca = authority(name).certificate_pem
-            return {"id": name, "ca": ca.decode(), "ca_fingerprint": pki.fingerprint(ca),
+            return {"id": name, "ca": ca.decode(), "ca_fingerprint": certificates.fingerprint(ca),
                     "identity": Identity.generate().public_hex}
 
         shut = ("127.0.0.1:1", "127.0.0.1:1")   # nobody listens on port 1

@@ -11,10 +11,10 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from tests.wire.conftest import authority
-from wire import pki
+from wire import certificates
 
 
-def forged(signer: str | None, names: list[x509.GeneralName], *, cn: str = "bank-b", uses: bool = True) -> pki.Issued:
+def forged(signer: str | None, names: list[x509.GeneralName], *, cn: str = "bank-b", uses: bool = True) -> certificates.Issued:
     """A certificate as no tool of ours would make it, signed by the real CA of `signer` or by itself."""
     key = ec.generate_private_key(ec.SECP256R1())
     issuer, ca_key = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, cn)]), key
@@ -37,15 +37,15 @@ def forged(signer: str | None, names: list[x509.GeneralName], *, cn: str = "bank
         builder = builder.add_extension(x509.ExtendedKeyUsage(both), critical=False)
     pem = builder.sign(ca_key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
     plain = serialization.NoEncryption()
-    return pki.Issued(pem, key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, plain))
+    return certificates.Issued(pem, key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, plain))
 
 
-def spoiled(issued: pki.Issued, old: bytes, new: bytes) -> pki.Issued:
+def spoiled(issued: certificates.Issued, old: bytes, new: bytes) -> certificates.Issued:
     """The certificate with one run of bytes replaced; the signature no longer fits, which is looked at last."""
     der = x509.load_pem_x509_certificate(issued.certificate_pem).public_bytes(serialization.Encoding.DER)
     assert old in der
     assert len(old) == len(new)
-    return pki.Issued(ssl.DER_cert_to_PEM_cert(der.replace(old, new, 1)).encode(), issued.key_pem)
+    return certificates.Issued(ssl.DER_cert_to_PEM_cert(der.replace(old, new, 1)).encode(), issued.key_pem)
 
 
 def dns(name: str) -> x509.DNSName:

@@ -3,7 +3,7 @@ import io
 import pytest
 from rich.console import Console
 
-from wire.comparison_table import comparison_rows, number, p_text, print_comparison
+from reporting.comparison_table import comparison_rows, number, p_text, print_comparison
 
 
 def released():

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from wire.correlation_tables import MOST_ACROSS, section, sheets
+from reporting.correlation_tables import MOST_ACROSS, section, sheets
 
 HOSTILE = "<script>alert(1)</script>"
 SHOWN: dict[str, Any] = {

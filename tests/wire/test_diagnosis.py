@@ -16,7 +16,7 @@ from mpc.link import PartyId
 from mpc.protocols.align import SetSize
 from tests.wire.conftest import APPROVALS, JOB, QUICK, World, authority, identity
 from tests.wire.forgery import long_ago
-from wire import pki
+from wire import certificates
 from wire.diagnosis import ask_doctor, why_unreachable
 from wire.errors import Unauthenticated, Unreachable
 from wire.peer_hub import PeerHub
@@ -29,7 +29,7 @@ A, B = PartyId("bank-a"), PartyId("bank-b")
 async def test_our_expired_certificate_is_noticed_before_anything_is_dialled(make_world):
     world = make_world()
     await world.start("bank-b")
-    expired = identity("bank-a", pki.issue(authority("bank-a"), "bank-a", now=long_ago()))
+    expired = identity("bank-a", certificates.issue(authority("bank-a"), "bank-a", now=long_ago()))
     hub = PeerHub(world.consortium, expired, limits=QUICK)
     with pytest.raises(Unauthenticated, match=r"not dialled: the certificate .* of bank-a expired on") as caught:
         await hub.open(JOB, [B], APPROVALS)
@@ -38,7 +38,7 @@ async def test_our_expired_certificate_is_noticed_before_anything_is_dialled(mak
 
 async def test_a_node_does_not_start_with_a_certificate_that_peers_would_refuse():
     world = World(("bank-a", "bank-b"))
-    for leaf in (pki.issue(authority("bank-a"), "bank-a", now=long_ago()), pki.issue(authority("bank-b"), "bank-a")):
+    for leaf in (certificates.issue(authority("bank-a"), "bank-a", now=long_ago()), certificates.issue(authority("bank-b"), "bank-a")):
         with pytest.raises(Unauthenticated):
             await serve(world.consortium, identity("bank-a", leaf), "127.0.0.1:0", "127.0.0.1:0", lambda s: None)
 
@@ -46,7 +46,7 @@ async def test_a_node_does_not_start_with_a_certificate_that_peers_would_refuse(
 async def test_a_peer_that_does_not_know_our_ca_says_so_and_what_it_must_run(make_world, monkeypatch):
     world = make_world()
     await world.start("bank-b")
-    stranger = pki.issue(pki.create_authority("bank-a"), "bank-a")   # we changed our CA and told nobody
+    stranger = certificates.issue(certificates.create_authority("bank-a"), "bank-a")   # we changed our CA and told nobody
     monkeypatch.setattr("wire.tls.check_own", lambda identity: None)
     hub = PeerHub(world.consortium, identity("bank-a", stranger), limits=QUICK)
     began = time.monotonic()
@@ -68,7 +68,7 @@ async def test_a_peer_that_has_no_entry_for_us_says_so(make_world):
 async def test_a_peer_whose_own_certificate_has_expired_is_named(make_world, monkeypatch):
     world = make_world()
     monkeypatch.setattr("tests.wire.conftest.identity", lambda party: identity(
-        party, pki.issue(authority(party), party, now=long_ago())
+        party, certificates.issue(authority(party), party, now=long_ago())
     ))
     monkeypatch.setattr("wire.server.check_own", lambda identity: None)
     monkeypatch.setattr("wire.server.Gatekeeper.identify", lambda self, pem: None)
@@ -104,7 +104,7 @@ def test_the_doctor_holds_nothing_but_the_gatekeeper():
 
 CHILD = """
 import asyncio, sys
-from wire import pki
+from wire import certificates
 from wire.consortium import Consortium
 from wire.grpc_link import Limits
 from wire.peer_hub import PeerHub
@@ -112,7 +112,7 @@ from pathlib import Path
 
 async def main(folder):
     consortium = Consortium.model_validate_json((folder / "consortium.json").read_text())
-    hub = PeerHub(consortium, pki.load(folder, "bank-a"), limits=Limits(ping_s=0.2))
+    hub = PeerHub(consortium, certificates.load(folder, "bank-a"), limits=Limits(ping_s=0.2))
     links = await hub.open(sys.argv[2], ["bank-b"], sys.argv[3])
     await asyncio.sleep(60)
 
@@ -125,9 +125,9 @@ async def test_a_peer_process_that_dies_or_hangs_is_named_in_time(make_world, tm
     world = make_world()
     hub = await world.start("bank-b")
     leaf = identity("bank-a")
-    for name, data in ((pki.CERTIFICATE_FILE, leaf.certificate_pem), (pki.KEY_FILE, leaf.key_pem),
-                       (pki.CA_FILE, leaf.ca_pem)):
-        pki.write_private(tmp_path / name, data)
+    for name, data in ((certificates.CERTIFICATE_FILE, leaf.certificate_pem), (certificates.KEY_FILE, leaf.key_pem),
+                       (certificates.CA_FILE, leaf.ca_pem)):
+        certificates.write_private(tmp_path / name, data)
     (tmp_path / "consortium.json").write_text(world.consortium.model_dump_json())
     child = subprocess.Popen([sys.executable, "-c", CHILD, str(tmp_path), JOB, APPROVALS])
     try:

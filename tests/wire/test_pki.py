@@ -12,19 +12,19 @@ from pydantic import ValidationError
 from mpc.errors import LocalError
 from tests.wire.conftest import World, authority, identity
 from tests.wire.forgery import dns, forged, in_a_week, long_ago, spoiled, uri
-from wire import pki
+from wire import certificates
 from wire.consortium import Consortium, load_consortium
 from wire.errors import Unauthenticated
 from wire.tls import Gatekeeper, check_own
 
 
-def _own() -> pki.Issued:
-    return pki.issue(authority("bank-b"), "bank-b")
+def _own() -> certificates.Issued:
+    return certificates.issue(authority("bank-b"), "bank-b")
 
 
 FAULTS = {
-    "expired": (lambda: pki.issue(authority("bank-b"), "bank-b", now=long_ago()), "certificate-expired"),
-    "not yet valid": (lambda: pki.issue(authority("bank-b"), "bank-b", now=in_a_week()), "certificate-not-yet-valid"),
+    "expired": (lambda: certificates.issue(authority("bank-b"), "bank-b", now=long_ago()), "certificate-expired"),
+    "not yet valid": (lambda: certificates.issue(authority("bank-b"), "bank-b", now=in_a_week()), "certificate-not-yet-valid"),
     "two DNS names": (
         lambda: forged("bank-b", [dns("bank-b"), dns("bank-c"), uri("bank-b")]), "certificate-names",
     ),
@@ -32,9 +32,9 @@ FAULTS = {
     "no URI name": (lambda: forged("bank-b", [dns("bank-b")]), "certificate-names"),
     "names of two parties": (lambda: forged("bank-b", [dns("bank-b"), uri("bank-c")]), "certificate-names"),
     "CN only": (lambda: forged("bank-b", []), "certificate-without-name"),
-    "another party's name": (lambda: pki.issue(authority("bank-b"), "bank-c"), "certificate-of-another"),
-    "another CA": (lambda: pki.issue(authority("bank-a"), "bank-b"), "certificate-of-another-ca"),
-    "self-signed": (lambda: pki.create_authority("bank-b"), "certificate-without-name"),
+    "another party's name": (lambda: certificates.issue(authority("bank-b"), "bank-c"), "certificate-of-another"),
+    "another CA": (lambda: certificates.issue(authority("bank-a"), "bank-b"), "certificate-of-another-ca"),
+    "self-signed": (lambda: certificates.create_authority("bank-b"), "certificate-without-name"),
     "for servers only": (lambda: forged("bank-b", [dns("bank-b"), uri("bank-b")], uses=False), "certificate-use"),
     "a version that there is not": (
         lambda: spoiled(_own(), b"\xa0\x03\x02\x01\x02", b"\xa0\x03\x02\x01\x05"), "certificate-unreadable",
@@ -42,8 +42,8 @@ FAULTS = {
     "an extension twice": (
         lambda: spoiled(_own(), b"\x06\x03\x55\x1d\x13", b"\x06\x03\x55\x1d\x11"), "certificate-unreadable",
     ),
-    "not a certificate": (lambda: pki.Issued(b"-----BEGIN NONSENSE-----", b""), "certificate-unreadable"),
-    "far too long": (lambda: pki.Issued(b"x" * 100_000, b""), "certificate-unreadable"),
+    "not a certificate": (lambda: certificates.Issued(b"-----BEGIN NONSENSE-----", b""), "certificate-unreadable"),
+    "far too long": (lambda: certificates.Issued(b"x" * 100_000, b""), "certificate-unreadable"),
 }
 
 
@@ -51,12 +51,12 @@ FAULTS = {
 def test_each_fault_of_a_certificate_has_its_own_error(fault):
     make, reason = FAULTS[fault]
     with pytest.raises(Unauthenticated) as caught:
-        pki.check(make().certificate_pem, "bank-b", authority("bank-b").certificate_pem)
+        certificates.check(make().certificate_pem, "bank-b", authority("bank-b").certificate_pem)
     assert caught.value.reason == reason
 
 
 def test_an_expired_certificate_names_holder_serial_date_and_the_command_that_mends_it():
-    leaf = pki.issue(authority("bank-b"), "bank-b", now=long_ago())
+    leaf = certificates.issue(authority("bank-b"), "bank-b", now=long_ago())
     serial = f"{x509.load_pem_x509_certificate(leaf.certificate_pem).serial_number:x}"
     with pytest.raises(Unauthenticated) as caught:
         check_own(identity("bank-b", leaf))
@@ -66,8 +66,8 @@ def test_an_expired_certificate_names_holder_serial_date_and_the_command_that_me
 
 
 def test_an_issued_certificate_passes_and_carries_one_name_of_each_kind():
-    leaf = pki.issue(authority("bank-b"), "bank-b")
-    certificate = pki.check(leaf.certificate_pem, "bank-b", authority("bank-b").certificate_pem)
+    leaf = certificates.issue(authority("bank-b"), "bank-b")
+    certificate = certificates.check(leaf.certificate_pem, "bank-b", authority("bank-b").certificate_pem)
     names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     assert [name.value for name in names] == ["bank-b", "jcr://party/bank-b"]
 
@@ -77,7 +77,7 @@ def test_a_certificate_counts_only_under_its_own_ca_though_all_are_pooled():
     keeper = Gatekeeper(world.consortium, identity("bank-b"))
     assert keeper.identify(identity("bank-a").certificate_pem).role == "peer"
     with pytest.raises(Unauthenticated) as caught:
-        keeper.identify(pki.issue(authority("bank-a"), "conductor").certificate_pem)
+        keeper.identify(certificates.issue(authority("bank-a"), "conductor").certificate_pem)
     assert caught.value.reason == "certificate-of-another-ca"
 
 
@@ -100,27 +100,27 @@ def test_a_withdrawn_certificate_is_refused_though_it_is_in_force():
 
 
 def test_the_directory_is_private_and_is_not_overwritten(tmp_path):
-    made = pki.create_directory(tmp_path / "tls", "bank-a")
+    made = certificates.create_directory(tmp_path / "tls", "bank-a")
     assert stat.S_IMODE((tmp_path / "tls").stat().st_mode) == 0o700
     assert {stat.S_IMODE(path.stat().st_mode) for path in (tmp_path / "tls").iterdir()} == {0o600}
-    assert pki.load(tmp_path / "tls", "bank-a") == made
+    assert certificates.load(tmp_path / "tls", "bank-a") == made
     with pytest.raises(LocalError, match="already holds"):
-        pki.create_directory(tmp_path / "tls", "bank-a")
+        certificates.create_directory(tmp_path / "tls", "bank-a")
 
 
 def test_renewal_makes_a_fresh_certificate_under_the_same_ca(tmp_path):
-    first = pki.create_directory(tmp_path, "bank-a")
-    second = pki.renew(tmp_path, "bank-a")
+    first = certificates.create_directory(tmp_path, "bank-a")
+    second = certificates.renew(tmp_path, "bank-a")
     assert second.ca_pem == first.ca_pem
     assert second.certificate_pem != first.certificate_pem
-    pki.check(second.certificate_pem, "bank-a", first.ca_pem)
+    certificates.check(second.certificate_pem, "bank-a", first.ca_pem)
 
 
 def test_a_key_that_does_not_belong_to_the_certificate_is_noticed(tmp_path):
-    pki.create_directory(tmp_path, "bank-a")
-    pki.write_private(tmp_path / pki.KEY_FILE, pki.issue(authority("bank-a"), "bank-a").key_pem)
+    certificates.create_directory(tmp_path, "bank-a")
+    certificates.write_private(tmp_path / certificates.KEY_FILE, certificates.issue(authority("bank-a"), "bank-a").key_pem)
     with pytest.raises(Unauthenticated, match="does not belong to the private key"):
-        pki.load(tmp_path, "bank-a")
+        certificates.load(tmp_path, "bank-a")
 
 
 def test_private_keys_do_not_print_and_are_not_pickled():

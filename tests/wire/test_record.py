@@ -9,7 +9,7 @@ import pytest
 from pydantic import ValidationError
 
 from wire.record import LedgerEntry, PartyPart, merge
-from wire.spec import CorrelateSpec, JobSpec
+from wire.spec.job import CorrelateSpec, JobSpec
 
 SPEC = JobSpec.model_validate({
     "purpose": "credit risk", "nonce": "1" * 64, "valid_from": 0, "valid_until": 1, "protocols": {}, "reveal": [],

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from wire.page import Block, Section, write_report
-from wire.sheets import Column, Sheet, interval, shown, workbook
+from reporting.page import Block, Section, write_report
+from reporting.sheets import Column, Sheet, interval, shown, workbook
 
 HOSTILE = '=HYPERLINK("http://x","<b>")'
 SHEET = Sheet("rates", "Rates <of> bins",

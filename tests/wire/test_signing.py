@@ -9,7 +9,7 @@ import pytest
 
 from mpc.domains import Domain
 from wire.signing import ApprovalError, Identity, approve, check_approvals, verify
-from wire.spec import JobSpec, encode_spec
+from wire.spec.job import JobSpec, encode_spec
 
 NAMES = ("bank-a", "shop", "telecom")
 KEYS = {name: Identity.generate() for name in (*NAMES, "stranger")}

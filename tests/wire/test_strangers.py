@@ -13,7 +13,7 @@ from structlog.testing import capture_logs
 
 from tests.wire.conftest import World, authority, identity
 from tests.wire.forgery import dns, forged, in_a_week, long_ago, uri
-from wire import pki
+from wire import certificates
 from wire.errors import RemoteFailure, Unauthenticated, from_rpc
 from wire.interceptors import ACCESS, Rule
 from wire.tls import COMMON_OPTIONS, Gatekeeper
@@ -22,13 +22,13 @@ from wire.v1 import control_pb2, control_pb2_grpc
 STRANGERS = {
     "no certificate": lambda: None,
     "self-signed": lambda: forged(None, [dns("bank-a"), uri("bank-a")], cn="bank-a"),
-    "other CA": lambda: pki.issue(pki.create_authority("nobody"), "bank-a"),
-    "expired": lambda: pki.issue(authority("bank-a"), "bank-a", now=long_ago()),
-    "not yet valid": lambda: pki.issue(authority("bank-a"), "bank-a", now=in_a_week()),
+    "other CA": lambda: certificates.issue(certificates.create_authority("nobody"), "bank-a"),
+    "expired": lambda: certificates.issue(authority("bank-a"), "bank-a", now=long_ago()),
+    "not yet valid": lambda: certificates.issue(authority("bank-a"), "bank-a", now=in_a_week()),
     "two SANs": lambda: forged("bank-a", [dns("bank-a"), dns("conductor"), uri("bank-a")]),
     "CN only": lambda: forged("bank-a", [], cn="conductor"),
-    "another party's name under one's own CA": lambda: pki.issue(authority("bank-a"), "conductor"),
-    "a name that nobody knows": lambda: pki.issue(authority("bank-a"), "bank-z"),
+    "another party's name under one's own CA": lambda: certificates.issue(authority("bank-a"), "conductor"),
+    "a name that nobody knows": lambda: certificates.issue(authority("bank-a"), "bank-z"),
 }
 AT_THE_HANDSHAKE = {"no certificate", "self-signed", "other CA", "expired", "not yet valid"}
 METHODS = [*ACCESS, "/wire.v1.Control/Erase", "/no.such.Service/Call"]
@@ -55,7 +55,7 @@ class Untouchable(control_pb2_grpc.ControlServicer):
     Rehearse = Start = Cancel = Describe
 
 
-def channel(world, leaf: pki.Issued | None, party: str = "bank-b") -> grpc.aio.Channel:
+def channel(world, leaf: certificates.Issued | None, party: str = "bank-b") -> grpc.aio.Channel:
     """As a stranger would dial: with whatever it has, unchecked."""
     ca = authority(party).certificate_pem
     credentials = (
@@ -106,7 +106,7 @@ async def test_the_handshake_alone_would_let_one_institution_s_ca_name_another(m
     """A planted fault: without the check of every call the table above would go red."""
     world, service = make_world(), Untouchable()
     await world.start("bank-b", services=lambda s: control_pb2_grpc.add_ControlServicer_to_server(service, s))
-    monkeypatch.setattr("wire.pki.check", lambda pem, party, ca, now=None: x509.load_pem_x509_certificate(pem))
+    monkeypatch.setattr("wire.certificates.check", lambda pem, party, ca, now=None: x509.load_pem_x509_certificate(pem))
     async with channel(world, STRANGERS["another party's name under one's own CA"]()) as through:
         assert await knock(through, "/wire.v1.Control/Describe") == grpc.StatusCode.OK
     assert service.reached == 1

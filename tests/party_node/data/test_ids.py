@@ -15,10 +15,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mpc.group.id_column import IdColumn
-from party_node.data.errors import DataError
-from party_node.data.id_profiles import IdProfile, normalise
-from party_node.data.id_shape import ShapeCounter
-from party_node.data.ids import (
+from party_node.table_errors import DataError
+from party_node.data.ids.normalisation import IdProfile, normalise
+from party_node.data.ids.shape import ShapeCounter
+from party_node.data.ids.accounting import (
     MOST_PARTS,
     DuplicatePolicy,
     IdCollector,
@@ -29,7 +29,7 @@ from party_node.data.ids import (
     read_ids,
 )
 from wire.description import shape_mismatch
-from wire.spec import MAX_ID_PARTS, IdProfileName, IdSchemeName
+from wire.spec.job import MAX_ID_PARTS, IdProfileName, IdSchemeName
 
 SHARED = Path(__file__).resolve().parents[4] / "shared" / "data"
 PLAIN, PHONE, NATIONAL, EMAIL = IdProfile.PLAIN, IdProfile.PHONE, IdProfile.NATIONAL_ID, IdProfile.EMAIL

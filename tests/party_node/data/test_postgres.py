@@ -20,12 +20,12 @@ from typing import Any
 import psycopg
 import pytest
 
-from party_node import datasets
+from party_node.consent import datasets
 from party_node.config import PartyConfig
-from party_node.data.errors import DataError
-from party_node.data.table import read_table
-from party_node.datasets import Registration
-from party_node.store import Store
+from party_node.table_errors import DataError
+from party_node.data.sources.table import read_table
+from party_node.consent.datasets import Registration
+from party_node.records.store import Store
 
 CONFIG = PartyConfig(party="bank-a")
 HEAD = 'name = "loans"\nid = "customer"\nlabel = "bad"\noffered = ["income", "region"]\n'
@@ -284,7 +284,7 @@ def test_a_connection_that_is_lost_midway_leaves_nothing_and_ends_soon(loans: Se
 
 
 def test_a_query_that_takes_too_long_is_ended(loans: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("party_node.data.postgres.MINUTE_MS", 300)
+    monkeypatch.setattr("party_node.data.sources.postgres.MINUTE_MS", 300)
     with pytest.raises(DataError, match="statement timeout"):
         register(tmp_path, _slow(loans) + "\nminutes = 1")
     assert left(tmp_path) == []

@@ -22,9 +22,9 @@ from mpc.link import PartyId
 from mpc.protocols import align, align_terms
 from mpc.protocols.align import AlignOptions
 from mpc.testing.memory_link import Network, party, run_roles
-from party_node.data.errors import DataError
-from party_node.data.id_profiles import IdProfile
-from party_node.data.ids import DuplicatePolicy, IdCounts, IdRules, IdScheme, IdSet, read_ids
+from party_node.table_errors import DataError
+from party_node.data.ids.normalisation import IdProfile
+from party_node.data.ids.accounting import DuplicatePolicy, IdCounts, IdRules, IdScheme, IdSet, read_ids
 
 BANK, SHOP = PartyId("bank"), PartyId("shop")
 FIRST, REFUSE, KEEP_ALL = DuplicatePolicy.FIRST, DuplicatePolicy.REFUSE, DuplicatePolicy.KEEP_ALL
@@ -126,7 +126,7 @@ def read(folder: Path, name: str, rows: Rows, rules: IdRules, policy: DuplicateP
 
 def accounted(folder: Path, fixture: Fixture, policy: DuplicatePolicy, written: Callable[[str], bytes],
               engine: Any = "ecdh", padded: bool = False, refused: Any = None) -> IdCounts:
-    """The bank's counts after an alignment with the shop, as party_node/tasks/align.py makes them."""
+    """The bank's counts after an alignment with the shop, as party_node/jobs/stages/align.py makes them."""
     own = read(folder, "bank", [cells for _, cells in fixture.rows], fixture.rules, policy, written, refused)
     other = read(folder, "shop", fixture.shop, fixture.shop_rules or fixture.rules, FIRST)
     network, options = Network(), AlignOptions(BANK, 1, b"rows are accounted for", engine, padded=padded)

@@ -10,10 +10,10 @@ from sklearn.utils.class_weight import compute_class_weight
 
 from mpc.link import PartyId
 from mpc.regression.weighting import balanced, weighting
-from party_node.data.errors import TOLD, DataError
+from party_node.table_errors import TOLD, DataError
 from party_node.data.row_terms import Limits, read_offset, read_weights
-from party_node.data.table import NumericColumn, Table, TextColumn
-from wire.label_spec import LabelSpec
+from party_node.data.sources.table import NumericColumn, Table, TextColumn
+from wire.spec.label import LabelSpec
 
 ROWS = 400
 EVERY = np.arange(ROWS)

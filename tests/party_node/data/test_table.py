@@ -10,11 +10,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from party_node.data import source
-from party_node.data.errors import DataError
-from party_node.data.ids import id_batches
-from party_node.data.source import batches, file_digest
-from party_node.data.table import Kind, NumericColumn, Table, TextColumn, read_table
+from party_node.data.sources import files
+from party_node.table_errors import DataError
+from party_node.data.ids.accounting import id_batches
+from party_node.data.sources.files import batches, file_digest
+from party_node.data.sources.table import Kind, NumericColumn, Table, TextColumn, read_table
 
 SHARED = Path(__file__).resolve().parents[4] / "shared" / "data"
 
@@ -92,7 +92,7 @@ def test_batches_of_any_size_read_as_the_whole_does(
     """Repaired text too, where a sign of several bytes may lie on the border of two blocks."""
     path = write(tmp_path, ODD_FILES[case])
     for size in (2, 3, 5, 1 << 20):
-        monkeypatch.setattr(source, "BLOCK_BYTES", size)
+        monkeypatch.setattr(files, "BLOCK_BYTES", size)
         (cities,) = zip(*batches(path, ["city"]), strict=True)
         assert [value for part in cities for value in part.to_pylist()] == ["Zürich", "Oslo"]
 

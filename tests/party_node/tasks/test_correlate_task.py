@@ -13,13 +13,14 @@ from mpc.link import PartyId
 from mpc.protocols import correlate as protocol
 from mpc.testing.correlate_subject import tools_of
 from mpc.testing.memory_link import Network, party, run_roles
-from party_node.data.prepare import PreparationSpec, fit
-from party_node.data.table import Table, read_table
-from party_node.tasks import correlate, stages
-from party_node.tasks.context import JobContext
-from party_node.tasks.prepare import with_intercept
+from party_node.data.preparation import PreparationSpec, fit
+from party_node.data.sources.table import Table, read_table
+from party_node.jobs.stages import stages
+from party_node.jobs.stages import correlate
+from party_node.jobs.stages.context import JobContext
+from party_node.jobs.stages.prepare import with_intercept
 from tests.party_node.tasks.test_tasks import spec
-from wire.spec import CorrelateSpec, JobSpec
+from wire.spec.job import CorrelateSpec, JobSpec
 
 BANK, SHOP = NAMES = (PartyId("bank"), PartyId("shop"))
 ROWS, TEST = 700, 200

@@ -1,0 +1,332 @@
+"""The bank operator's commands. Each returns plain data for `--json` and prints for people; `wire.command` is the edge.
+
+Shows a person what would leave the bank before asking; sends nothing itself (`run` starts the daemon that does).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import getpass
+import hashlib
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from pydantic import TypeAdapter, ValidationError
+from rich.table import Table as Grid
+
+from mpc.errors import LocalError
+from mpc.protocols import PROTOCOLS
+from party_node.commands import analyst
+from party_node.consent import datasets
+from party_node.commands import doctor
+from party_node.data import mock_table
+from party_node.records.audit import verify_log
+from party_node.records.budgets import Budget
+from party_node.config import Address, PartyDirectory, write_private
+from party_node.consent.gate import Consent
+from party_node.consent.shown_to_approver import what_leaves
+from party_node.commands.precomputed import prepared_app
+from party_node.commands.session import HOME, Session, opened
+from party_node.records.store import Store
+from wire import command
+from wire import certificates
+from wire.command import console, plain
+from wire.consortium import Consortium, load_consortium
+from wire.spec.job import PartyName, decode_spec, kept_spec
+
+Data = dict[str, Any]
+app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False,
+                  help="One institution's node: it computes on your tables and never shows them.")
+dataset_app = typer.Typer(no_args_is_help=True, help="Tables that you offer, and on which terms.")
+audit_app = typer.Typer(no_args_is_help=True, help="The record of what this node decided and sent.")
+cert_app = typer.Typer(no_args_is_help=True, help="This node's certificate.")
+app.add_typer(dataset_app, name="dataset")
+app.add_typer(audit_app, name="audit")
+app.add_typer(cert_app, name="cert")
+app.add_typer(prepared_app, name="prepared")
+analyst.add_to(app)
+
+
+def run_command(arguments: Sequence[str]) -> int:
+    """One command to its exit code."""
+    return command.run(app, arguments, Session())
+
+
+@app.callback()
+def _common(
+    ctx: typer.Context,
+    directory: Annotated[Path, typer.Option("--dir", envvar="PARTY_NODE_DIR", help="The party directory.")] = HOME,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
+) -> None:
+    session: Session = ctx.obj
+    session.directory = PartyDirectory(directory.absolute())
+
+
+def _checked(kind: Any, option: str, value: str) -> str:
+    try:
+        return str(TypeAdapter(kind).validate_python(value))
+    except ValidationError:
+        wanted = "lower-case letters, digits and -, 2 to 32 of them" if kind is PartyName else "host:port"
+        raise LocalError(f"{option} must be {wanted}", "mend that option") from None
+
+
+@app.command()
+def init(
+    ctx: typer.Context,
+    party: Annotated[str, typer.Option(help="Your id in the consortium, such as bank-a.")],
+    listen: Annotated[str, typer.Option(help="host:port to listen on for peers and the coordinator.")] = "0.0.0.0:8443",
+    doctor_listen: Annotated[str, typer.Option(help="host:port of the doctor, for refused callers.")] = "0.0.0.0:8444",
+    address: Annotated[str, typer.Option(help="host:port at which others reach you.")] = "",
+    doctor_address: Annotated[str, typer.Option(help="The same for the doctor.")] = "",
+) -> Data:
+    """Make identity key, CA and certificate, and print the fingerprints to read aloud."""
+    session: Session = ctx.obj
+    directory, session.party = session.directory, _checked(PartyName, "--party", party)
+    for option, value in (("--listen", listen), ("--doctor-listen", doctor_listen)):
+        _checked(Address, option, value)
+    here = _checked(Address, "--address", address or listen.replace("0.0.0.0", "localhost"))  # noqa: S104
+    there = _checked(Address, "--doctor-address", doctor_address or doctor_listen.replace("0.0.0.0", "localhost"))  # noqa: S104
+    if directory.config_file.exists():
+        raise LocalError(f"{directory.root} already holds a party", "choose another --dir")
+    directory.create()
+    identity = directory.create_identity()
+    tls = certificates.create_directory(directory.tls, party)
+    entry = {"id": party, "address": here, "doctor": there, "ca_fingerprint": certificates.fingerprint(tls.ca_pem),
+             "identity": identity.public_hex}
+    lines = [f'{name} = "{value}"' for name, value in entry.items()]
+    text = "\n".join(["[[party]]", *lines, f'ca = """\n{tls.ca_pem.decode()}"""\n'])
+    write_private(directory.entry_file, text.encode())
+    write_private(directory.config_file,
+                  f'party = "{party}"\nlisten = "{listen}"\ndoctor = "{doctor_listen}"\napproval = "ask"\n'.encode())
+    fingerprints = {"ca": entry["ca_fingerprint"], "identity": certificates.key_fingerprint(identity.public_hex)}
+    out = console()
+    out.print(f"{party} lives in {directory.root}. Read these aloud to your partners:")
+    out.print(f"  CA        {fingerprints['ca']}\n  identity  {fingerprints['identity']}")
+    out.print(f"Give {directory.entry_file} to whoever writes the consortium file; it holds no secret.")
+    return {"party": party, "directory": str(directory.root), "fingerprints": fingerprints,
+            "entry": str(directory.entry_file)}
+
+
+@app.command("doctor")
+def doctor_command(
+    ctx: typer.Context,
+    peer: Annotated[str, typer.Option(help="Also try the way to this peer.")] = "",
+) -> Data:
+    """Check clock, ports, disk, certificate, permissions, engine; with --peer the way to a peer."""
+    session: Session = ctx.obj
+    out, checks = console(), []
+    directory = session.directory
+    if directory.config_file.exists():
+        session.party = directory.load_config().party
+    for check in asyncio.run(doctor.examine_peer(directory, peer)) if peer else doctor.examine(directory):
+        checks.append(check)
+        out.print(f"  {check.outcome:<4}  {check.name:<18} {plain(check.what)}")
+        if check.advice:
+            out.print(f"        {'':<18} {plain(check.advice)}")
+    bad = [check for check in checks if check.outcome == "bad"]
+    if bad:
+        raise LocalError("; ".join(f"{check.name}: {check.what}" for check in bad), bad[0].advice)
+    return {"checks": [vars(check) for check in checks]}
+
+
+@app.command()
+def join(ctx: typer.Context, file: Annotated[Path, typer.Argument(help="The consortium file.")]) -> Data:
+    """Install the consortium file, after checking our own entry; prints everybody's fingerprints."""
+    session: Session = ctx.obj
+    with opened(session) as (config, _, audit):
+        consortium = load_consortium(file)
+        content = file.read_bytes()
+        doctor.check_own_entry(session.directory, config, consortium)
+        shown = _show_members(consortium, config.party)
+        audit.event("consortium", digest=hashlib.sha256(content).hexdigest(), parties=len(consortium.party))
+        write_private(session.directory.consortium_file(config), content)
+    console().print("Installed. Compare every fingerprint by telephone before the first job.")
+    return {"members": shown}
+
+
+def _show_members(consortium: Consortium, me: str) -> list[Data]:
+    members = []
+    out = console()
+    for pinned in consortium.pinned():
+        key = certificates.key_fingerprint(pinned.identity)
+        entry = {"id": pinned.id, "ca": certificates.fingerprint(pinned.ca_pem), "identity": key}
+        members.append(entry)
+        out.print(f"{pinned.id}{' (you)' if pinned.id == me else ''}")
+        out.print(f"  CA        {entry['ca']}\n  identity  {entry['identity']}")
+    return members
+
+
+@dataset_app.command("register")
+def dataset_register(ctx: typer.Context, file: Annotated[Path, typer.Argument(help="The dataset's TOML.")]) -> Data:
+    """Read and profile a table here, and remember its digest and its policy."""
+    session: Session = ctx.obj
+    with opened(session) as (config, store, audit):
+        out = console()
+        with out.status("reading the table"):
+            found = datasets.prepare(file, config, session.directory.snapshots)
+        before = datasets.find(store, found.dataset.name)
+        notes = [*found.notes, *(datasets.changes(before, found.dataset) if before else ())]
+        audit.event("dataset", name=found.dataset.name, digest=found.dataset.digest)
+        datasets.keep(found.dataset, store)
+    grid = Grid("column", "kind", "missing", "from", "to", "levels")
+    for column in found.columns:
+        ends = ["" if end is None else f"{end:g}" for end in (column.low, column.high)]
+        levels = "" if column.levels is None else str(column.levels)
+        grid.add_row(plain(column.name), column.kind.value, f"{column.missing_rate:.1%}", *ends, levels)
+    out.print(grid)
+    out.print(f"{found.dataset.name}: " + ", ".join(f"{name} {count}" for name, count in found.counts.items()))
+    for note in notes:
+        out.print(f"  note: {plain(note)}")
+    out.print(f"registered with approval `{found.dataset.approval}`; nothing has left this machine")
+    return {"name": found.dataset.name, "digest": found.dataset.digest, "rows": found.counts,
+            "columns": found.dataset.allowed_columns, "notes": notes}
+
+
+@dataset_app.command("mock")
+def dataset_mock(
+    ctx: typer.Context,
+    name: Annotated[str, typer.Argument(help="A registered dataset.")],
+    out: Annotated[Path, typer.Option(help="The file to write: .csv or .parquet.")],
+    rows: Annotated[int, typer.Option(help="Rows of the made-up table.")] = mock_table.ROWS,
+    seed: Annotated[int, typer.Option(help="All parties' mock tables of one seed share most of their people.")] = 1,
+) -> Data:
+    """Write a made-up table of a dataset's schema, for partners to prepare with; no cell of the real one is read."""
+    session: Session = ctx.obj
+    with opened(session) as (_, store, _audit):
+        found = datasets.find(store, name)
+    if found is None:
+        raise LocalError(f"no dataset `{name}` is registered", "run: party-node dataset list")
+    table = mock_table.mock_table(found, rows, seed)
+    mock_table.write_mock(table, out)
+    console().print(f"{out}: {rows:,} made-up rows with the columns " + ", ".join(map(plain, table.column_names)))
+    console().print("drawn from names and kinds of columns alone; of the real table nothing was read")
+    return {"path": str(out), "rows": rows, "columns": table.column_names}
+
+
+@dataset_app.command("list")
+def dataset_list(ctx: typer.Context) -> Data:
+    """Registered datasets, who may use them, and what is left of their budgets."""
+    session: Session = ctx.obj
+    listed = []
+    grid = Grid("dataset", "rows", "columns", "label", "partners", "approval", "budgets spent")
+    with opened(session) as (_, store, _audit):
+        for dataset in datasets.registered(store):
+            budgets = _budgets(dataset, store)
+            listed.append({"name": dataset.name, "rows": dataset.rows, "digest": dataset.digest,
+                           "columns": dataset.allowed_columns, "partners": dataset.policy.partners,
+                           "approval": dataset.approval, "budgets": budgets})
+            grid.add_row(dataset.name, str(dataset.rows), str(len(dataset.allowed_columns)),
+                         "offered" if dataset.policy.use_label else "no", ", ".join(dataset.policy.partners),
+                         dataset.approval, "\n".join(f"{k} {v['spent']}/{v['limit']}" for k, v in budgets.items()))
+    console().print(grid if listed else "no datasets: party-node dataset register FILE")
+    return {"datasets": listed}
+
+
+def _budgets(dataset: datasets.RegisteredDataset, store: Store) -> dict[str, dict[str, int]]:
+    """What was spent and what may be, by budget; those of a partner with its name."""
+    each, spent = Budget.ALIGNMENTS_PER_PARTNER, store.spent(dataset.name)
+    found = {b.value: {"spent": spent[b], "limit": dataset.limit(b)} for b in Budget if b is not each}
+    return found | {
+        f"{each.value} {partner}": {"spent": store.spent(dataset.name, partner)[each], "limit": dataset.limit(each)}
+        for partner in dataset.policy.partners
+    }
+
+
+@app.command()
+def run(
+    ctx: typer.Context,
+    ready_file: Annotated[Path | None, typer.Option(help="Written with the ports once the node listens.")] = None,
+) -> Data:
+    """Start the node; SIGTERM or Ctrl-C stops it cleanly."""
+    from party_node.daemon.node import serve  # the daemon is heavy, and the other commands do without it
+
+    session: Session = ctx.obj
+    session.directory.check_permissions()
+    session.party = session.directory.load_config().party
+    asyncio.run(serve(session.directory, ready_file))
+    return {"party": session.party, "stopped": True}
+
+
+@app.command("approve")
+def approve_command(
+    ctx: typer.Context,
+    job: Annotated[str, typer.Argument(help="The job's id, or its first characters.")],
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    deny: Annotated[bool, typer.Option("--deny", help="Say no instead.")] = False,
+) -> Data:
+    """Show what would leave this bank, then sign the job for it."""
+    session: Session = ctx.obj
+    with opened(session) as (config, store, audit):
+        row = store.find_job(job)
+        consortium = load_consortium(session.directory.consortium_file(config))
+        consent = Consent(config.party, session.directory.load_identity(), store, audit,
+                          {member.id: member.identity for member in consortium.party}, PROTOCOLS)
+        out = console()
+        leaving = what_leaves(decode_spec(row.spec), config.party, PROTOCOLS)
+        out.print(f"job {row.id}, proposed by {row.coordinator}, {row.state.value}")
+        for line in leaving:
+            out.print(f"  {plain(line)}")
+        if deny:
+            consent.deny(row.id, getpass.getuser())
+            out.print("Denied. Nothing ran.")
+            return {"job": row.id, "approved": False, "leaves": leaving}
+        if not yes and not typer.confirm("Sign this job?", err=True):
+            raise LocalError("the job was neither approved nor denied", "add --deny to say no for good")
+        consent.approve(row.id, getpass.getuser())
+    out.print("Signed. The coordinator fetches the signature when it asks again.")
+    return {"job": row.id, "approved": True, "leaves": leaving}
+
+
+@app.command("jobs")
+def jobs_command(ctx: typer.Context) -> Data:
+    """Jobs that this node knows, oldest first."""
+    session: Session = ctx.obj
+    listed = []
+    grid = Grid("job", "for", "state", "stage", "purpose", "proposed by", "at (UTC)", "what went wrong")
+    with opened(session) as (_, store, _audit):
+        for row in store.jobs():
+            created = f"{datetime.fromtimestamp(row.created, UTC):%Y-%m-%d %H:%M}"
+            spec = kept_spec(row.spec)
+            purpose, goal, prepared = "agreed under another release", "", None
+            if spec is not None:
+                purpose, prepared = plain(spec.purpose), spec.prepared
+                goal = spec.goal if prepared is None else f"model on {prepared[:12]}"
+            listed.append({"job": row.id, "goal": goal.partition(" ")[0], "prepared": prepared, "stage": row.stage,
+                           "state": row.state.value, "purpose": purpose, "coordinator": row.coordinator,
+                           "created": row.created, "error": row.error_text})
+            grid.add_row(row.id[:12], goal, row.state.value, row.stage, purpose, row.coordinator, created,
+                         plain(row.error_text))
+    console().print(grid if listed else "no jobs yet")
+    return {"jobs": listed}
+
+
+@audit_app.command("verify")
+def audit_verify(ctx: typer.Context) -> Data:
+    """Check every line of the audit log, its chain, and the heads that the peers countersigned."""
+    session: Session = ctx.obj
+    session.directory.check_permissions()
+    session.party = session.directory.load_config().party
+    store = Store(session.directory.state_db)
+    try:
+        heads = store.heads(ours=True)
+    finally:
+        store.close()
+    head = verify_log(session.directory.audit_log, session.party, heads)
+    console().print(f"{head.count} lines, chain whole, {len(heads)} countersigned heads fit; the last is {head.hash}")
+    return {"lines": head.count, "head": head.hash, "countersigned": len(heads)}
+
+
+@cert_app.command("renew")
+def cert_renew(ctx: typer.Context) -> Data:
+    """Issue a fresh certificate from our own CA; the peers need do nothing."""
+    session: Session = ctx.obj
+    with opened(session) as (config, _, audit):
+        audit.event("certificate", what="renewed")
+        identity = certificates.renew(session.directory.tls, config.party)
+        found = certificates.check(identity.certificate_pem, config.party, identity.ca_pem)
+    until = f"{found.not_valid_after_utc:%Y-%m-%d}"
+    console().print(f"in force until {until}; restart party-node run to use it; the peers need do nothing")
+    return {"party": config.party, "serial": f"{found.serial_number:x}", "until": until}

@@ -1,0 +1,75 @@
+"""What a job costs the budgets of a dataset: a pure function of the spec. Knows no limit and nothing that was spent."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from mpc.link import PartyId
+from mpc.protocols.train import padded
+from party_node.records.budgets import Budget, Debit
+from party_node.consent.datasets import RegisteredDataset
+from wire.spec.job import BinningSpec, JobSpec
+
+
+def feature_equations(spec: JobSpec, me: str) -> int:
+    """Numbers that others receive from the job, at most: each is one equation on our rows and labels. protocol.md 2.4
+
+    One weight for each column; of our labels, one count for each bin of a column but the last, which follows from the
+    others: together as many as there are bins; and each correlation of a column of ours with one of theirs.
+    """
+    others = sum(len(party.columns) for party in spec.parties if party.id != me)
+    if spec.prepared is not None:
+        return others                   # weights; the rest was told, and debited, by the job that prepared this one
+    shown = correlations_told(spec, me)
+    weights = 0 if spec.goal == "precompute" else others
+    if spec.binning is None or spec.label_holder.id != me:
+        return weights + shown
+    return weights + others * (bins_told(spec.binning) - 1) + 1 + shown    # 1: bad customers in all, of any column
+
+
+def correlations_told(spec: JobSpec, me: str) -> int:
+    """Correlations of our columns that somebody else is shown, at most."""
+    if spec.correlate is None or (spec.correlate.to == "label_holder" and spec.label_holder.id == me):
+        return 0
+    others = sum(len(party.columns) for party in spec.parties if party.id != me)
+    return others * len(spec.party(me).columns)
+
+
+def bins_told(rules: BinningSpec) -> int:
+    """Bins of one column of which its owner hears at most: joined ones, or fine ones where it counts itself."""
+    apart = rules.slots - rules.fine_bins
+    return rules.slots if rules.counts_at == "feature_holder" else rules.maximum_bins + apart
+
+
+def further_equations(spec: JobSpec, widths: Mapping[PartyId, int]) -> int:
+    """By how much the others' blocks outgrew their columns in the spec: categories, and flags of missing values.
+
+    `widths` are padded, so this counts whole steps of the padding and says nothing more exact.
+    """
+    intercept = {spec.label_holder.id: 1}
+    return sum(
+        max(0, width - padded(len(spec.party(party).columns) + intercept.get(party, 0)))
+        for party, width in widths.items()
+    )
+
+
+def splits_by_period(spec: JobSpec) -> bool:
+    """Whether every party is told which customers belong to the later period."""
+    return spec.hold_out.column is not None and spec.goal != "alignment"
+
+
+def debits(spec: JobSpec, me: str, dataset: RegisteredDataset) -> list[Debit]:
+    """What the job costs the dataset's budgets: of two halves, each what it does and reveals."""
+    aligns = spec.prepared is None
+    amounts = {
+        Budget.ALIGNMENTS: int(aligns),
+        Budget.TRAINING_ROUNDS: spec.training.iterations if spec.goal == "model" else 0,
+        Budget.SCORE_CALLS: 1 if any(code.startswith("score.") for code in spec.reveal) else 0,
+        Budget.FEATURE_EQUATIONS: feature_equations(spec, me),
+        Budget.PERIOD_SPLITS: int(aligns and splits_by_period(spec) and spec.label_holder.id == me),
+    }
+    each = Budget.ALIGNMENTS_PER_PARTNER
+    return [
+        *(Debit(budget, amount, dataset.limit(budget)) for budget, amount in amounts.items()),
+        *(Debit(each, int(aligns), dataset.limit(each), party.id) for party in spec.parties if party.id != me),
+    ]

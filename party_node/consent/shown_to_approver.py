@@ -1,0 +1,95 @@
+"""What would leave the bank if it agreed to a job, as sentences for the person who decides. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+
+from mpc.protocol import ProtocolSpec
+from wire.spec.job import JobSpec
+from wire.spec.training_terms import is_weighted
+
+READERS = {
+    "all": "all parties", "label_holder": "the label holder", "owner": "the party that it belongs to",
+    "coordinator": "the coordinator",
+}
+
+
+def what_leaves(spec: JobSpec, me: str, protocols: Mapping[str, ProtocolSpec]) -> list[str]:
+    """One sentence each: who and what for, what is used here, what others find out, what is released."""
+    mine = spec.party(me)
+    others = [f"{party.id} ({party.role.replace('_', ' ')}, {len(party.columns)} columns)"
+              for party in spec.parties if party.id != me]
+    until = datetime.fromtimestamp(spec.valid_until, UTC)
+    lines = [
+        f"purpose: {spec.purpose}",
+        f"with: {', '.join(others)}; to be started before {until:%Y-%m-%d %H:%M} UTC",
+        f"used here, in dataset {mine.dataset}: {', '.join(mine.columns)}; matched by {' and '.join(mine.id_columns)}",
+    ]
+    if mine.role == "label_holder":
+        lines.append(f"the label {spec.label.column} is used; it is never sent"
+                     + (" but encrypted, under a key of this node" if spec.binning and not spec.prepared else ""))
+        lines += [f"{what} {name} is used likewise, and is never sent"
+                  for what, name in (("the column of weights", spec.label.weights),
+                                     ("the offset", spec.label.offset)) if name is not None]
+    lines += _computed(spec)
+    lines.append("no row, id, label or cell leaves this bank; others find out:")
+    known = {line.code: line for protocol in protocols.values() for line in protocol.ledger}
+    masked = 0
+    for code in spec.reveal:
+        line = known.get(code)
+        if line is None:
+            lines.append(f"  {code}: unknown to this release")
+        elif line.kind == "masked":
+            masked += 1
+        else:
+            lines.append(f"  {code}, to {READERS.get(line.to, line.to)}: {line.what}")
+    if masked:
+        lines.append(f"  and {masked} kinds of masked values, which say nothing")
+    for name in sorted(spec.protocols):
+        if name in protocols and _runs(protocols[name], spec):
+            for role, learned in sorted(protocols[name].learns.items()):
+                lines.append(f"  in {name}, {role.replace('_', ' ')}: {learned}")
+    lines.append(f"released to the coordinator: {', '.join(spec.release) or 'nothing'}")
+    return lines
+
+
+def _computed(spec: JobSpec) -> list[str]:
+    """What is computed together beside the model, or ahead of it."""
+    lines = []
+    if spec.goal == "precompute":
+        lines.append("no model is made: this job works ahead of one that has to be agreed by itself. What that needs "
+                     "is kept here, for one job; all parties learn the number of training rows and, to 16, how many "
+                     "columns each brings")
+    if spec.prepared is not None:
+        return [f"the customers in common, the hold-out and the columns are those of job {spec.prepared[:12]}, which "
+                "worked ahead of this one; what it kept here is burnt when training begins, even if this job fails"]
+    if spec.hold_out.column is not None and spec.goal != "alignment":
+        which = f"from {spec.hold_out.since} on" if spec.hold_out.since else f"of the latest {spec.hold_out.fraction:g}"
+        lines.append(f"customers whose {spec.hold_out.column}, at the label holder, is {which} judge the model; every "
+                     "party is told which of its own these are")
+    if is_weighted(spec):
+        weights, classes = spec.label.weights, spec.label.class_weights
+        how = ([f"at most {spec.label.largest_weight:g} times their mean, or that much less"] if weights else []) + (
+            [] if classes == "none" else ["both outcomes alike" if classes == "balanced" else
+                                          f"a bad customer {classes.bad:g} and a good one {classes.good:g}"])
+        lines.append(f"the label holder weighs the rows that train ({'; '.join(how)}), which multiplies the most "
+                     "that one customer counts; nobody else learns what a row weighs")
+    if spec.label.offset is not None:
+        lines.append("the label holder adds an offset of its own to the log-odds of every row; nobody else learns it")
+    if spec.binning is not None:
+        lines.append(f"good and bad customers are counted in bins of at least {spec.binning.minimum_cell}; "
+                     f"counts of fine bins are seen by the {spec.binning.counts_at.replace('_', ' ')}")
+    if spec.correlate is not None:
+        rules = spec.correlate
+        shown = f"pairs from {rules.threshold:g} on" if rules.show == "pairs" else f"the {rules.show}"
+        digits = "as many bits as the rows support" if rules.bits is None else f"{rules.bits} bits"
+        lines.append("columns are correlated with those of the others, on at least "
+                     f"{rules.minimum_rows} training rows: {shown}, to {rules.to.replace('_', ' ')}, {digits}"
+                     + (", and the later column of a pair is dropped" if rules.drop else ""))
+    return lines
+
+
+def _runs(protocol: ProtocolSpec, spec: JobSpec) -> bool:
+    """Whether the job has that protocol: one that opens something opens it under a line that the job lists."""
+    return not protocol.ledger or any(line.code in spec.reveal for line in protocol.ledger)

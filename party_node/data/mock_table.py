@@ -1,0 +1,98 @@
+"""A made-up table of a registered dataset's schema, for a partner to prepare and rehearse with.
+
+It knows what outsiders may see of the dataset (names and kinds of the allowed columns, how ids are made) and nothing
+else: no cell, range, level or rate of the real table is read. Everything is drawn from the seed and the names. Mock
+tables of several parties made with one seed share most of their mock people, so that a job over them aligns.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv as arrow_csv
+import pyarrow.parquet as arrow_parquet
+
+from mpc.errors import LocalError
+from party_node.data.ids.normalisation import IdProfile, normalise
+from party_node.consent.datasets import RegisteredDataset
+
+ROWS = 1000
+MOST_ROWS = 10_000_000
+MEMBER_RATE = 0.8           # of the mock people that a party's table holds
+MISSING_RATE, BAD_RATE = 0.05, 0.2
+LEVELS = ("level a", "level b", "level c", "level d")
+_SPELLED = {
+    IdProfile.PLAIN: "MOCK-{:09d}",
+    IdProfile.PHONE: "+999{:09d}",          # a country code that is assigned to nobody
+    IdProfile.NATIONAL_ID: "MOCK{:09d}",
+    IdProfile.EMAIL: "mock{:09d}@example.com",
+}
+
+
+def mock_table(dataset: RegisteredDataset, rows: int = ROWS, seed: int = 1) -> pa.Table:
+    """A table with the dataset's id, label (if policy lets outsiders use it), period and allowed columns."""
+    if not 1 <= rows <= MOST_ROWS:
+        raise LocalError(f"a mock table has 1 to {MOST_ROWS:,} rows")
+    people = _people(dataset.name, rows, seed)
+    file = dataset.file
+    columns: dict[str, pa.Array] = dict(zip(file.id_columns, _ids(dataset, people), strict=True))
+    if file.label is not None and dataset.policy.use_label:
+        columns[file.label] = pa.array((_rng(seed, dataset.name, file.label).random(rows) < BAD_RATE).astype(np.int8))
+    if file.period is not None:
+        months = _rng(seed, dataset.name, file.period).integers(1, 13, rows)
+        columns[file.period] = pa.array([f"2024-{month:02d}" for month in months])
+    for name in dataset.allowed_columns:
+        columns[name] = _column(dataset.kinds[name] == "numeric", rows, _rng(seed, dataset.name, name))
+    return pa.table(columns)
+
+
+def write_mock(table: pa.Table, path: Path) -> None:
+    """Write it as CSV, or as Parquet where the name says so. LocalError: the file is there, or cannot be written."""
+    if path.exists():
+        raise LocalError(f"{path} is there already", "Give another name; nothing was written.")
+    try:
+        if path.suffix.lower() in (".parquet", ".pq"):
+            arrow_parquet.write_table(table, path)
+        else:
+            arrow_csv.write_csv(table, path)
+    except OSError:
+        raise LocalError(f"{path} cannot be written", "Check the directory.") from None
+
+
+def _rng(seed: int, *labels: str) -> np.random.Generator:
+    digest = hashlib.sha256("\0".join([str(seed), *labels]).encode()).digest()
+    return np.random.default_rng(int.from_bytes(digest, "big"))
+
+
+def _people(dataset: str, rows: int, seed: int) -> list[int]:
+    """Numbers of the mock people of this table, out of a population that all parties' mocks share."""
+    rng = _rng(seed, dataset, "people")
+    found: list[int] = rng.permutation(round(rows / MEMBER_RATE))[:rows].tolist()
+    return found
+
+
+def _ids(dataset: RegisteredDataset, people: Sequence[int]) -> list[pa.Array]:
+    """The id's columns; digests of the normalised ids where the dataset holds digests."""
+    profiles = [IdProfile(name) for name in dataset.file.id_profiles]
+    parts = [pa.array([_SPELLED[profile].format(person) for person in people]) for profile in profiles]
+    if dataset.file.id_scheme == "written":
+        return parts
+    texts = [normalise(part, profile)[0].to_pylist() for part, profile in zip(parts, profiles, strict=True)]
+    rows = zip(*([text.encode() for text in part] for part in texts), strict=True)
+    # docs/protocols/align.md: of several parts each stands behind its length
+    whole = [
+        row[0] if len(row) == 1 else b"".join(len(part).to_bytes(2, "big") + part for part in row) for row in rows
+    ]
+    return [pa.array([hashlib.sha256(one).hexdigest() for one in whole])]
+
+
+def _column(numeric: bool, rows: int, rng: np.random.Generator) -> pa.Array:
+    absent = rng.random(rows) < MISSING_RATE
+    if numeric:
+        return pa.array(np.round(rng.normal(100.0, 15.0, rows), 2), mask=absent)
+    codes = pa.array(rng.integers(0, len(LEVELS), rows).astype(np.int32), mask=absent)
+    return pa.DictionaryArray.from_arrays(codes, list(LEVELS)).cast(pa.string())

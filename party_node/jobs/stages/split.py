@@ -1,0 +1,86 @@
+"""Stage 2: agree which of the common customers judge the model; all that is fitted sees the others only."""
+
+from __future__ import annotations
+
+import hashlib
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mpc.protocols import coin, split
+from party_node.data.hold_out import hold_out
+from party_node.data.label import require_both
+from party_node.data.period import require_outcomes
+from party_node.data.row_terms import Limits, read_offset, read_weights
+from party_node.jobs.stages.context import JobContext
+from wire.spec.training_terms import is_weighted, least_worth, series_of, weighting_of
+
+
+async def run(context: JobContext) -> None:
+    """Sets test; at the label holder row_weights and offset, where the job has them."""
+    assert context.rows is not None
+    if context.spec.hold_out.column is None:
+        context.test = await _drawn(context)
+        await _accept(context)
+    else:
+        await _by_period(context)
+
+
+async def _accept(context: JobContext) -> None:
+    """What the label holder demands of the rows on either side; then nobody's training rows are nearly an earlier
+    job's."""
+    assert context.rows is not None
+    assert context.test is not None
+    if context.outcome is not None:
+        labels = context.outcome[context.rows]
+        require_both(labels[~context.test], "the training rows")
+        require_both(labels[context.judged], "the hold-out rows")
+        await context.me.compute(_read_terms, context, labels[~context.test])
+    context.accept_training(context.rows[~context.test])
+
+
+async def _drawn(context: JobContext) -> NDArray[np.bool_]:
+    """At random, by a seed or a joint coin; no customer on both sides."""
+    assert context.rows is not None
+    rules, seed = context.spec.hold_out, context.spec.hold_out.seed
+    if seed is None:
+        salt = await coin.run(context.me, context.peers("split"), bytes.fromhex(context.job))
+    else:
+        salt = hashlib.sha256(seed.encode()).digest()
+    customers = len(context.rows) if context.copies is None else len(context.copies)
+    test = await context.me.compute(hold_out, salt, customers, rules.fraction)
+    return test if context.copies is None else np.repeat(test, context.copies)
+
+
+async def _by_period(context: JobContext) -> None:
+    """The later ones, as the label holder's column says; it looks at its own rows before a bit of them leaves."""
+    assert context.rows is not None
+    later, period, rules = None, context.period, context.spec.hold_out
+    if period is not None:
+        assert context.outcome is not None
+        later = await context.me.compute(period.later, context.rows, rules.fraction)
+        if split.enough(later, context.spec.minimum_intersection):   # else the protocol refuses
+            require_outcomes(later, context.outcome[context.rows], context.minimum_outcome)
+            context.test = later
+            await _accept(context)
+    options = split.SplitOptions(context.label_holder, len(context.rows), context.spec.minimum_intersection,
+                                 bytes.fromhex(context.job))
+    context.test = await split.run(context.me, context.peers("split"), later, options)
+    if later is None:
+        await _accept(context)
+
+
+def _read_terms(context: JobContext, bad: NDArray[np.bool_]) -> None:
+    """What the label holder knows of each row beside the outcome; weights count on training rows, and nowhere else."""
+    assert context.table is not None
+    assert context.rows is not None
+    assert context.test is not None
+    if is_weighted(context.spec):
+        fitted = context.rows[~context.test]
+        allowed = weighting_of(context.spec)
+        assert allowed is not None
+        limits = Limits(allowed.largest, least_worth(context.spec, len(fitted), len(context.rows)))
+        context.row_weights, context.class_shift = read_weights(context.table, fitted, bad, context.spec.label, limits)
+    if context.spec.label.offset is not None:
+        valid = series_of(context.spec).valid
+        context.offset = read_offset(context.table, context.rows, context.spec.label.offset, valid)

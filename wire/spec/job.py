@@ -1,0 +1,378 @@
+"""The job spec: the one document that all parties sign. Canonical JSON, signed as bytes, not re-serialised."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from datetime import date
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from mpc.domains import Domain
+from wire.spec.label import ColumnName as ColumnName
+from wire.spec.label import LabelSpec
+
+MAX_SPEC_BYTES = 1 << 20
+MAX_FIELD_NAME = 100     # of a foreign field's name that a refusal repeats
+MIN_INTERSECTION = 100   # decisions.md: fewer rows than this is a refusal
+MIN_ITERATIONS = 8       # a one-step job from zero would output the plain gradient
+MIN_PENALTY = 1e-4
+HELD_OUT = 0.3           # share of the customers in common that judge, where nothing else is said
+AHEAD = frozenset({"align", "bin", "correlate", "split"})   # protocols before training, by the codes of the ledger
+LEAST_TURNED = 3         # columns whose correlations a random rotation hides
+
+PartyName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{1,31}$")]
+Hex32 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+IdProfileName = Literal["plain", "phone", "national_id", "email"]   # how one part of an id is normalised
+IdSchemeName = Literal["written", "sha256"]   # ids as normalised text, or the hexadecimal SHA-256 of that
+Duplicates = Literal["refuse", "first", "keep_all"]
+MAX_ID_PARTS = 8
+IdColumns = Annotated[list[ColumnName], Field(min_length=1, max_length=MAX_ID_PARTS)]
+IdProfiles = Annotated[list[IdProfileName], Field(min_length=1, max_length=MAX_ID_PARTS)]
+Release = Literal["metrics", "curves", "correlations", "row_counts", "timings"]   # what coordinators may be given
+Trends = Literal["auto", "ascending", "descending", "peak", "valley", "free"]
+
+
+class SpecError(ValueError):
+    """A spec that nobody should sign; the text says which field and how to mend it."""
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+
+class PartySpec(_Part):
+    """One institution's share of the job."""
+
+    id: PartyName
+    role: Literal["label_holder", "feature_holder"]
+    identity: Hex32                        # Ed25519 public key
+    dataset: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,63}$")]
+    dataset_digest: Hex32                  # of the table's bytes at registration
+    columns: Annotated[list[ColumnName], Field(max_length=5000)]
+    categorical: list[ColumnName] = []     # of `columns`: treated as categories though they look numeric
+    trends: dict[ColumnName, Trends] = {}  # of `columns`, where bins shall run otherwise than `binning.trend`
+    id_columns: IdColumns                  # several make one id
+    id_scheme: IdSchemeName = "written"    # what they hold
+    duplicates: Duplicates = "first"
+
+
+class AlignTerms(_Part):
+    """What an alignment tells."""
+
+    output: Literal["all", "label_holder_only", "sizes_only"] = "all"   # who finds out which customers are in common
+    padding: Literal["none", "bucket"] = "none"     # bucket: sets look up to a quarter larger than they are
+
+
+class AlignSpec(AlignTerms):
+    """And how the common customers are found; what an id is, alike at all parties: a profile for each of its parts, and
+    what of it enters. `sha256` where a party holds nothing but digests: whoever holds ids in writing hashes them then.
+    """
+
+    engine: Literal["ecdh", "oprf"] = "ecdh"
+    id_profiles: IdProfiles = ["plain"]
+    id_scheme: IdSchemeName = "written"
+
+
+class PreparationSpec(_Part):
+    """What each party does to its own columns; statistics come from training rows only."""
+
+    missing: Literal["indicator", "constant"] = "indicator"
+    constant: Annotated[float, Field(ge=-1e100, le=1e100)] = 0.0   # as for cells: beyond, sums of squares overflow
+    minimum_support: Annotated[int, Field(ge=1)] = 20
+    clip: Annotated[float, Field(ge=2.0, le=30.0)] = 5.0
+    leverage_bound: Annotated[float, Field(gt=0.0, le=1.0)] = 0.1
+
+
+class BinningSpec(_Part):
+    """Columns enter the model as the weight of evidence of their bins. What each side learns of the counts is
+    `counts_at`: the label holder sees those of nameless fine bins and joins them, or the feature holder sees those of
+    its own fine bins (docs/protocols/bin.md)."""
+
+    counts_at: Literal["label_holder", "feature_holder"] = "label_holder"
+    fine_bins: Annotated[int, Field(ge=2, le=64)] = 20             # of one column at most, before joining
+    special_values: Annotated[list[Annotated[float, Field(ge=-1e100, le=1e100)]], Field(max_length=16)] = []
+    minimum_cell: Annotated[int, Field(ge=1)] = 20                 # fewest customers in a fine bin
+    minimum_outcome: Annotated[int, Field(ge=1)] = 5               # fewest good, and fewest bad, in a joined bin
+    minimum_share: Annotated[float, Field(ge=0.0, le=0.5)] = 0.05  # of the training rows, in a joined bin
+    maximum_bins: Annotated[int, Field(ge=2, le=20)] = 6           # of one column after joining, missing ones aside
+    trend: Trends = "auto"                                         # of the bad rate over a column of numbers
+    minimum_information: Annotated[float, Field(ge=0.0, le=10.0)] = 0.02
+    maximum_correlation: Annotated[float, Field(gt=0.0, le=1.0)] = 1.0         # between columns of one party; 1: any
+    maximum_inflation: Annotated[float, Field(ge=1.0, le=1e6)] | None = None   # of variance, within one party
+
+    @property
+    def slots(self) -> int:
+        """Room for the fine bins of one column: those in order, missing values, special values."""
+        return self.fine_bins + 1 + len(self.special_values)
+
+    @model_validator(mode="after")
+    def _each_once(self) -> BinningSpec:
+        if len(set(self.special_values)) != len(self.special_values):
+            raise ValueError("a special value is given twice")
+        return self
+
+
+class CorrelateSpec(_Part):
+    """How columns of different parties go together on the training rows, found without showing rows: all of it, or only
+    pairs at or above a threshold, or to each party the variance inflation of its own columns beside another party's
+    (docs/protocols/correlate.md)."""
+
+    show: Literal["pairs", "matrix", "inflation"] = "pairs"
+    to: Literal["all", "label_holder"] = "all"                        # who sees it
+    threshold: Annotated[float, Field(ge=0.3, le=1.0)] = 0.7         # far below it, pairs would be the matrix
+    bits: Annotated[int, Field(ge=2, le=16)] | None = None            # after the point; none: what the rows support
+    minimum_rows: Annotated[int, Field(ge=100)] = 200
+    drop: bool = False     # of a pair that is shown the column of the later party goes; the label holder comes first
+
+    @model_validator(mode="after")
+    def _known_to_all(self) -> CorrelateSpec:
+        if self.drop and (self.show, self.to) != ("pairs", "all"):
+            raise ValueError("columns can be dropped where pairs are shown to all parties, and nowhere else")
+        return self
+
+
+class ScaleSpec(_Part):
+    """How log-odds become points of a scorecard, where the job has bins: alike at all parties, so that parts add up."""
+
+    base_score: Annotated[float, Field(ge=-1e6, le=1e6)] = 600.0
+    odds: Annotated[float, Field(gt=0.0, le=1e6)] = 50.0        # good customers to one bad, at the base score
+    doubling: Annotated[float, Field(gt=0.0, le=1e6)] = 20.0    # points that double the odds
+    decimals: Annotated[int, Field(ge=0, le=12)] = 0
+
+
+Iterations = Annotated[int, Field(ge=MIN_ITERATIONS, le=200)]
+
+
+class TrainingTerms(_Part):
+    """The objective is mean log-loss + penalty/2 |w|^2, intercept free (sklearn's C = 1/(n penalty))."""
+
+    penalty: Annotated[float, Field(ge=MIN_PENALTY, le=1.0)] = 1e-3
+    expected_default_rate: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.1
+    sigmoid: Literal["auto", "six", "eight", "twelve"] = "auto"
+    tolerance: Annotated[float, Field(gt=0.0, le=1.0)] = 0.03
+
+
+class TrainingSpec(TrainingTerms):
+    """And how often the data are gone through."""
+
+    iterations: Iterations = 8
+
+
+class CryptoSpec(_Part):
+    """Key length and engines."""
+
+    key_bits: Literal[2048, 3072, 4096] = 3072
+    engine: Literal["own", "phe"] = "own"
+    correlations: Literal["ot", "paillier"] = "ot"
+
+
+class HoldOutSpec(_Part):
+    """Which rows judge the model. Fraction 0: all rows train and judge. A seed takes the coin's place; without it the
+    parties toss a joint coin after all approved. With a column of the label holder's the hold-out is out of time: rows
+    `since` that moment judge, or without it the latest `fraction` of the customers in common."""
+
+    fraction: Annotated[float, Field(ge=0.0, lt=0.9)] = HELD_OUT
+    seed: Annotated[str, Field(max_length=64)] | None = None
+    column: ColumnName | None = None
+    since: Annotated[str, Field(min_length=1, max_length=40)] | None = None   # a number, or a date as in 2024-01-31
+
+    @field_validator("since", mode="before")
+    @classmethod
+    def _as_text(cls, value: Any) -> Any:   # in TOML a boundary may be a date or a number
+        return value.isoformat() if isinstance(value, date) else str(value) if type(value) in (int, float) else value
+
+    @model_validator(mode="after")
+    def _one_way(self) -> HoldOutSpec:
+        if self.column is None and self.since is not None:
+            raise ValueError("since names a boundary, but no column says when a row was")
+        if self.column is not None and (self.seed is not None or self.fraction == 0.0):
+            raise ValueError("rows are split by column: a seed, or a fraction of 0, says nothing then")
+        if self.since is not None and self.fraction != HELD_OUT:
+            raise ValueError("the boundary says how many rows judge: leave the fraction out")
+        return self
+
+
+def _check_correlated(rules: CorrelateSpec, goal: str, parties: Sequence[PartySpec]) -> None:
+    """Repeated rows of a customer would weigh like many; a turned block of one or two columns is hardly hidden."""
+    if goal == "alignment":
+        raise ValueError("an alignment has no columns to correlate")
+    if any(party.duplicates == "keep_all" for party in parties):
+        raise ValueError("correlate counts customers: not with duplicates keep_all")
+    if rules.show == "inflation" and any(0 < len(party.columns) < LEAST_TURNED for party in parties):
+        raise ValueError(f"inflation needs {LEAST_TURNED} columns or more of each party that brings any")
+
+
+class JobSpec(_Part):
+    """Everything that the parties agree on."""
+
+    version: Literal[1] = 1
+    # alignment: the job ends when the common customers are found; precompute: when all correlations are made
+    goal: Literal["model", "alignment", "precompute"] = "model"
+    prepared: Hex32 | None = None          # the job whose correlations a model uses (wire.spec.two_jobs)
+    purpose: Annotated[str, Field(min_length=1, max_length=500)]
+    nonce: Hex32
+    valid_from: int                        # Unix seconds
+    valid_until: int
+    protocols: dict[str, int]              # name -> version
+    parties: Annotated[list[PartySpec], Field(min_length=2, max_length=16)]
+    label: LabelSpec
+    minimum_intersection: Annotated[int, Field(ge=MIN_INTERSECTION)] = MIN_INTERSECTION
+    align: AlignSpec = AlignSpec()
+    binning: BinningSpec | None = None     # none: columns enter as they are
+    preparation: PreparationSpec = PreparationSpec()
+    correlate: CorrelateSpec | None = None # none: nobody learns how columns of different parties go together
+    training: TrainingSpec = TrainingSpec()
+    scale: ScaleSpec = ScaleSpec()
+    crypto: CryptoSpec = CryptoSpec()
+    hold_out: HoldOutSpec = HoldOutSpec()
+    reveal: list[str]                      # codes of the leakage ledger that may be opened
+    release: list[Release] = ["metrics", "curves", "row_counts", "timings"]
+
+    @model_validator(mode="after")
+    def _whole(self) -> JobSpec:
+        ids = [party.id for party in self.parties]
+        if ids != sorted(set(ids)):
+            raise ValueError("parties must be listed once each, in the order of their ids")
+        if [party.role for party in self.parties].count("label_holder") != 1:
+            raise ValueError("exactly one party is the label_holder")
+        if len({party.identity for party in self.parties}) != len(ids):
+            raise ValueError("two parties share an identity key")
+        for party in self.parties:
+            _check_columns(party, self)
+            _check_id(party, self.align)
+        check_goal(self.goal, self.align, {p.id: p.duplicates for p in self.parties}, self.label_holder.id)
+        if self.correlate is not None:
+            _check_correlated(self.correlate, self.goal, self.parties)
+        _check_part(self)
+        if not self.valid_from < self.valid_until:
+            raise ValueError("valid_until must come after valid_from")
+        if self.reveal != sorted(set(self.reveal)):
+            raise ValueError("reveal must be sorted and without repeats")
+        if "curves" in self.release and "metrics" not in self.release:
+            raise ValueError("curves are released together with metrics")
+        return self
+
+    @property
+    def label_holder(self) -> PartySpec:
+        return next(party for party in self.parties if party.role == "label_holder")
+
+    def party(self, party_id: str) -> PartySpec:
+        """The part of `party_id`; SpecError if it has none."""
+        for party in self.parties:
+            if party.id == party_id:
+                return party
+        raise SpecError(f"{party_id} is not a party of this job")
+
+
+def _check_part(job: JobSpec) -> None:
+    """A job that works ahead of another one finds out nothing of the model (wire.spec.two_jobs)."""
+    if job.prepared is not None and job.goal != "model":
+        raise ValueError("only a model uses what another job made ahead")
+    if job.goal == "precompute" and any(code.partition(".")[0] not in AHEAD for code in job.reveal):
+        raise ValueError("a job that works ahead of another one opens nothing of training")
+    if job.goal == "alignment" and any(party.columns for party in job.parties):
+        raise ValueError("an alignment uses no columns")
+    weighed = job.label.extra_columns or job.label.class_weights != "none"
+    if weighed and (job.goal != "model" or job.prepared is not None):   # made ahead, angles would carry outcomes
+        raise ValueError("weights and an offset are for a model that is made in one piece")
+
+
+def check_goal(goal: str, align: AlignTerms, duplicates: Mapping[str, str], label_holder: str) -> None:
+    """ValueError unless who learns the members, and what repeated ids mean, fit what the job is for."""
+    if goal != "alignment" and align.output != "all":
+        raise ValueError("a model needs every party to know its rows: align.output is all, or goal is alignment")
+    kept = [party for party, policy in duplicates.items() if policy == "keep_all"]
+    if kept and (kept != [label_holder] or goal == "alignment"):
+        raise ValueError("duplicates keep_all is for the label holder of a model")
+
+
+def _check_columns(party: PartySpec, job: JobSpec) -> None:
+    binning, held = job.binning, [job.label.column, *job.label.extra_columns]
+    if job.hold_out.column:
+        held.append(job.hold_out.column)
+    named = [*party.columns, *party.id_columns, *(held if party.role == "label_holder" else [])]
+    if len(set(named)) != len(named):
+        raise ValueError(f"columns of {party.id} repeat, or hold the id, the label, weights, the offset or the period "
+                         "of the hold-out")
+    if job.hold_out.column and party.duplicates == "keep_all":
+        raise ValueError("a hold-out by column counts customers: not with duplicates keep_all")
+    if (job.label.weights is not None or job.label.class_weights != "none") and party.duplicates == "keep_all":
+        raise ValueError("rows that weigh differently are worth so many customers: not with duplicates keep_all")
+    if not set(party.categorical) <= set(party.columns):
+        raise ValueError(f"categorical columns of {party.id} are not among its columns")
+    if not set(party.trends) <= set(party.columns) or (party.trends and binning is None):
+        raise ValueError(f"{party.id} has trends of columns that the job does not bin")
+
+
+def _check_id(party: PartySpec, align: AlignSpec) -> None:
+    hashed = party.id_scheme == "sha256"
+    if len(party.id_columns) != (1 if hashed else len(align.id_profiles)):
+        raise ValueError(f"the id of {party.id} has another number of columns than align.id_profiles has profiles")
+    if hashed and align.id_scheme != "sha256":
+        raise ValueError(f"{party.id} holds digests of ids, so align.id_scheme must be sha256")
+
+
+def first_fault(error: ValidationError) -> tuple[str, str]:
+    """(field, sentence) of the first fault that pydantic found; "" for the whole. The value is never repeated."""
+    first = error.errors(include_url=False, include_input=False, include_context=False)[0]
+    spoken = {"extra_forbidden": "no such field", "missing": "must be given"}
+    sentence = spoken.get(first["type"], first["msg"].removeprefix("Value error, "))
+    return ".".join(str(part) for part in first["loc"]), sentence
+
+
+def canonical(value: Any) -> bytes:
+    """Canonical JSON: sorted keys, no blanks, UTF-8, no NaN."""
+    return json.dumps(
+        value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
+    ).encode()
+
+
+def encode_spec(spec: JobSpec) -> bytes:
+    """The bytes that are signed."""
+    return canonical(spec.model_dump(mode="json"))
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    keys = [key for key, _ in pairs]
+    if len(set(keys)) != len(keys):
+        raise SpecError("a key appears twice in the job spec")
+    return dict(pairs)
+
+
+def _no_constant(name: str) -> Any:
+    raise SpecError("NaN and infinities have no place in a job spec")
+
+
+def decode_spec(data: bytes) -> JobSpec:
+    """Parse foreign bytes; SpecError unless they are the canonical form of a whole, valid spec."""
+    if len(data) > MAX_SPEC_BYTES:
+        raise SpecError("the job spec is larger than 1 MiB")
+    try:
+        raw = json.loads(data.decode(), object_pairs_hook=_unique, parse_constant=_no_constant)
+        spec = JobSpec.model_validate_json(data)
+    except ValidationError as error:
+        field, sentence = first_fault(error)
+        raise SpecError(f"job spec field {field[:MAX_FIELD_NAME] or 'spec'}: {sentence}") from None
+    except SpecError:
+        raise
+    except (ValueError, RecursionError):   # not UTF-8, not JSON, or a number of thousands of digits
+        raise SpecError("the job spec is not JSON") from None
+    if canonical(raw) != data or encode_spec(spec) != data:
+        raise SpecError("the job spec is not in canonical form (a default left out, a key out of order)")
+    return spec
+
+
+def kept_spec(data: bytes) -> JobSpec | None:
+    """A spec that was checked when it was signed, read as far as this release knows it; None where it does not."""
+    try:
+        return JobSpec.model_validate_json(data)
+    except ValidationError:
+        return None
+
+
+def job_id(data: bytes) -> str:
+    """SHA-256 of the spec's bytes, hexadecimal."""
+    return hashlib.sha256(Domain.JOB_ID.encode() + b"\0" + data).hexdigest()
