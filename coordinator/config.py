@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mpc.errors import LocalError
+from wire.certificates import TlsIdentity, create_directory, fingerprint, load, renew
 from wire.consortium import Consortium, load_consortium
 from wire.errors import Unauthenticated
-from wire.certificates import TlsIdentity, create_directory, fingerprint, load, renew, write_private
+from wire.private_files import write_private
 from wire.signing import Identity
 from wire.tls import check_own
 

@@ -16,7 +16,7 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from mpc.errors import LocalError
-from wire.certificates import write_private as write_private  # every file of the directory is written with it
+from wire.private_files import write_private
 from wire.signing import Identity
 from wire.spec.job import PartyName, first_fault
 

@@ -6,7 +6,7 @@ What a template gets is escaped; the pages run no script and fetch nothing. Know
 from __future__ import annotations
 
 import csv
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -14,7 +14,6 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from wire.certificates import write_private
 from reporting.sheets import Column, Sheet, workbook
 
 _SHARED = Path(__file__).parent / "templates"
@@ -83,8 +82,8 @@ def environment(templates: Path) -> Environment:
     )
 
 
-def write_report(folder: Path, page: str, sheets: Sequence[Sheet]) -> None:
-    """`report.html`, `tables.xlsx` and `tables/NAME.csv`, readable by their owner only; earlier ones are replaced, and
+def write_report(folder: Path, page: str, sheets: Sequence[Sheet], write: Callable[[Path, bytes], None]) -> None:
+    """`report.html`, `tables.xlsx` and `tables/NAME.csv`, each file by `write`; earlier ones are replaced, and
     those that an earlier report made and this one does not have are removed: `tables/contents.csv` lists them."""
     tables = folder / "tables"
     for made in (folder, tables):
@@ -93,11 +92,11 @@ def write_report(folder: Path, page: str, sheets: Sequence[Sheet]) -> None:
                      tuple((sheet.name, sheet.title) for sheet in sheets))
     for name in _listed(tables / "contents.csv") - {sheet.name for sheet in sheets}:
         (tables / f"{name}.csv").unlink(missing_ok=True)
-    write_private(tables / "contents.csv", contents.text().encode())
-    write_private(folder / "report.html", page.encode())
-    write_private(folder / "tables.xlsx", workbook(sheets))
+    write(tables / "contents.csv", contents.text().encode())
+    write(folder / "report.html", page.encode())
+    write(folder / "tables.xlsx", workbook(sheets))
     for sheet in sheets:
-        write_private(tables / f"{sheet.name}.csv", sheet.text().encode())
+        write(tables / f"{sheet.name}.csv", sheet.text().encode())
 
 
 def _listed(contents: Path) -> set[str]:

@@ -31,12 +31,12 @@ import pyarrow.parquet as pq
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from coordinator.config import CoordinatorDirectory
 from coordinator.jobs import driver
 from coordinator.jobs.align_engine import quicker
-from coordinator.config import CoordinatorDirectory
 from coordinator.jobs.driver import JobEvent
-from coordinator.jobs.plan import load_plan
 from coordinator.jobs.node_client import connect
+from coordinator.jobs.plan import load_plan
 from coordinator.jobs.store import Store
 from mpc.link import PartyId
 from mpc.protocol import Ledger

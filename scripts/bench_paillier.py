@@ -1,4 +1,4 @@
-"""Times mpc.paillier.ciphertexts beside python-paillier in one run, on one key: encryption, decryption, sums, X^T [[d]].
+"""Times mpc.paillier beside python-paillier in one run, on one key: encryption, decryption, sums, X^T [[d]].
 
     python scripts/bench_paillier.py [--json] [--bits 2048] [--engine auto|gmp|avx2|ifma] [--threads 2] [--quick]
     python scripts/bench_paillier.py --matrix-only --rows 1000000 --columns 20 --threads 1

@@ -24,18 +24,19 @@ from coordinator.reports.committee_page import render
 from mpc.credit.scorecard import Scale, reasons
 from mpc.credit.stability import score_stability
 from mpc.errors import LocalError
-from party_node.reports.characteristics import has_card, shortfalls, stability_line, stability_sheet
 from party_node.charts import RISKIER, SAFER, Curve, curves
 from party_node.config import PartyDirectory
 from party_node.models.finished_job import Finished, agreed, load
-from party_node.reports.judgement import Asked, asked
-from party_node.models.scorecard_pmml import MOST_REASONS
-from party_node.reports.own_part import named_for, own_part
 from party_node.models.scorecard import card_of, scale_of
+from party_node.models.scorecard_pmml import MOST_REASONS
 from party_node.records.store import Store
-from scripts.local_cluster import COORDINATOR, RESULT, told
+from party_node.reports.characteristics import has_card, shortfalls, stability_line, stability_sheet
+from party_node.reports.judgement import Asked, asked
+from party_node.reports.own_part import named_for, own_part
 from reporting.page import Block, Drawing, Section, write_report
 from reporting.sheets import Column, Sheet
+from scripts.local_cluster import COORDINATOR, RESULT, told
+from wire.private_files import write_private
 from wire.spec.job import JobSpec
 
 TOGETHER = "all institutions together, which only a machine that owns every directory can know"
@@ -58,7 +59,7 @@ def make_report(home: Path, job: str, wanted: Asked, out: Path) -> list[str]:
                                         joint_reasons(found, wanted.scale)) if section is not None]
     parts[TOGETHER] = {section.name: section.html() for section in together}
     sheets += [sheet for section in together for sheet in section.sheets]
-    write_report(out, render(record, parts, _pooled(home)), sheets)
+    write_report(out, render(record, parts, _pooled(home)), sheets, write_private)
     return [sheet.name for sheet in sheets]
 
 

@@ -26,7 +26,7 @@ from mpc.rng import Rng
 from party_node.data.sources.table import Kind, NumericColumn, read_table
 from party_node.models.kept_scores import read_scores
 from scripts.local_cluster import told
-from wire.certificates import write_private
+from wire.private_files import write_private
 
 FACTORS = (1.0, 1.5, 2.0, 3.0)
 SEED = bytes(32)   # of the parcels: the same files and options give the same labels

@@ -13,8 +13,8 @@ from mpc.protocols.bin import told
 from mpc.protocols.bin_terms import BinCounts
 from party_node.data.binned_column import BinnedColumn, bin_codes
 from party_node.data.label import read_label
-from party_node.models.part import load_part
 from party_node.jobs.stages.bin import limits_of
+from party_node.models.part import load_part
 from scripts.local_cluster import LocalParty
 from scripts.pooled_reference import table_of
 from wire.spec.job import BinningSpec

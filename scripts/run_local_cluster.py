@@ -24,9 +24,9 @@ from party_node.data.sources.table import Kind, read_table
 from scripts.local_cluster import PURPOSE, RESULT, CommandFailed, LocalCluster, LocalParty, told
 from scripts.pooled_bins import compare_bins
 from scripts.pooled_reference import compare
-from wire.spec.label import LabelSpec
-from wire.certificates import write_private
+from wire.private_files import write_private
 from wire.spec.job import BinningSpec
+from wire.spec.label import LabelSpec
 
 
 def arguments(argv: list[str] | None = None) -> argparse.Namespace:

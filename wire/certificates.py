@@ -7,7 +7,6 @@ without one) and exactly one URI, and counts only if the party's *own* CA signed
 from __future__ import annotations
 
 import hashlib
-import os
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -21,6 +20,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from mpc.errors import LocalError
 from wire.errors import Unauthenticated
+from wire.private_files import write_private
 
 CA_DAYS = 3650
 CERTIFICATE_DAYS = 398
@@ -134,17 +134,6 @@ def load(directory: Path, party: str) -> TlsIdentity:
     if found.public_key() != _private_key(read[1]).public_key():
         _refuse(found, party, "certificate-key", "does not belong to the private key beside it")
     return TlsIdentity(read[0], read[1], party, read[2])
-
-
-def write_private(path: Path, data: bytes) -> None:
-    """`data` at `path`: 0600 from the first byte, whole or not at all."""
-    fresh = path.with_name(f".{path.name}.new")
-    fresh.unlink(missing_ok=True)
-    with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    fresh.replace(path)
 
 
 def claimed_party(certificate_pem: bytes) -> str:

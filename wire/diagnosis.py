@@ -13,8 +13,7 @@ from dataclasses import dataclass
 import grpc.aio
 
 from mpc.errors import MpcError
-from wire import tls
-from wire import certificates
+from wire import certificates, tls
 from wire.consortium import Member
 from wire.errors import PublicError, Unauthenticated, Unreachable, from_wire
 from wire.v1 import doctor_pb2, doctor_pb2_grpc

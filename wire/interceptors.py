@@ -18,7 +18,7 @@ import grpc.aio
 import structlog
 
 from wire.errors import DETAILS_KEY, Forbidden, Overdue, Unauthenticated, row_of, to_public, to_wire
-from wire.tls import Caller, Gatekeeper, Role
+from wire.gatekeeper import Caller, Gatekeeper, Role
 
 if TYPE_CHECKING:
     from wire.tls import Context

@@ -22,6 +22,7 @@ import structlog
 from mpc.errors import LocalError, MpcError, PeerError, Reason
 from mpc.link import Link, PartyId
 from wire import diagnosis, tls
+from wire.certificates import TlsIdentity
 from wire.codec import Envelope, Malformed
 from wire.consortium import Consortium, Member
 from wire.errors import (
@@ -38,7 +39,6 @@ from wire.errors import (
 from wire.grpc_link import GrpcLink, Limits, Record, Session, Traffic, closing
 from wire.interceptors import current_caller
 from wire.peer_stream import INSTANCE_BYTES, PeerStream
-from wire.certificates import TlsIdentity
 
 SERVICE, METHOD = "wire.v1.Peer", "Converse"
 REDIAL_S = 0.3

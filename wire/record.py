@@ -7,8 +7,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from wire.spec.label import ClassWeights, LabelSpec
 from wire.spec.job import BinningSpec, CorrelateSpec, HoldOutSpec, JobSpec, ScaleSpec
+from wire.spec.label import ClassWeights, LabelSpec
 
 
 class LedgerEntry(BaseModel):

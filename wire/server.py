@@ -15,11 +15,12 @@ import grpc.aio
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from mpc.errors import LocalError
+from wire.certificates import TlsIdentity
 from wire.consortium import Consortium
 from wire.errors import Unauthenticated, to_public, to_wire
+from wire.gatekeeper import Gatekeeper, require_tls_1_3
 from wire.interceptors import Gate
-from wire.certificates import TlsIdentity
-from wire.tls import COMMON_OPTIONS, Gatekeeper, check_own, doctor_credentials, require_tls_1_3, server_credentials
+from wire.tls import COMMON_OPTIONS, check_own, doctor_credentials, server_credentials
 from wire.v1 import doctor_pb2, doctor_pb2_grpc
 
 if TYPE_CHECKING:

@@ -16,25 +16,25 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from coordinator.jobs import driver
-
-from coordinator.reports import committee_tables
-from coordinator.config import CoordinatorDirectory
-from coordinator.jobs.forecast import forecast, seconds
-from coordinator.jobs.precompute import ahead, online
-from coordinator.jobs.plan import JobPlan, load_plan
-from coordinator.jobs.node_client import NodeClient, connect
-from coordinator.reports.committee_page import render
 from coordinator.commands.screen import ProgressScreen
+from coordinator.config import CoordinatorDirectory
+from coordinator.jobs import driver
+from coordinator.jobs.forecast import forecast, seconds
+from coordinator.jobs.node_client import NodeClient, connect
+from coordinator.jobs.plan import JobPlan, load_plan
+from coordinator.jobs.precompute import ahead, online
 from coordinator.jobs.store import JobRow, Store
+from coordinator.reports import committee_tables
+from coordinator.reports.committee_page import render
 from mpc.errors import LocalError
 from mpc.protocols import PROTOCOLS
-from wire import command
-from wire.command import console
 from reporting.comparison_table import print_comparison
-from wire.line import Line
 from reporting.page import write_report
-from wire.certificates import check, write_private
+from wire import command
+from wire.certificates import check
+from wire.command import console
+from wire.line import Line
+from wire.private_files import write_private
 from wire.spec.job import JobSpec, encode_spec, job_id
 
 Data = dict[str, Any]
@@ -234,7 +234,7 @@ def _keep(directory: CoordinatorDirectory, record: Data) -> Data:
     folder = directory.job(record["job_id"])
     folder.mkdir(parents=True, mode=0o700, exist_ok=True)
     write_private(folder / "record.json", json.dumps(record, indent=1).encode())
-    write_report(folder, render(record), committee_tables.sheets(record))
+    write_report(folder, render(record), committee_tables.sheets(record), write_private)
     if record["evaluation"] is not None:
         print_comparison(record["evaluation"], console())
     console().print(f"report: {folder / 'report.html'}")
@@ -251,7 +251,7 @@ def report_command(ctx: typer.Context, job: JobId) -> Data:
     except (OSError, ValueError):
         raise LocalError(f"job {row.id[:12]} has no record that can be read",
                          "only a job that finished has one") from None
-    write_report(folder, render(record), committee_tables.sheets(record))
+    write_report(folder, render(record), committee_tables.sheets(record), write_private)
     console().print(f"report: {folder / 'report.html'}")
     return {"job": row.id, "path": str(folder)}
 

@@ -14,11 +14,11 @@ from pydantic import ValidationError
 
 from coordinator.jobs.driver import Answer, JobEvent, NodeView
 from coordinator.jobs.forecast import Rehearsed
+from wire.certificates import TlsIdentity
 from wire.consortium import Consortium, Member
 from wire.description import decode_datasets
 from wire.diagnosis import why_unreachable
 from wire.errors import PublicError, RemoteFailure, from_rpc, from_wire, printable, to_public
-from wire.certificates import TlsIdentity
 from wire.record import PartyPart
 from wire.tls import dial
 from wire.v1 import control_pb2, control_pb2_grpc

@@ -19,7 +19,6 @@ from mpc.protocols.align_terms import TOLD
 from mpc.protocols.bin import CODES
 from mpc.regression.sizes import enough_iterations
 from wire.description import DatasetDescription, ids_mismatch
-from wire.spec.label import LabelSpec
 from wire.line import Line
 from wire.spec.job import (
     MIN_INTERSECTION,
@@ -43,6 +42,7 @@ from wire.spec.job import (
     check_goal,
     first_fault,
 )
+from wire.spec.label import LabelSpec
 
 VALID_S = 24 * 3600
 

@@ -8,8 +8,8 @@ from pydantic import ValidationError
 
 from coordinator.jobs.plan import JobPlan, PlanError
 from coordinator.jobs.store import JobRow
-from wire.spec.two_jobs import difference, first_half, second_half
 from wire.spec.job import JobSpec, first_fault
+from wire.spec.two_jobs import difference, first_half, second_half
 
 
 def ahead(spec: JobSpec) -> JobSpec:

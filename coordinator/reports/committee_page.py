@@ -13,10 +13,9 @@ from typing import Any
 
 from markupsafe import Markup
 
-from coordinator.reports import committee_tables
 from coordinator.plots import pictures
-from reporting import comparison_table
-from reporting import correlation_tables
+from coordinator.reports import committee_tables
+from reporting import comparison_table, correlation_tables
 from reporting.comparison_table import DASH, Json, comparison_rows, entry, items, number, pairs, verdict_text
 from reporting.page import SECTIONS, environment
 

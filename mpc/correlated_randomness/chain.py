@@ -6,7 +6,7 @@ them, k *takes* with its factor, pair by pair, and all k parties hold shares of 
 multiply points on the circle; shared bits come from x XOR b = x + b - 2 x b; triples, of words or of bits, need no
 line, only the cross terms a_i b_j.
 
-How a pair makes shares of (value x factor) is its own business: `mpc.correlated_randomness.ot_source`, `mpc.correlated_randomness.paillier_source`.
+How a pair makes shares of (value x factor) is its own business: `ot_source`, `paillier_source`.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ It knows sizes, never rows or labels.
 
 Four kinds, shared between N parties: a random angle with its cosines and sines, random bits (as sums and as XORs),
 and random products, of words (Beaver triples) and of bits. A `CorrelationSource` makes them; training cannot tell which
-one it has: `mpc.correlated_randomness.ot_source.OtSource` (oblivious transfer, the real one), `mpc.correlated_randomness.paillier_source.PaillierSource` (slow, the
+one it has: `ot_source.OtSource` (oblivious transfer, the real one), `paillier_source.PaillierSource` (slow, the
 cross-check) and `mpc.testing.dealer.DealerSource` (ideal, tests only).
 """
 

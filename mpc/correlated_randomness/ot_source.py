@@ -25,7 +25,7 @@ from mpc.rng import Rng
 
 
 class OtSource(ChainSource):
-    """`OtSource.start` opens one OT session with each peer; then see mpc.correlated_randomness.kinds.CorrelationSource."""
+    """`OtSource.start` opens one OT session with each peer; then see kinds.CorrelationSource."""
 
     @classmethod
     async def start(

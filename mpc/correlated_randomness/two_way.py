@@ -17,7 +17,7 @@ from mpc.protocol import Party
 
 
 class TwoWaySource:
-    """Implements mpc.correlated_randomness.kinds.CorrelationSource; two calls may be under way at once. All parties call alike."""
+    """Implements kinds.CorrelationSource; two calls may be under way at once. All parties call alike."""
 
     __slots__ = ("_sources", "_turn")
 

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mpc.errors import LocalError
+from mpc.statistics.curves import bad_above
 from mpc.statistics.logistic import F64
 from mpc.statistics.metrics import I64, RankCurve, Ranking, checked
 
@@ -76,12 +77,6 @@ class CutoffTable:
         """Share of all good customers that are declined."""
         good = self.rows - self.bad
         return (good - (self.approved - self.approved_bad)) / good
-
-
-def bad_above(curve: RankCurve, shares: F64) -> F64:
-    """Bad customers among the riskiest `shares` of all (0..1), in proportion inside a run of equal scores."""
-    found: F64 = np.interp(np.asarray(shares) * curve.depth[-1], curve.depth, curve.bad)
-    return found
 
 
 def risk_groups(curve: RankCurve, groups: int = 10) -> RiskGroups:

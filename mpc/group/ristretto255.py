@@ -1,6 +1,6 @@
 """The prime-order group ristretto255 (RFC 9496): hash into it, multiply, add, check.
 
-Knows nothing of protocols. Many points go eight at a time where the processor can (mpc.kernels.curve.batches), few points and
+Knows nothing of protocols. Many points go eight at a time where the processor can (mpc.kernels.curve), few points and
 other processors are served by libsodium (mpc.kernels.sodium), with equal results; both without the interpreter's lock,
 so two threads use two cores. Encodings are canonical: equal elements have equal bytes, which is what lets a
 protocol compare blinded values with `==`.

@@ -1,1 +1,1 @@
-"""Private fixed matrix times shared vector, between two parties: `matrix_vector`, and `packed_over_rows` for tall ones."""
+"""Private fixed matrix times shared vector, two parties: `matrix_vector`, and `packed_over_rows` for tall ones."""

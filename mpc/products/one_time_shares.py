@@ -1,4 +1,4 @@
-"""What the two sides of a private product keep of its offline phase (mpc.products.matrix_vector): masks and shares, each for one
+"""What the two sides of a private product keep of its offline phase (matrix_vector): masks and shares, each for one
 iteration, once. Knows no ciphertext and no message.
 """
 

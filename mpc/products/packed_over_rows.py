@@ -7,9 +7,9 @@
  3 share = digits                            share = -digits of u - 2^(e-1) sum_l r_t[l]
    online as in mpc.products.matrix_vector: the holder sends v_t - r_t, the owner adds A (v_t - r_t) to its share
 
-mpc.products.matrix_vector packs over iterations and needs a reply per row and pass; here it is a reply per s rows and iteration:
+matrix_vector packs over iterations and needs a reply per row and pass; here it is a reply per s rows and iteration:
 fewer whenever T < s, which is the rule. The carry between slots, the burning of masks and the classes that hold the
-shares are those of mpc.products.matrix_vector. Source: docs/protocols/private-products.md; [Pai99], [DJN10] as in mpc.paillier.ciphertexts;
+shares are those of matrix_vector. Source: docs/protocols/private-products.md; [Pai99], [DJN10] as in mpc.paillier;
 the product of powers to common exponents is Straus' method (Menezes, van Oorschot, Vanstone, algorithm 14.88).
 """
 

@@ -3,7 +3,7 @@
    of two parties, who has fewer columns: U (n x c)       the other: V (n x d); all columns centred, of length 1;
    for `inflation` U and V are orthonormal directions of the columns, turned at random        (mpc.statistics.inflation)
  0 keys                        -- PublicKeyMessage -->  <--
- 1 E(u), column by column      -- EncryptedMasks -->    <-- MaskedProducts --   shares of V^T U       (mpc.products.matrix_vector)
+ 1 E(u), column by column      -- EncryptedMasks -->    <-- MaskedProducts --   shares of V^T U       (mpc.products)
    all parties, on shares, one value for each pair of columns of different parties:
  2 r, rounded to 2^-bits       -- masked openings -->                           (mpc.sharing.truncation)
  3 where the job shows pairs: r if |r| >= threshold, else 0  -- masked openings -->        (mpc.sharing.comparison)

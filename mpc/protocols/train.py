@@ -3,7 +3,7 @@
    every party i: X_i (rows x d_i)        label holder besides: y, weights s, offset o       all: shares of every w
  0 widths, keys                -- Widths, PublicKeyMessage -->
  1 offline, for T iterations   -- products' ciphertexts -->       shares of X_i r, X_i^T r; of K = sum_i K_i, the
-                                                                  whitened Hessian (mpc.regression.preconditioner); of L_i r, K_i r
+                                                                  whitened Hessian (preconditioner); of L_i r, K_i r
  per iteration t = 1..T, at the point v:
  2 z = o + sum_i X_i v_i       -- Masked(v_i - r) to owner i -->  shares of z mod 2^37
  3 e = s (sigma(z) - y)        -- open z - rho -->                shares of e from s cos, s sin of rho
@@ -44,7 +44,7 @@ from mpc.statistics.logistic import fit_logistic
 
 __all__ = ["LEDGER", "PROTOCOL", "Block", "Masked", "Tools", "TrainOptions", "Widths", "ideal", "padded", "run"]
 
-# -- messages (step 0's is mpc.regression.setup.Widths) --------------------------------------------------------------------
+# -- messages (step 0's is mpc.regression.setup.Widths) ------------------------------------------------------------
 
 
 @dataclass(frozen=True)

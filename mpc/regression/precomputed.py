@@ -207,7 +207,7 @@ class OtherSizes(LocalError):
 
 
 class KeptSource:
-    """Implements mpc.correlated_randomness.kinds.CorrelationSource: angles as they were put away, in their order, and nothing else."""
+    """Implements kinds.CorrelationSource: angles as they were put away, in their order, and nothing else."""
 
     __slots__ = ("_kept", "_lanes", "_number", "_plan")
 

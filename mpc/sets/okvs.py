@@ -126,7 +126,9 @@ class Plan:
         left = self._order[self._taken:]
         if len(left):
             _solve_dense(keys, values, left, table)
-        set_intersection.fill(keys.places, keys.masks, values, self._order, self._owned, self._taken, _spread(table), table)
+        set_intersection.fill(
+            keys.places, keys.masks, values, self._order, self._owned, self._taken, _spread(table), table
+        )
         return table
 
 

@@ -341,7 +341,9 @@ def rehearse(count: int) -> None:
     column = Plan(keys, layout).encode(words[:, :1] ^ words[:, 1:], Rng(bytes(32)))[:, 0]
     decode(keys, column[:, None])
     table = np.zeros(1 << (2 * count).bit_length(), np.uint32)
-    set_intersection.match(words, words[:, 0].copy(), words[:, 1] & np.uint64(0xFFFFFFFF), table, np.empty(count, np.int64))
+    set_intersection.match(
+        words, words[:, 0].copy(), words[:, 1] & np.uint64(0xFFFFFFFF), table, np.empty(count, np.int64)
+    )
 
 
 @cache

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mpc.credit.cut_offs import bad_above
 from mpc.statistics.logistic import F64
 from mpc.statistics.metrics import RankCurve
 
@@ -32,6 +31,12 @@ class BinnedKs:
     share: F64
     bad: F64
     good: F64
+
+
+def bad_above(curve: RankCurve, shares: F64) -> F64:
+    """Bad customers among the riskiest `shares` of all (0..1), in proportion inside a run of equal scores."""
+    found: F64 = np.interp(np.asarray(shares) * curve.depth[-1], curve.depth, curve.bad)
+    return found
 
 
 def binned_roc(curve: RankCurve, points: int = CURVE_POINTS) -> BinnedRoc:

@@ -38,7 +38,9 @@ def scorecard_command(
     decimals: Decimals = None,
 ) -> Data:
     """Show our part of a finished model as points, on the job's scale; all parties have to use one."""
-    from party_node.models import scorecard  # brings the stages of a job with it, and the other commands do without them
+    from party_node.models import (
+        scorecard,  # brings the stages of a job with it, and the other commands do without them
+    )
     from party_node.models.finished_job import agreed
     from party_node.models.part import load_part
 
@@ -64,9 +66,9 @@ def report_command(
 ) -> Data:
     """Make our own part of the report of a finished job: a page, and its tables as CSV and XLSX. For our own eyes."""
     from party_node.models import finished_job
+    from party_node.models.scorecard import scale_of
     from party_node.reports import own_part
     from party_node.reports.judgement import asked
-    from party_node.models.scorecard import scale_of
 
     session: Session = ctx.obj
     with opened(session) as (config, store, audit):

@@ -17,8 +17,8 @@ from typing import Literal
 
 from mpc.errors import LocalError, MpcError
 from mpc.kernels.engines.selection import NEEDS, engine_name, modulus
-from party_node.records.audit import verify_log
 from party_node.config import PartyConfig, PartyDirectory
+from party_node.records.audit import verify_log
 from party_node.records.store import Store
 from wire import certificates
 from wire.consortium import Consortium, load_consortium

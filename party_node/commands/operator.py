@@ -19,22 +19,21 @@ from rich.table import Table as Grid
 
 from mpc.errors import LocalError
 from mpc.protocols import PROTOCOLS
-from party_node.commands import analyst
+from party_node.commands import analyst, doctor
+from party_node.commands.precomputed import prepared_app
+from party_node.commands.session import HOME, Session, opened
+from party_node.config import Address, PartyDirectory
 from party_node.consent import datasets
-from party_node.commands import doctor
+from party_node.consent.gate import Consent
+from party_node.consent.shown_to_approver import what_leaves
 from party_node.data import mock_table
 from party_node.records.audit import verify_log
 from party_node.records.budgets import Budget
-from party_node.config import Address, PartyDirectory, write_private
-from party_node.consent.gate import Consent
-from party_node.consent.shown_to_approver import what_leaves
-from party_node.commands.precomputed import prepared_app
-from party_node.commands.session import HOME, Session, opened
 from party_node.records.store import Store
-from wire import command
-from wire import certificates
+from wire import certificates, command
 from wire.command import console, plain
 from wire.consortium import Consortium, load_consortium
+from wire.private_files import write_private
 from wire.spec.job import PartyName, decode_spec, kept_spec
 
 Data = dict[str, Any]
@@ -199,7 +198,7 @@ def dataset_mock(
         found = datasets.find(store, name)
     if found is None:
         raise LocalError(f"no dataset `{name}` is registered", "run: party-node dataset list")
-    table = mock_table.mock_table(found, rows, seed)
+    table = mock_table.mock_table(found.mock_schema(), rows, seed)
     mock_table.write_mock(table, out)
     console().print(f"{out}: {rows:,} made-up rows with the columns " + ", ".join(map(plain, table.column_names)))
     console().print("drawn from names and kinds of columns alone; of the real table nothing was read")

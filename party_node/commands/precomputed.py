@@ -9,8 +9,8 @@ import typer
 from rich.table import Table as Grid
 
 from mpc.errors import LocalError
-from party_node.records import precomputed_files
 from party_node.commands.session import Session, opened
+from party_node.records import precomputed_files
 from wire.command import console
 
 Data = dict[str, Any]

@@ -7,8 +7,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from party_node.records.audit import AuditLog
 from party_node.config import PartyConfig, PartyDirectory
+from party_node.records.audit import AuditLog
 from party_node.records.store import Store
 
 HOME = Path("party")

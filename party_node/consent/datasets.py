@@ -13,20 +13,21 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError, model_validator
 
 from mpc.errors import LocalError
-from party_node.records.budgets import Budget
 from party_node.config import PartyConfig, load_toml
-from party_node.data.sources import snapshot
-from party_node.data.sources.duckdb_files import DuckSource
-from party_node.table_errors import DataError
+from party_node.data.ids.accounting import DuplicatePolicy, IdCollector, IdRules, IdScheme, IdSet, id_batches
 from party_node.data.ids.normalisation import IdProfile
 from party_node.data.ids.shape import ShapeCounter
-from party_node.data.ids.accounting import DuplicatePolicy, IdCollector, IdRules, IdScheme, IdSet, id_batches
-from party_node.data.sources.objects import ObjectSource
+from party_node.data.mock_table import MockSchema
 from party_node.data.period import read_period
-from party_node.data.sources.postgres import PostgresSource
+from party_node.data.sources import snapshot
+from party_node.data.sources.duckdb_files import DuckSource
 from party_node.data.sources.files import file_digest, require_digest
+from party_node.data.sources.objects import ObjectSource
+from party_node.data.sources.postgres import PostgresSource
 from party_node.data.sources.table import ColumnProfile, Kind, Table, TextColumn, read_table
+from party_node.records.budgets import Budget
 from party_node.records.store import Store
+from party_node.table_errors import DataError
 from wire.description import ColumnDescription, DatasetDescription
 from wire.spec.job import (
     MIN_INTERSECTION,
@@ -175,6 +176,15 @@ class RegisteredDataset(_Part):
         """Columns that a job may name, in the order in which they are offered."""
         allowed = self.policy.columns
         return [name for name in self.file.offered if allowed is None or name in allowed]
+
+    def mock_schema(self) -> MockSchema:
+        """What outsiders may see of it, for a made-up table."""
+        file = self.file
+        return MockSchema(
+            dataset=self.name, id_columns=file.id_columns, id_profiles=[IdProfile(name) for name in file.id_profiles],
+            id_scheme=file.id_scheme, label=file.label if self.policy.use_label else None, period=file.period,
+            numeric={name: self.kinds[name] == "numeric" for name in self.allowed_columns},
+        )
 
     def limit(self, budget: Budget) -> int:
         """The policy's limit of `budget`."""

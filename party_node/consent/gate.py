@@ -16,10 +16,8 @@ from dataclasses import dataclass
 
 from mpc.link import PartyId
 from mpc.protocol import ProtocolSpec
-from party_node.records.audit import MAX_FIELD, AuditLog
-from party_node.records.budgets import Budget, Debit
-from party_node.consent.job_costs import debits, further_equations
 from party_node.consent.datasets import RegisteredDataset, find
+from party_node.consent.job_costs import debits, further_equations
 from party_node.consent.policy import (
     Decision,
     Earlier,
@@ -30,6 +28,8 @@ from party_node.consent.policy import (
     decide_count,
     settled,
 )
+from party_node.records.audit import MAX_FIELD, AuditLog
+from party_node.records.budgets import Budget, Debit
 from party_node.records.precomputed_files import BURNT
 from party_node.records.store import BudgetExhausted, JobRow, JobState, Store, StoreError
 from wire.errors import Denied, PublicError

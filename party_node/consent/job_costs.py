@@ -6,8 +6,8 @@ from collections.abc import Mapping
 
 from mpc.link import PartyId
 from mpc.protocols.train import padded
-from party_node.records.budgets import Budget, Debit
 from party_node.consent.datasets import RegisteredDataset
+from party_node.records.budgets import Budget, Debit
 from wire.spec.job import BinningSpec, JobSpec
 
 

@@ -13,12 +13,12 @@ from enum import StrEnum
 
 from mpc.protocol import ProtocolSpec
 from mpc.protocols.correlate import supported_bits
-from party_node.records.budgets import Budget
-from party_node.consent.job_costs import debits
 from party_node.consent.datasets import DatasetPolicy, RegisteredDataset
+from party_node.consent.job_costs import debits
 from party_node.consent.weight_limits import balanced_refused, too_heavy
-from wire.spec.two_jobs import difference
+from party_node.records.budgets import Budget
 from wire.spec.job import JobSpec, PartySpec
+from wire.spec.two_jobs import difference
 
 LONGEST_VALIDITY_S = 31 * 86_400  # a signature that nobody remembers should not start a job
 

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mpc.errors import LocalError
-from wire.certificates import write_private
+from wire.private_files import write_private
 
 
 @dataclass(frozen=True, repr=False)

@@ -24,21 +24,22 @@ from mpc.protocols import PROTOCOLS
 from mpc.protocols.align_terms import FEW_IDS
 from mpc.protocols.train import Tools
 from mpc.sets import oprf
-from party_node.consent import datasets
-from party_node.records import precomputed_files
-from party_node.records.audit import AuditLog, verify_log
 from party_node.config import PartyDirectory
+from party_node.consent import datasets
 from party_node.consent.gate import Consent
+from party_node.daemon.control_service import add_control
 from party_node.jobs.runner import Jobs, ToolsFor
+from party_node.jobs.runtime import make_pool
 from party_node.models.kept_rows import drop_unsettled
 from party_node.models.part import drop_unfinished
-from party_node.jobs.runtime import make_pool
-from party_node.daemon.control_service import add_control
+from party_node.records import precomputed_files
+from party_node.records.audit import AuditLog, verify_log
 from party_node.records.store import JobState, Store
+from wire.certificates import check, load
 from wire.consortium import Consortium, load_consortium
 from wire.grpc_link import Passed, Record
 from wire.peer_hub import PeerHub
-from wire.certificates import check, load, write_private
+from wire.private_files import write_private
 from wire.server import serve as listen
 from wire.signing import Identity
 from wire.spec.job import JobSpec

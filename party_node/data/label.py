@@ -9,8 +9,8 @@ from enum import StrEnum
 import numpy as np
 from numpy.typing import NDArray
 
-from party_node.table_errors import DataError
 from party_node.data.sources.table import NumericColumn, Table
+from party_node.table_errors import DataError
 
 _NO_YES = ({"no", "yes"}, {"n", "y"}, {"false", "true"}, {"0", "1"}, {"0.0", "1.0"})
 

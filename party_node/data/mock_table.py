@@ -8,7 +8,8 @@ tables of several parties made with one seed share most of their mock people, so
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,6 @@ import pyarrow.parquet as arrow_parquet
 
 from mpc.errors import LocalError
 from party_node.data.ids.normalisation import IdProfile, normalise
-from party_node.consent.datasets import RegisteredDataset
 
 ROWS = 1000
 MOST_ROWS = 10_000_000
@@ -33,20 +33,34 @@ _SPELLED = {
 }
 
 
-def mock_table(dataset: RegisteredDataset, rows: int = ROWS, seed: int = 1) -> pa.Table:
-    """A table with the dataset's id, label (if policy lets outsiders use it), period and allowed columns."""
+@dataclass(frozen=True)
+class MockSchema:
+    """What outsiders may see of a dataset. `numeric`: of each allowed column, whether it holds numbers; `label` and
+    `period` are None where there is none, or none for outsiders."""
+
+    dataset: str
+    id_columns: Sequence[str]
+    id_profiles: Sequence[IdProfile]
+    id_scheme: str
+    label: str | None
+    period: str | None
+    numeric: Mapping[str, bool]
+
+
+def mock_table(schema: MockSchema, rows: int = ROWS, seed: int = 1) -> pa.Table:
+    """A table with the schema's id, label, period and columns."""
     if not 1 <= rows <= MOST_ROWS:
         raise LocalError(f"a mock table has 1 to {MOST_ROWS:,} rows")
-    people = _people(dataset.name, rows, seed)
-    file = dataset.file
-    columns: dict[str, pa.Array] = dict(zip(file.id_columns, _ids(dataset, people), strict=True))
-    if file.label is not None and dataset.policy.use_label:
-        columns[file.label] = pa.array((_rng(seed, dataset.name, file.label).random(rows) < BAD_RATE).astype(np.int8))
-    if file.period is not None:
-        months = _rng(seed, dataset.name, file.period).integers(1, 13, rows)
-        columns[file.period] = pa.array([f"2024-{month:02d}" for month in months])
-    for name in dataset.allowed_columns:
-        columns[name] = _column(dataset.kinds[name] == "numeric", rows, _rng(seed, dataset.name, name))
+    people = _people(schema.dataset, rows, seed)
+    columns: dict[str, pa.Array] = dict(zip(schema.id_columns, _ids(schema, people), strict=True))
+    if schema.label is not None:
+        columns[schema.label] = pa.array(
+            (_rng(seed, schema.dataset, schema.label).random(rows) < BAD_RATE).astype(np.int8))
+    if schema.period is not None:
+        months = _rng(seed, schema.dataset, schema.period).integers(1, 13, rows)
+        columns[schema.period] = pa.array([f"2024-{month:02d}" for month in months])
+    for name, numeric in schema.numeric.items():
+        columns[name] = _column(numeric, rows, _rng(seed, schema.dataset, name))
     return pa.table(columns)
 
 
@@ -75,13 +89,12 @@ def _people(dataset: str, rows: int, seed: int) -> list[int]:
     return found
 
 
-def _ids(dataset: RegisteredDataset, people: Sequence[int]) -> list[pa.Array]:
+def _ids(schema: MockSchema, people: Sequence[int]) -> list[pa.Array]:
     """The id's columns; digests of the normalised ids where the dataset holds digests."""
-    profiles = [IdProfile(name) for name in dataset.file.id_profiles]
-    parts = [pa.array([_SPELLED[profile].format(person) for person in people]) for profile in profiles]
-    if dataset.file.id_scheme == "written":
+    parts = [pa.array([_SPELLED[profile].format(person) for person in people]) for profile in schema.id_profiles]
+    if schema.id_scheme == "written":
         return parts
-    texts = [normalise(part, profile)[0].to_pylist() for part, profile in zip(parts, profiles, strict=True)]
+    texts = [normalise(part, profile)[0].to_pylist() for part, profile in zip(parts, schema.id_profiles, strict=True)]
     rows = zip(*([text.encode() for text in part] for part in texts), strict=True)
     # docs/protocols/align.md: of several parts each stands behind its length
     whole = [

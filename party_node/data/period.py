@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mpc.credit.bands import out_of_time
-from party_node.table_errors import DataError
 from party_node.data.sources.table import Table, TextColumn
+from party_node.table_errors import DataError
 
 Span = tuple[float, float]   # from (included) to (not included), or one instant twice
 _DATE = re.compile(r"(\d{4})(?:-(\d{2})(?:-(\d{2})(?:[T ](\d{2}:\d{2}(?::\d{2})?)(?:\.\d+)?(Z|[+-]\d{2}:\d{2})?)?)?)?")

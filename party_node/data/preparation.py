@@ -26,10 +26,10 @@ from party_node.data.encoding import (
     fit_encoding,
     raw_columns,
 )
-from party_node.table_errors import DataError
 from party_node.data.leverage import LeverageBound, LeverageReport, bound_leverage
 from party_node.data.sources.table import F64, Kind, Table
 from party_node.data.twin_columns import twins
+from party_node.table_errors import DataError
 
 VERSION = 1
 _FLAT = 1e-12
@@ -243,6 +243,11 @@ def fit(
     del kept
     encodings = tuple(encoding for encoding in encodings if encoding.name in used)
     return _with_leverage(Preparation(spec, encodings, outputs, None, report), table, rows)
+
+
+def with_intercept(block: F64, label_holder: bool) -> F64:
+    """The label holder's block has the column of ones first."""
+    return np.column_stack([np.ones(len(block)), block]) if label_holder else block
 
 
 def _with_leverage(unbounded: Preparation, table: Table, rows: Rows) -> Preparation:

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from party_node.table_errors import DataError
 from party_node.data.sources.table import F64, NumericColumn, Table
+from party_node.table_errors import DataError
 from wire.spec.label import ClassWeights, LabelSpec
 
 Bools = NDArray[np.bool_]

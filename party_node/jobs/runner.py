@@ -25,22 +25,22 @@ from mpc.protocols import PROTOCOLS, finish
 from mpc.protocols.train import Tools
 from mpc.rng import Rng
 from mpc.sets import oprf
-from party_node.consent import datasets
-from party_node.records import precomputed_files
-from party_node.records.audit import AuditLog, SignedHead, countersign, countersigned
 from party_node.config import PartyDirectory
+from party_node.consent import datasets
 from party_node.consent.gate import Agreed, AlreadyRunning, Answer, Consent
-from party_node.table_errors import DataError
+from party_node.consent.training_sets import TrainingSet, accept
 from party_node.jobs.events import Feed, FeedState
-from party_node.models.kept_rows import drop_unsettled, settle_rows, write_rows
-from party_node.models.part import PART, PASSING, settle, write_part
 from party_node.jobs.rehearsal import Rehearsed, rehearse
 from party_node.jobs.runtime import NodeParty
-from party_node.records.store import HeadRow, JobState, Store
 from party_node.jobs.stages import stages as stages_of
 from party_node.jobs.stages.context import JobContext
-from party_node.consent.training_sets import TrainingSet, accept
 from party_node.jobs.workers import Workers
+from party_node.models.kept_rows import drop_unsettled, settle_rows, write_rows
+from party_node.models.part import PART, PASSING, settle, write_part
+from party_node.records import precomputed_files
+from party_node.records.audit import AuditLog, SignedHead, countersign, countersigned
+from party_node.records.store import HeadRow, JobState, Store
+from party_node.table_errors import DataError
 from wire.description import DatasetDescription
 from wire.errors import (
     Cancelled,
@@ -53,7 +53,7 @@ from wire.errors import (
     to_public,
 )
 from wire.peer_hub import PeerHub
-from wire.certificates import write_private
+from wire.private_files import write_private
 from wire.record import LedgerEntry, PartyPart
 from wire.signing import Identity
 from wire.spec.job import JobSpec, decode_spec, job_id
@@ -323,12 +323,12 @@ class Jobs:
     def _written(self, context: JobContext) -> Callable[[bytes], None]:
         """Write the own result under a passing name; what is returned keeps it, with the public part."""
         if context.spec.goal == "alignment":
-            rows = write_rows(self._directory.alignments, context)
+            rows = write_rows(self._directory.alignments, context.job, context.rows, context.my_part.dataset_digest)
             return lambda data: settle_rows(rows)
         if context.spec.goal == "precompute":
             path = self._directory.prepared / f"{context.job}{precomputed_files.PASSING}"
             return lambda data: precomputed_files.settle(path)
-        folder, digest = write_part(self._directory.models, context)
+        folder, digest = write_part(self._directory.models, context.trained())
 
         def keep_model(data: bytes) -> None:
             write_private(folder / PART, data)

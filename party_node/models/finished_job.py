@@ -15,14 +15,14 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from mpc.errors import LocalError
-from party_node.consent import datasets
 from party_node.config import PartyDirectory
-from party_node.table_errors import DataError
+from party_node.consent import datasets
 from party_node.data.label import read_label
 from party_node.data.sources.table import Kind, Table, read_table
 from party_node.models.kept_scores import FILE_NAME, KeptScores, read_scores
 from party_node.models.part import PART, ModelPart, load_part
 from party_node.records.store import Store
+from party_node.table_errors import DataError
 from wire.record import PartyPart
 from wire.spec.job import JobSpec, kept_spec
 

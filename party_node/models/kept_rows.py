@@ -17,8 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mpc.errors import LocalError
-from party_node.jobs.stages.context import JobContext
-from wire.certificates import write_private
+from wire.private_files import write_private
 
 PASSING = ".partial"
 
@@ -34,14 +33,14 @@ class KeptRows:
         return f"KeptRows({len(self.rows)} rows)"
 
 
-def write_rows(folder: Path, context: JobContext) -> Path | None:
-    """Write the rows under their passing name, if this party knows them."""
-    if context.rows is None:
+def write_rows(folder: Path, job: str, rows: NDArray[np.int64] | None, table: str) -> Path | None:
+    """Write the rows of the table with this digest under their passing name, if this party knows them."""
+    if rows is None:
         return None
     folder.mkdir(mode=0o700, exist_ok=True)
     buffer = io.BytesIO()
-    np.savez_compressed(buffer, rows=context.rows, table=np.array(context.my_part.dataset_digest))
-    path = folder / f"{context.job}.npz{PASSING}"
+    np.savez_compressed(buffer, rows=rows, table=np.array(table))
+    path = folder / f"{job}.npz{PASSING}"
     write_private(path, buffer.getvalue())
     return path
 

@@ -22,13 +22,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mpc.errors import LocalError
-from party_node.data.preparation import Preparation
+from party_node.data.preparation import Preparation, with_intercept
 from party_node.data.row_terms import read_offset
 from party_node.data.sources.table import Table
 from party_node.models.kept_scores import FILE_NAME, write_scores
-from party_node.jobs.stages.context import JobContext
-from party_node.jobs.stages.prepare import with_intercept
-from wire.certificates import write_private
+from wire.private_files import write_private
+from wire.spec.job import JobSpec
 
 VERSION = 1
 PASSING = ".partial"
@@ -64,21 +63,36 @@ class ModelPart:
         raise TypeError("a model part is private and is never pickled")
 
 
-def write_part(models: Path, context: JobContext) -> tuple[Path, str]:
+@dataclass(frozen=True, repr=False)
+class Trained:
+    """What a job came to at one party, as `write_part` takes it. `weights`: the intercept first at the label holder."""
+
+    job: str
+    spec: JobSpec
+    party: str
+    preparation: Preparation
+    weights: NDArray[np.float64]
+    rows: NDArray[np.int64]
+    test: NDArray[np.bool_]
+    class_shift: float                       # what was taken off the intercept of the weighted fit
+    scores: Mapping[str, NDArray[Any]]       # empty but at the label holder
+
+    def __repr__(self) -> str:
+        return f"Trained({self.job[:12]})"
+
+
+def write_part(models: Path, trained: Trained) -> tuple[Path, str]:
     """Write the part under its passing name; returns (path, SHA-256 of the manifest)."""
-    folder = models / f"{context.job}{PASSING}"
+    folder = models / f"{trained.job}{PASSING}"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(mode=0o700)
-    manifest = json.dumps(_manifest(context), indent=1, sort_keys=True).encode()
+    manifest = json.dumps(_manifest(trained), indent=1, sort_keys=True).encode()
     write_private(folder / MANIFEST, manifest)
     buffer = io.BytesIO()
-    assert context.weights is not None
-    assert context.rows is not None
-    assert context.test is not None
-    np.savez_compressed(buffer, weights=context.weights, rows=context.rows, test=context.test)
+    np.savez_compressed(buffer, weights=trained.weights, rows=trained.rows, test=trained.test)
     write_private(folder / ARRAYS, buffer.getvalue())
-    if context.scores:
-        write_scores(folder / FILE_NAME, **context.scores)
+    if trained.scores:
+        write_scores(folder / FILE_NAME, **trained.scores)
     return folder, hashlib.sha256(manifest).hexdigest()
 
 
@@ -114,23 +128,22 @@ def load_part(models: Path, job: str) -> ModelPart:
                          "restore it from a copy") from None
 
 
-def _manifest(context: JobContext) -> Mapping[str, Any]:
-    assert context.preparation is not None
-    assert context.weights is not None
-    first = int(context.is_label_holder)
-    standardised = context.weights[first:]
-    original, shift = context.preparation.original_units(standardised)
+def _manifest(trained: Trained) -> Mapping[str, Any]:
+    part = trained.spec.party(trained.party)
+    first = int(part.role == "label_holder")
+    standardised = trained.weights[first:]
+    original, shift = trained.preparation.original_units(standardised)
     return {
         "version": VERSION,
-        "job": context.job,
-        "party": context.me.id,
-        "role": context.my_part.role,
-        "penalty": context.spec.training.penalty,
-        "preparation": context.preparation.to_json(),
-        "columns": list(context.preparation.names),
-        "offset": context.spec.label.offset if first else None,
-        "class_shift": context.class_shift,   # what was taken off the intercept of the weighted fit
+        "job": trained.job,
+        "party": trained.party,
+        "role": part.role,
+        "penalty": trained.spec.training.penalty,
+        "preparation": trained.preparation.to_json(),
+        "columns": list(trained.preparation.names),
+        "offset": trained.spec.label.offset if first else None,
+        "class_shift": trained.class_shift,
         "weights_standardised": standardised.tolist(),
         "weights_original": original.tolist(),
-        "offset_original": shift + (float(context.weights[0]) if first else 0.0),
+        "offset_original": shift + (float(trained.weights[0]) if first else 0.0),
     }

@@ -20,15 +20,15 @@ from mpc.credit.cut_offs import CutoffTable, cutoff_table
 from mpc.credit.scorecard import Characteristic, Scale, ScorecardPart
 from mpc.errors import LocalError
 from mpc.statistics.logistic import F64
-from party_node.records.audit import AuditLog
 from party_node.data.binned_column import BinnedColumn
 from party_node.data.preparation import Output
 from party_node.models.kept_scores import FILE_NAME, KeptScores, read_scores
 from party_node.models.part import ModelPart, load_part
-from party_node.models.scorecard_pmml import to_pmml
 from party_node.models.scorecard_json import ScorecardFile
+from party_node.models.scorecard_pmml import to_pmml
+from party_node.records.audit import AuditLog
 from wire.command import console, plain
-from wire.certificates import write_private
+from wire.private_files import write_private
 from wire.spec.job import JobSpec
 
 MOST_CUTS = 20

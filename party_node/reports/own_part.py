@@ -14,14 +14,15 @@ import numpy as np
 from markupsafe import Markup
 
 from mpc.errors import LocalError
-from party_node.reports import characteristics
 from party_node.data.period import read_period
 from party_node.data.sources.table import TextColumn
 from party_node.models.finished_job import Finished, Rows
+from party_node.reports import characteristics
 from party_node.reports.judgement import Asked, Judgement
 from reporting import correlation_tables
 from reporting.page import SECTIONS, Block, Section, environment, write_report
 from reporting.sheets import Cell, Column, Sheet
+from wire.private_files import write_private
 
 FLOW = ("read", "blank", "refused", "duplicate", "unmatched", "matched")
 FOLDER = "report"   # in the model's directory, unless the analyst names another
@@ -73,7 +74,7 @@ def own_part(found: Finished, asked: Asked) -> OwnPart:
 
 def write(folder: Path, part: OwnPart) -> None:
     """Write page and tables, readable by their owner only."""
-    write_report(folder, part.page(), part.sheets())
+    write_report(folder, part.page(), part.sheets(), write_private)
 
 
 def _data(found: Finished) -> Section:

@@ -7,15 +7,15 @@ from typing import Any
 import pytest
 
 from coordinator.jobs.forecast import forecast
-from coordinator.jobs.precompute import ahead, online
 from coordinator.jobs.plan import JobPlan, PlanError, PlannedAlign
+from coordinator.jobs.precompute import ahead, online
 from coordinator.jobs.store import JobRow
 from mpc.protocols import PROTOCOLS
 from tests.coordinator.test_forecast import ROWS
 from tests.coordinator.test_forecast import spec as spec_of
 from tests.coordinator.test_job_plan import build
-from wire.spec.two_jobs import difference
 from wire.spec.job import BinningSpec, CorrelateSpec, CryptoSpec, JobSpec, decode_spec, encode_spec, job_id
+from wire.spec.two_jobs import difference
 
 
 def row(spec: JobSpec, state: str = "finished") -> JobRow:

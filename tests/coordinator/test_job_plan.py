@@ -14,7 +14,6 @@ from coordinator.jobs.forecast import forecast
 from coordinator.jobs.plan import JobPlan, PlanError, PlannedAlign, PlannedTraining, build_spec, load_plan
 from mpc.protocols import PROTOCOLS
 from tests.coordinator.conftest import dataset
-from wire.spec.label import ClassWeights
 from wire.spec.job import (
     BinningSpec,
     CorrelateSpec,
@@ -24,6 +23,7 @@ from wire.spec.job import (
     decode_spec,
     encode_spec,
 )
+from wire.spec.label import ClassWeights
 from wire.spec.training_terms import train_options
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from coordinator.jobs.driver import JobEvent
 from coordinator.commands.screen import ProgressScreen
+from coordinator.jobs.driver import JobEvent
 
 
 def event(what: str, done: int = 0, total: int = 0, state: str = "running", party: str = "bank") -> JobEvent:

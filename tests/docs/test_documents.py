@@ -18,8 +18,8 @@ import coordinator.commands.operator
 import party_node.commands.operator
 from coordinator.jobs.plan import build_spec, load_plan
 from mpc.protocols import PROTOCOLS
-from party_node.consent import datasets
 from party_node.config import PartyConfig, load_toml
+from party_node.consent import datasets
 from scripts.generate_readme_table import replaced
 from wire.consortium import load_consortium
 from wire.description import DatasetDescription

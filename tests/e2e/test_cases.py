@@ -21,6 +21,7 @@ from scripts.local_cluster import COORDINATOR
 from tests import canaries
 from tests.e2e.scene import COMMON_OF_TWO, LABEL, Ran, Scene, table
 from wire import certificates
+from wire.private_files import write_private
 
 QUICK_S = 10.0  # start of the interpreter included
 LAST_YEAR = datetime(2025, 3, 14, 12, 0, tzinfo=UTC)
@@ -68,15 +69,17 @@ def certificate(folder: Path, party: str, until: datetime) -> Iterator[str]:
     """`party` holds a certificate of its own CA that ends at `until`; gives its serial number."""
     files = [folder / certificates.CERTIFICATE_FILE, folder / certificates.KEY_FILE]
     before = [file.read_bytes() for file in files]
-    authority = certificates.Issued((folder / certificates.CA_FILE).read_bytes(), (folder / certificates.CA_KEY_FILE).read_bytes())
+    authority = certificates.Issued(
+        (folder / certificates.CA_FILE).read_bytes(), (folder / certificates.CA_KEY_FILE).read_bytes()
+    )
     short = certificates.issue(authority, party, now=until - timedelta(days=1), days=1)
-    certificates.write_private(files[0], short.certificate_pem)
-    certificates.write_private(files[1], short.key_pem)
+    write_private(files[0], short.certificate_pem)
+    write_private(files[1], short.key_pem)
     try:
         yield f"{certificates.load(folder, party) and _serial(short.certificate_pem):x}"
     finally:
         for file, data in zip(files, before, strict=True):
-            certificates.write_private(file, data)
+            write_private(file, data)
 
 
 def _serial(certificate_pem: bytes) -> int:

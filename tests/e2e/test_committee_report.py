@@ -14,10 +14,10 @@ from typing import Any
 
 import pytest
 
+from reporting.page import SECTIONS
 from scripts.local_cluster import ROOT
 from scripts.make_synthetic_credit import make
 from tests.browser import ADVICE, Browser, browsing, chromium
-from reporting.page import SECTIONS
 
 PARTIES = ("bank", "ecommerce", "telecom")
 TERMS = ("--lgd", "0.6", "--margin", "0.08", "--exposure", "5000", "--segment", "region")

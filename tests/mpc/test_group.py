@@ -151,7 +151,8 @@ def test_hashing_and_multiplying_at_once_is_one_after_the_other(scalar, messages
 @settings(max_examples=30, deadline=None)
 def test_blinding_commutes(one, two, label):
     points = ristretto255.hash_to_group([label, label + b"."], b"x")
-    assert ristretto255.multiply(ristretto255.multiply(points, one), two) == ristretto255.multiply(ristretto255.multiply(points, two), one)
+    multiply = ristretto255.multiply
+    assert multiply(multiply(points, one), two) == multiply(multiply(points, two), one)
 
 
 def test_the_inverse_undoes_a_multiplication():

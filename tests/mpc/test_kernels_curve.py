@@ -15,7 +15,8 @@ from mpc.group import ristretto255
 from mpc.group.id_column import IdColumn
 from mpc.kernels import cores, sodium
 from mpc.kernels.curve import batches as curve
-from mpc.kernels.curve import field, points
+from mpc.kernels.curve import field as curve_field
+from mpc.kernels.curve import points as curve_points
 from mpc.kernels.curve.field import LIMBS, MASK, PRIME, RADIX_BITS, Field
 from mpc.kernels.simd.emitter import LANES, PTR, Emitter
 from mpc.kernels.simd.forms import Ifma
@@ -39,7 +40,7 @@ SCALARS = {
 HALVES = [
     value.to_bytes(32, "little")
     for value in (0, 1, 2, PRIME - 1, PRIME, PRIME + 1, 2**255 - 1, 2**255, 2**256 - 1, 2**256 - 38, MASK, 1 << 204,
-                  points.SQRT_M1, points.D)
+                  curve_points.SQRT_M1, curve_points.D)
 ]
 
 
@@ -64,7 +65,7 @@ def each(data: bytes, width: int = 32) -> list[bytes]:
 
 def test_the_constants_are_those_of_the_rfc() -> None:
     for name in ("D", "SQRT_M1", "SQRT_AD_MINUS_ONE", "INVSQRT_A_MINUS_D", "ONE_MINUS_D_SQ", "D_MINUS_ONE_SQ"):
-        assert getattr(points, name) == getattr(ideal, name), name
+        assert getattr(curve_points, name) == getattr(ideal, name), name
 
 
 @given(st.binary(min_size=64, max_size=64), st.integers(1, ORDER - 1))
@@ -273,6 +274,6 @@ def test_sums_of_products_at_their_bounds_carry_into_elements(field: Callable[..
 
 
 def test_the_canonical_form_of_any_element_is_its_remainder(field: Callable[..., list[int]]) -> None:
-    p = field.limbs_of(PRIME)
+    p = curve_field.limbs_of(PRIME)
     for x in [*operands(), p, [p[0] - 1, *p[1:]], [p[0] + 1, *p[1:]], [MASK] * LIMBS]:
-        assert field("canonical", x) == field.limbs_of(value(x) % PRIME)
+        assert field("canonical", x) == curve_field.limbs_of(value(x) % PRIME)

@@ -487,7 +487,8 @@ async def test_a_bounded_mask_would_show_a_hostile_holder_the_matrix_and_a_unifo
 
     known = ((secret + (1 << 15)) << high) % n >> high
     assert known not in await top_digits()
-    monkeypatch.setattr(mpc.products.matrix_vector, "uniform_masks", lambda rng, n, count: [rng.bits(200) for _ in range(count)])
+    monkeypatch.setattr(mpc.products.matrix_vector, "uniform_masks",
+                        lambda rng, n, count: [rng.bits(200) for _ in range(count)])
     assert await top_digits() == {known}
 
 

@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 
 from mpc.protocol import LedgerLine, ProtocolSpec
+from party_node.consent.datasets import DatasetFile, RegisteredDataset
+from party_node.consent.gate import Consent
+from party_node.consent.policy import Question
 from party_node.records.audit import AuditLog
 from party_node.records.budgets import Budget
-from party_node.consent.gate import Consent
-from party_node.consent.datasets import DatasetFile, RegisteredDataset
-from party_node.consent.policy import Question
 from party_node.records.store import Store
 from wire.signing import Identity, approve
 from wire.spec.job import JobSpec, encode_spec

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from mpc.errors import LocalError
-from party_node.reports.champion_challenger import Kept, caveat, compare
 from party_node.models.evaluation import evaluate
 from party_node.models.kept_scores import KeptScores
+from party_node.reports.champion_challenger import Kept, caveat, compare
 from tests.party_node.test_own_report import spec
 
 ROWS = 4000

@@ -22,11 +22,11 @@ import pytest
 from mpc.domains import Domain
 from mpc.errors import LocalError
 from mpc.protocols import PROTOCOLS
-from party_node.consent import datasets
-from party_node.records.audit import AuditLog
 from party_node.commands.operator import run_command
 from party_node.config import PartyDirectory
+from party_node.consent import datasets
 from party_node.consent.gate import Consent
+from party_node.records.audit import AuditLog
 from party_node.records.store import JobState, Store
 from wire import certificates
 from wire.errors import Denied, Overdue, Unreachable
@@ -300,7 +300,8 @@ def test_a_peer_that_is_down_is_named_with_exit_2(joined: Desk) -> None:
 
 def test_an_expired_certificate_is_found_and_renewed(joined: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr("wire.certificates.issue", lambda authority, party, **_: ISSUE(authority, party, now=LAST_YEAR, days=1))
+        patch.setattr("wire.certificates.issue",
+                      lambda authority, party, **_: ISSUE(authority, party, now=LAST_YEAR, days=1))
         assert joined("cert", "renew")[0] == 2
     code, envelope, _ = joined("doctor", "--peer", "shop")
     assert code == 2

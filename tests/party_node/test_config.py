@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from party_node.config import ConfigError, PartyConfig, PartyDirectory, load_toml, write_private
+from party_node.config import ConfigError, PartyConfig, PartyDirectory, load_toml
+from wire.private_files import write_private
 
 SAMPLES = Path(__file__).resolve().parents[2] / "docs" / "samples"
 

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
+from party_node.consent.gate import MAX_OPEN_JOBS, AlreadyRunning
 from party_node.records.audit import AuditError, verify_log
 from party_node.records.budgets import Budget
-from party_node.consent.gate import MAX_OPEN_JOBS, AlreadyRunning
 from party_node.records.store import JobState, StoreError
 from wire.errors import Denied
 from wire.signing import ApprovalError, Identity, approve, check_approvals

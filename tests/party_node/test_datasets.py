@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 from mpc.protocols import PROTOCOLS
-from party_node.consent import datasets
 from party_node.config import ConfigError, PartyConfig
-from party_node.table_errors import DataError
+from party_node.consent import datasets
 from party_node.consent.datasets import DatasetFile, RegisteredDataset
 from party_node.consent.policy import Verdict, decide
+from party_node.table_errors import DataError
 from wire.consortium import load_consortium
 from wire.description import decode_datasets, encode_datasets
 

@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 
-from party_node.records.budgets import Budget
 from party_node.consent.job_costs import debits
+from party_node.records.budgets import Budget
 from party_node.records.precomputed_files import BURNT
 from party_node.records.store import JobState
 from tests.party_node.conftest import COORDINATOR, NOW, Change
-from wire.spec.two_jobs import difference, first_half, second_half
 from wire.spec.job import JobSpec, encode_spec, job_id
+from wire.spec.two_jobs import difference, first_half, second_half
 
 
 def halves(bank: Any, change: Change | None = None) -> tuple[JobSpec, JobSpec]:

@@ -13,16 +13,16 @@ import pytest
 
 from mpc.domains import Domain
 from mpc.errors import LocalError
-from party_node.jobs import runner
-from party_node.records.audit import AuditError, SignedHead, countersign
-from party_node.table_errors import TOLD, DataError
 from party_node.data.ids.accounting import DuplicatePolicy, IdRules, read_ids
 from party_node.data.label import MissingLabel, read_label
 from party_node.data.sources.table import read_table
+from party_node.jobs import runner
 from party_node.jobs.events import FeedEvent, FeedState
 from party_node.jobs.runner import KEPT_JOBS, Jobs
-from party_node.records.store import JobState
 from party_node.jobs.workers import Workers
+from party_node.records.audit import AuditError, SignedHead, countersign
+from party_node.records.store import JobState
+from party_node.table_errors import TOLD, DataError
 from wire.errors import RemoteFailure, from_wire, to_wire
 
 WHO = "conductor"

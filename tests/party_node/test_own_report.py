@@ -20,12 +20,12 @@ from party_node.data.binned_column import bin_codes
 from party_node.data.sources.table import Kind, Table, TextColumn
 from party_node.models.evaluation import evaluate
 from party_node.models.finished_job import Finished
-from party_node.reports.judgement import Asked, asked
 from party_node.models.kept_scores import KeptScores
+from party_node.reports.judgement import Asked, asked
 from party_node.reports.own_part import own_part
+from reporting.sheets import Sheet
 from tests.party_node.test_scorecard import JOB, ROWS, models
 from wire.record import PartyPart
-from reporting.sheets import Sheet
 from wire.spec.job import JobSpec
 
 HOSTILE = "<script>alert(1)</script>"

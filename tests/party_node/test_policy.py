@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from party_node.records.budgets import Budget
-from party_node.consent.job_costs import debits, feature_equations
 from party_node.consent.datasets import DatasetPolicy
+from party_node.consent.job_costs import debits, feature_equations
 from party_node.consent.policy import RULES, Verdict, decide, decide_count, settled
+from party_node.records.budgets import Budget
 from wire.spec.job import JobSpec
 
 

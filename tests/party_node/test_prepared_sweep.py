@@ -10,9 +10,9 @@ import pytest
 
 from mpc.errors import LocalError
 from party_node.jobs import runner
+from party_node.jobs.events import FeedState
 from party_node.records import precomputed_files
 from party_node.records.budgets import Budget
-from party_node.jobs.events import FeedState
 from party_node.records.precomputed_files import BURNT, Used
 from party_node.records.store import JobState, Store, StoreError
 from tests.party_node.conftest import COORDINATOR, Change
@@ -99,7 +99,7 @@ def test_a_sweep_that_fails_otherwise_fails_before_anything_is_debited(
     jobs, _ = made(bank, done_at_once)
     spec = bank.spec_bytes()
     job = jobs.propose(spec, COORDINATOR).job
-    monkeypatch.setattr(jobs_module.prepared, "sweep", broken)
+    monkeypatch.setattr(runner.precomputed_files, "sweep", broken)
     with pytest.raises(RuntimeError):
         jobs.start(spec, bank.approvals(spec), COORDINATOR)
     assert bank.store.job(job).state is JobState.APPROVED, "it may be started again"

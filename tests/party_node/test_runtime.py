@@ -15,8 +15,8 @@ from mpc.paillier.blinding import Stock, fill
 from mpc.protocol import Ledger
 from mpc.rng import Rng
 from party_node.jobs.runtime import NodeParty
-from party_node.records.store import Store
 from party_node.jobs.workers import Workers
+from party_node.records.store import Store
 
 
 def node(pool: Workers) -> NodeParty:

@@ -14,7 +14,6 @@ from mpc.credit.binning import BinCounts, Constraints, best_bins
 from mpc.credit.scorecard import Scale, combined
 from mpc.errors import LocalError
 from mpc.statistics.logistic import fit_logistic
-from party_node.records.audit import AuditLog
 from party_node.data.binned_column import BinnedColumn, bin_codes, fine_bins
 from party_node.data.preparation import PreparationSpec, fit
 from party_node.data.sources.table import NumericColumn, Table, TextColumn
@@ -22,6 +21,7 @@ from party_node.models.kept_scores import KeptScores, write_scores
 from party_node.models.part import ModelPart
 from party_node.models.scorecard import card_of, cut_offs, export, scale_of, show
 from party_node.models.scorecard_json import ScorecardFile, points_of
+from party_node.records.audit import AuditLog
 from tests.party_node.tasks.test_tasks import spec
 
 JOB = "ab" * 32

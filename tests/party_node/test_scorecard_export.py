@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from mpc.credit.fine_bins import LevelBins, NumericBins
 from mpc.credit.scorecard import Characteristic, Scale, ScorecardPart, reasons
 from mpc.errors import LocalError
-from party_node.table_errors import DataError
 from party_node.data.sources.table import NumericColumn, Table, TextColumn, read_table
-from party_node.models.scorecard_pmml import to_pmml
 from party_node.models.scorecard_json import ScorecardFile, points_of
+from party_node.models.scorecard_pmml import to_pmml
+from party_node.table_errors import DataError
 from scripts.generate_schemas import SCHEMAS, text
 from tests.party_node.pmml_interpreter import evaluate, problems
 

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from mpc.errors import LocalError
-from party_node.data.hold_out import hold_out
 from party_node.consent.training_sets import TrainingSet, accept
+from party_node.data.hold_out import hold_out
 
 TABLE, LEAST = "a" * 64, 20
 PARTIES = frozenset({"bank", "shop"})

@@ -339,7 +339,8 @@ async def test_a_dictionary_with_all_true_ids_finds_nothing_in_the_transcript():
 async def test_fault_unblinded_hashes_are_found_by_the_dictionary(monkeypatch):
     monkeypatch.setattr(align, "any_in_common", lambda points, others: False)  # the role itself would notice
     monkeypatch.setattr(ristretto255, "multiply", lambda points, secret: points)
-    monkeypatch.setattr(ristretto255, "hash_and_multiply", lambda ids, label, secret: ristretto255.hash_to_group(ids, label))
+    monkeypatch.setattr(ristretto255, "hash_and_multiply",
+                        lambda ids, label, secret: ristretto255.hash_to_group(ids, label))
     assert await dictionary_hits(named(ids(range(30)), ids(range(20, 50)))) >= 50
 
 

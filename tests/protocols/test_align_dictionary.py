@@ -116,7 +116,9 @@ def without_secrets(candidates: list[bytes]) -> dict[str, U64]:
     joined = np.column_stack([digests, np.zeros(len(digests), np.uint64)])   # as counted, with a word of nothing
     return {
         "points of the lists": points(ristretto255.hash_to_group(candidates, label(Domain.ALIGN_HASH_TO_GROUP))),
-        "points of a count": points(ristretto255.hash_to_group([row.tobytes() for row in joined], label(Domain.ALIGN_COUNT))),
+        "points of a count": points(
+            ristretto255.hash_to_group([row.tobytes() for row in joined], label(Domain.ALIGN_COUNT))
+        ),
         "digests": digests, "codes": codes.code(digests), "places": codes.words(digests),
         "plain hashes": np.frombuffer(b"".join(hashlib.sha256(one).digest() for one in candidates),
                                       np.uint64).reshape(-1, 4),

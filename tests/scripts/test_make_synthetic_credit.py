@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
-from party_node.data.ids.normalisation import IdProfile
 from party_node.data.ids.accounting import DuplicatePolicy, IdRules, IdSet, id_batches, read_ids
+from party_node.data.ids.normalisation import IdProfile
 from party_node.data.label import read_label
 from party_node.data.preparation import PreparationSpec, fit
 from party_node.data.sources.table import Kind, Table, read_table

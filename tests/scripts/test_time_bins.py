@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from coordinator.jobs.driver import JobEvent
 from coordinator.commands.screen import ProgressScreen
+from coordinator.jobs.driver import JobEvent
 from party_node.data.sources.table import read_table
 from scripts.time_bins import _BEGINS, STAGES, make_tables
 

@@ -13,16 +13,16 @@ from typing import Any
 import grpc.aio
 import structlog
 
-from coordinator.jobs import driver
 from coordinator.config import CoordinatorDirectory
-from coordinator.jobs.plan import JobPlan
+from coordinator.jobs import driver
 from coordinator.jobs.node_client import NodeClient
+from coordinator.jobs.plan import JobPlan
 from coordinator.jobs.store import Store as CoordinatorStore
 from mpc.protocols.train import Tools
 from mpc.testing.keys import small_key
 from mpc.testing.memory_link import Sent
-from party_node.consent import datasets
 from party_node.config import PartyDirectory
+from party_node.consent import datasets
 from party_node.daemon.node import Node, real_tools
 from party_node.records.store import Store
 from scripts.local_cluster import LocalParty, dataset_toml, free_ports
@@ -30,9 +30,9 @@ from tests.simulation.observer import Recording, observing
 from tests.simulation.tables import LABEL_HOLDER, World, job
 from wire import certificates
 from wire.grpc_link import Limits, Passed
-from wire.spec.two_jobs import first_half, second_half
-from wire.certificates import write_private
+from wire.private_files import write_private
 from wire.spec.job import JobSpec
+from wire.spec.two_jobs import first_half, second_half
 from wire.telemetry import configure
 
 KEY_SEED = 20

@@ -14,7 +14,9 @@ from tests.wire.conftest import authority
 from wire import certificates
 
 
-def forged(signer: str | None, names: list[x509.GeneralName], *, cn: str = "bank-b", uses: bool = True) -> certificates.Issued:
+def forged(
+    signer: str | None, names: list[x509.GeneralName], *, cn: str = "bank-b", uses: bool = True
+) -> certificates.Issued:
     """A certificate as no tool of ours would make it, signed by the real CA of `signer` or by itself."""
     key = ec.generate_private_key(ec.SECP256R1())
     issuer, ca_key = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, cn)]), key
@@ -37,7 +39,9 @@ def forged(signer: str | None, names: list[x509.GeneralName], *, cn: str = "bank
         builder = builder.add_extension(x509.ExtendedKeyUsage(both), critical=False)
     pem = builder.sign(ca_key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
     plain = serialization.NoEncryption()
-    return certificates.Issued(pem, key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, plain))
+    return certificates.Issued(
+        pem, key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, plain)
+    )
 
 
 def spoiled(issued: certificates.Issued, old: bytes, new: bytes) -> certificates.Issued:

@@ -19,9 +19,10 @@ from tests.wire.forgery import long_ago
 from wire import certificates
 from wire.diagnosis import ask_doctor, why_unreachable
 from wire.errors import Unauthenticated, Unreachable
+from wire.gatekeeper import Gatekeeper
 from wire.peer_hub import PeerHub
+from wire.private_files import write_private
 from wire.server import DoctorService, serve
-from wire.tls import Gatekeeper
 
 A, B = PartyId("bank-a"), PartyId("bank-b")
 
@@ -38,7 +39,8 @@ async def test_our_expired_certificate_is_noticed_before_anything_is_dialled(mak
 
 async def test_a_node_does_not_start_with_a_certificate_that_peers_would_refuse():
     world = World(("bank-a", "bank-b"))
-    for leaf in (certificates.issue(authority("bank-a"), "bank-a", now=long_ago()), certificates.issue(authority("bank-b"), "bank-a")):
+    issue = certificates.issue
+    for leaf in (issue(authority("bank-a"), "bank-a", now=long_ago()), issue(authority("bank-b"), "bank-a")):
         with pytest.raises(Unauthenticated):
             await serve(world.consortium, identity("bank-a", leaf), "127.0.0.1:0", "127.0.0.1:0", lambda s: None)
 
@@ -46,7 +48,7 @@ async def test_a_node_does_not_start_with_a_certificate_that_peers_would_refuse(
 async def test_a_peer_that_does_not_know_our_ca_says_so_and_what_it_must_run(make_world, monkeypatch):
     world = make_world()
     await world.start("bank-b")
-    stranger = certificates.issue(certificates.create_authority("bank-a"), "bank-a")   # we changed our CA and told nobody
+    stranger = certificates.issue(certificates.create_authority("bank-a"), "bank-a")   # we changed our CA, untold
     monkeypatch.setattr("wire.tls.check_own", lambda identity: None)
     hub = PeerHub(world.consortium, identity("bank-a", stranger), limits=QUICK)
     began = time.monotonic()
@@ -127,7 +129,7 @@ async def test_a_peer_process_that_dies_or_hangs_is_named_in_time(make_world, tm
     leaf = identity("bank-a")
     for name, data in ((certificates.CERTIFICATE_FILE, leaf.certificate_pem), (certificates.KEY_FILE, leaf.key_pem),
                        (certificates.CA_FILE, leaf.ca_pem)):
-        certificates.write_private(tmp_path / name, data)
+        write_private(tmp_path / name, data)
     (tmp_path / "consortium.json").write_text(world.consortium.model_dump_json())
     child = subprocess.Popen([sys.executable, "-c", CHILD, str(tmp_path), JOB, APPROVALS])
     try:

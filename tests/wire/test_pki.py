@@ -15,7 +15,9 @@ from tests.wire.forgery import dns, forged, in_a_week, long_ago, spoiled, uri
 from wire import certificates
 from wire.consortium import Consortium, load_consortium
 from wire.errors import Unauthenticated
-from wire.tls import Gatekeeper, check_own
+from wire.gatekeeper import Gatekeeper
+from wire.private_files import write_private
+from wire.tls import check_own
 
 
 def _own() -> certificates.Issued:
@@ -24,7 +26,9 @@ def _own() -> certificates.Issued:
 
 FAULTS = {
     "expired": (lambda: certificates.issue(authority("bank-b"), "bank-b", now=long_ago()), "certificate-expired"),
-    "not yet valid": (lambda: certificates.issue(authority("bank-b"), "bank-b", now=in_a_week()), "certificate-not-yet-valid"),
+    "not yet valid": (
+        lambda: certificates.issue(authority("bank-b"), "bank-b", now=in_a_week()), "certificate-not-yet-valid"
+    ),
     "two DNS names": (
         lambda: forged("bank-b", [dns("bank-b"), dns("bank-c"), uri("bank-b")]), "certificate-names",
     ),
@@ -118,7 +122,7 @@ def test_renewal_makes_a_fresh_certificate_under_the_same_ca(tmp_path):
 
 def test_a_key_that_does_not_belong_to_the_certificate_is_noticed(tmp_path):
     certificates.create_directory(tmp_path, "bank-a")
-    certificates.write_private(tmp_path / certificates.KEY_FILE, certificates.issue(authority("bank-a"), "bank-a").key_pem)
+    write_private(tmp_path / certificates.KEY_FILE, certificates.issue(authority("bank-a"), "bank-a").key_pem)
     with pytest.raises(Unauthenticated, match="does not belong to the private key"):
         certificates.load(tmp_path, "bank-a")
 

@@ -14,6 +14,7 @@ import pytest
 
 from reporting.page import Block, Section, write_report
 from reporting.sheets import Column, Sheet, interval, shown, workbook
+from wire.private_files import write_private
 
 HOSTILE = '=HYPERLINK("http://x","<b>")'
 SHEET = Sheet("rates", "Rates <of> bins",
@@ -101,7 +102,7 @@ def test_a_section_escapes_what_it_is_given() -> None:
 def test_a_report_is_written_for_its_owner_alone(tmp_path: Path) -> None:
     folder = tmp_path / "own"
     for _ in range(2):
-        write_report(folder, "<p>", [SHEET])
+        write_report(folder, "<p>", [SHEET], write_private)
     assert sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*")) == [
         "report.html", "tables", "tables.xlsx", "tables/contents.csv", "tables/rates.csv"]
     for path in (folder, *folder.rglob("*")):
@@ -110,14 +111,14 @@ def test_a_report_is_written_for_its_owner_alone(tmp_path: Path) -> None:
 
 def test_tables_of_an_earlier_report_go_and_other_files_stay(tmp_path: Path) -> None:
     money = Sheet("money", "Money", SHEET.columns, SHEET.rows)
-    write_report(tmp_path, "<p>", [SHEET, money])
+    write_report(tmp_path, "<p>", [SHEET, money], write_private)
     mine, outside = tmp_path / "tables" / "mine.csv", tmp_path / "outside.csv"
     for path in (mine, outside):
         path.write_text("a\n")
-    write_report(tmp_path, "<p>", [SHEET])
+    write_report(tmp_path, "<p>", [SHEET], write_private)
     assert {path.name for path in (tmp_path / "tables").iterdir()} == {"contents.csv", "rates.csv", "mine.csv"}
     (tmp_path / "tables" / "contents.csv").write_text("table,title\n../outside,x\n\nrates,y\n")
-    write_report(tmp_path, "<p>", [money])
+    write_report(tmp_path, "<p>", [money], write_private)
     assert outside.exists()
     assert mine.exists()
     assert not (tmp_path / "tables" / "rates.csv").exists()

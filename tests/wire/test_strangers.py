@@ -15,8 +15,9 @@ from tests.wire.conftest import World, authority, identity
 from tests.wire.forgery import dns, forged, in_a_week, long_ago, uri
 from wire import certificates
 from wire.errors import RemoteFailure, Unauthenticated, from_rpc
+from wire.gatekeeper import Gatekeeper
 from wire.interceptors import ACCESS, Rule
-from wire.tls import COMMON_OPTIONS, Gatekeeper
+from wire.tls import COMMON_OPTIONS
 from wire.v1 import control_pb2, control_pb2_grpc
 
 STRANGERS = {

@@ -9,8 +9,8 @@ from mpc.link import PartyId
 from mpc.regression.sigmoid import SineSeries, chosen
 from mpc.regression.sizes import TrainOptions
 from mpc.regression.weighting import Classes, Weighting, balanced, weighted_rate, weighting
-from wire.spec.label import ClassWeights
 from wire.spec.job import JobSpec
+from wire.spec.label import ClassWeights
 
 
 def train_options(spec: JobSpec, rows: int) -> TrainOptions:

@@ -1,1 +1,1 @@
-"""The engines `ifma` and `avx2`: arithmetic modulo a number in eight lanes, emitted through LLVM. `engine` is the face."""
+"""The engines `ifma` and `avx2`: arithmetic modulo a number in eight lanes, by LLVM. `engine` is the face."""

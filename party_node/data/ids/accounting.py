@@ -19,10 +19,10 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from mpc.group.id_column import IdColumn
-from party_node.table_errors import DataError
 from party_node.data.ids.normalisation import IdProfile, buffers, flags, normalise, plausible
 from party_node.data.sources.files import batches
 from party_node.data.sources.table import as_text
+from party_node.table_errors import DataError
 
 I64 = NDArray[np.int64]
 MOST_PARTS = 8           # of a composite id

@@ -10,8 +10,8 @@ import uuid
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
-from party_node.table_errors import DataError
 from party_node.data.sources.files import file_digest
+from party_node.table_errors import DataError
 
 PASSING = ".part"
 

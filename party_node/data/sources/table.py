@@ -18,8 +18,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from party_node.table_errors import DataError, column_missing
 from party_node.data.sources.files import Source, open_source, repaired
+from party_node.table_errors import DataError, column_missing
 
 F64 = NDArray[np.float64]
 MISSING_TOKENS = ("", "nan", "null", "none", "n/a", "na", "#n/a", "nil", "-", "?", ".")

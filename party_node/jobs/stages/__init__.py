@@ -4,23 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
-from party_node.jobs.stages import align
-
-from party_node.jobs.stages import bin
-
-from party_node.jobs.stages import correlate
-
-from party_node.jobs.stages import evaluate
-
-from party_node.jobs.stages import precompute
-
-from party_node.jobs.stages import prepare
-
-from party_node.jobs.stages import split
-
-from party_node.jobs.stages import take_up
-
-from party_node.jobs.stages import train
+from party_node.jobs.stages import align, bin, correlate, evaluate, precompute, prepare, split, take_up, train
 from party_node.jobs.stages.context import JobContext
 from wire.spec.job import JobSpec
 

@@ -13,8 +13,8 @@ from mpc.credit.fine_bins import NumericBins
 from mpc.link import PartyId
 from mpc.protocols import bin
 from party_node.data.binned_column import BinnedColumn, bin_codes, fine_bins
-from party_node.data.near_bins import CutColumn, apart
 from party_node.data.column_selection import select
+from party_node.data.near_bins import CutColumn, apart
 from party_node.jobs.stages.context import Binning, JobContext
 from wire.spec.job import BinningSpec, PartySpec
 

@@ -19,6 +19,7 @@ from party_node.data.ids.accounting import IdCounts
 from party_node.data.period import Period
 from party_node.data.preparation import Preparation
 from party_node.data.sources.table import Kind, Table
+from party_node.models.part import Trained
 from wire.spec.job import JobSpec, PartySpec
 
 
@@ -96,6 +97,15 @@ class JobContext:
     @property
     def is_label_holder(self) -> bool:
         return self.me.id == self.label_holder
+
+    def trained(self) -> Trained:
+        """What this party keeps of a job that trained a model."""
+        assert self.preparation is not None
+        assert self.weights is not None
+        assert self.rows is not None
+        assert self.test is not None
+        return Trained(self.job, self.spec, self.me.id, self.preparation, self.weights, self.rows, self.test,
+                       self.class_shift, self.scores)
 
     def peers(self, stage: str) -> dict[PartyId, Link]:
         """The links of one stage; their traffic is counted under its name."""

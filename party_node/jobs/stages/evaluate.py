@@ -9,8 +9,8 @@ import numpy as np
 
 from mpc.protocols import finish, score
 from mpc.ring import from_signed, to_signed
-from party_node.models.evaluation import evaluate
 from party_node.jobs.stages.context import JobContext
+from party_node.models.evaluation import evaluate
 from wire.spec.training_terms import series_of
 
 SCORE_SCALE = 2.0**32  # fixed point of a partial score; the sum of 16 parties stays exact to 2^-28

@@ -7,9 +7,9 @@ from typing import Any
 
 from mpc.protocols import train
 from mpc.regression import precomputed
-from party_node.records.precomputed_files import OPEN, Writer
 from party_node.jobs.stages.context import JobContext
 from party_node.jobs.stages.train import options_of, pinned_matrix
+from party_node.records.precomputed_files import OPEN, Writer
 
 
 async def run(context: JobContext) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from party_node.data.encoding import Missing
-from party_node.data.preparation import Preparation, PreparationSpec, fit
+from party_node.data.preparation import Preparation, PreparationSpec, fit, with_intercept
 from party_node.jobs.stages.context import JobContext
 
 
@@ -49,8 +49,3 @@ def _prepared(
         left_out=[*(binning.left_out if binning else ()), *apart],
     )
     return preparation, with_intercept(preparation.apply(context.table, context.rows), context.is_label_holder)
-
-
-def with_intercept(block: NDArray[np.float64], label_holder: bool) -> NDArray[np.float64]:
-    """The label holder's block has the column of ones first."""
-    return np.column_stack([np.ones(len(block)), block]) if label_holder else block

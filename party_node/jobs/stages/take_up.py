@@ -5,11 +5,10 @@ from __future__ import annotations
 
 from mpc.errors import LocalError
 from party_node.data.ids.accounting import IdCounts
-from party_node.data.preparation import Preparation
-from party_node.records.precomputed_files import Damaged, Prepared, opened
+from party_node.data.preparation import Preparation, with_intercept
 from party_node.jobs.stages.align import read_columns, read_outcome
 from party_node.jobs.stages.context import JobContext
-from party_node.jobs.stages.prepare import with_intercept
+from party_node.records.precomputed_files import Damaged, Prepared, opened
 
 
 async def run(context: JobContext) -> None:

@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 from mpc.protocols import train
 from mpc.statistics.logistic import fit_logistic
 from party_node.data.frozen_matrix import matrix_digest, quantise
-from party_node.records.precomputed_files import opened
 from party_node.jobs.stages.context import JobContext
+from party_node.records.precomputed_files import opened
 from wire.spec.training_terms import train_options
 
 

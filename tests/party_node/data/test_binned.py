@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 
 from mpc.credit.fine_bins import LevelBins, NumericBins
 from party_node.data.binned_column import BinnedColumn, bin_codes, fine_bins
-from party_node.table_errors import DataError
-from party_node.data.preparation import Preparation, PreparationSpec, fit
 from party_node.data.column_selection import inflation, select
+from party_node.data.preparation import Preparation, PreparationSpec, fit
 from party_node.data.sources.table import Column, Kind, NumericColumn, Table, TextColumn
+from party_node.table_errors import DataError
 
 NAN = float("nan")
 SPEC = PreparationSpec(minimum_support=5, leverage_bound=1.0)

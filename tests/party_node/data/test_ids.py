@@ -15,9 +15,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mpc.group.id_column import IdColumn
-from party_node.table_errors import DataError
-from party_node.data.ids.normalisation import IdProfile, normalise
-from party_node.data.ids.shape import ShapeCounter
 from party_node.data.ids.accounting import (
     MOST_PARTS,
     DuplicatePolicy,
@@ -28,6 +25,9 @@ from party_node.data.ids.accounting import (
     IdSet,
     read_ids,
 )
+from party_node.data.ids.normalisation import IdProfile, normalise
+from party_node.data.ids.shape import ShapeCounter
+from party_node.table_errors import DataError
 from wire.description import shape_mismatch
 from wire.spec.job import MAX_ID_PARTS, IdProfileName, IdSchemeName
 

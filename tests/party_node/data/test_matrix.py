@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from mpc.domains import Domain
-from party_node.table_errors import DataError
+from party_node.data.frozen_matrix import dequantise, matrix_digest, quantise, scale_of
 from party_node.data.hold_out import hold_out
 from party_node.data.label import MissingLabel, read_label, require_both
-from party_node.data.frozen_matrix import dequantise, matrix_digest, quantise, scale_of
 from party_node.data.sources.table import Column, NumericColumn, Table, TextColumn
+from party_node.table_errors import DataError
 
 
 @settings(max_examples=80, deadline=None)

@@ -9,9 +9,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from party_node.table_errors import TOLD, DataError
 from party_node.data.period import as_date, read_period
 from party_node.data.sources.table import Kind, Table, read_table
+from party_node.table_errors import TOLD, DataError
 
 ALL = np.arange
 

@@ -20,12 +20,12 @@ from typing import Any
 import psycopg
 import pytest
 
-from party_node.consent import datasets
 from party_node.config import PartyConfig
-from party_node.table_errors import DataError
-from party_node.data.sources.table import read_table
+from party_node.consent import datasets
 from party_node.consent.datasets import Registration
+from party_node.data.sources.table import read_table
 from party_node.records.store import Store
+from party_node.table_errors import DataError
 
 CONFIG = PartyConfig(party="bank-a")
 HEAD = 'name = "loans"\nid = "customer"\nlabel = "bad"\noffered = ["income", "region"]\n'

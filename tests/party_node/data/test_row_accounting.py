@@ -22,9 +22,9 @@ from mpc.link import PartyId
 from mpc.protocols import align, align_terms
 from mpc.protocols.align import AlignOptions
 from mpc.testing.memory_link import Network, party, run_roles
-from party_node.table_errors import DataError
-from party_node.data.ids.normalisation import IdProfile
 from party_node.data.ids.accounting import DuplicatePolicy, IdCounts, IdRules, IdScheme, IdSet, read_ids
+from party_node.data.ids.normalisation import IdProfile
+from party_node.table_errors import DataError
 
 BANK, SHOP = PartyId("bank"), PartyId("shop")
 FIRST, REFUSE, KEEP_ALL = DuplicatePolicy.FIRST, DuplicatePolicy.REFUSE, DuplicatePolicy.KEEP_ALL

@@ -10,9 +10,9 @@ from sklearn.utils.class_weight import compute_class_weight
 
 from mpc.link import PartyId
 from mpc.regression.weighting import balanced, weighting
-from party_node.table_errors import TOLD, DataError
 from party_node.data.row_terms import Limits, read_offset, read_weights
 from party_node.data.sources.table import NumericColumn, Table, TextColumn
+from party_node.table_errors import TOLD, DataError
 from wire.spec.label import LabelSpec
 
 ROWS = 400

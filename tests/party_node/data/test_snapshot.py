@@ -20,13 +20,13 @@ import pyarrow.parquet as arrow_parquet
 import pytest
 
 from mpc.errors import LocalError
-from party_node.consent import datasets
 from party_node.config import ConfigError, PartyConfig
-from party_node.data.sources import snapshot
-from party_node.table_errors import DataError
-from party_node.data.sources.table import read_table
+from party_node.consent import datasets
 from party_node.consent.datasets import DatasetFile
+from party_node.data.sources import snapshot
+from party_node.data.sources.table import read_table
 from party_node.records.store import Store
+from party_node.table_errors import DataError
 
 CONFIG = PartyConfig(party="bank-a")
 HEAD = 'name = "loans"\nid = "customer"\nlabel = "bad"\noffered = ["income", "region"]\n'

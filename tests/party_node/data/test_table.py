@@ -10,11 +10,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from party_node.data.sources import files
-from party_node.table_errors import DataError
 from party_node.data.ids.accounting import id_batches
+from party_node.data.sources import files
 from party_node.data.sources.files import batches, file_digest
 from party_node.data.sources.table import Kind, NumericColumn, Table, TextColumn, read_table
+from party_node.table_errors import DataError
 
 SHARED = Path(__file__).resolve().parents[4] / "shared" / "data"
 

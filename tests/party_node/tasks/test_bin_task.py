@@ -16,12 +16,10 @@ from mpc.protocols.bin import told
 from mpc.testing.keys import small_key
 from mpc.testing.memory_link import Network, TestParty, party, run_roles
 from party_node.data.binned_column import bin_codes, fine_bins
-from party_node.table_errors import DataError
 from party_node.data.sources.table import Column, NumericColumn, Table, TextColumn
-from party_node.jobs.stages import bin
-from party_node.jobs.stages import prepare
-from party_node.jobs.stages import split
+from party_node.jobs.stages import bin, prepare, split
 from party_node.jobs.stages.context import JobContext
+from party_node.table_errors import DataError
 from tests.party_node.tasks.test_tasks import NAMES, spec
 
 ROWS = 900

@@ -13,12 +13,10 @@ from mpc.link import PartyId
 from mpc.protocols import correlate as protocol
 from mpc.testing.correlate_subject import tools_of
 from mpc.testing.memory_link import Network, party, run_roles
-from party_node.data.preparation import PreparationSpec, fit
+from party_node.data.preparation import PreparationSpec, fit, with_intercept
 from party_node.data.sources.table import Table, read_table
-from party_node.jobs.stages import stages
-from party_node.jobs.stages import correlate
+from party_node.jobs.stages import correlate, stages
 from party_node.jobs.stages.context import JobContext
-from party_node.jobs.stages.prepare import with_intercept
 from tests.party_node.tasks.test_tasks import spec
 from wire.spec.job import CorrelateSpec, JobSpec
 

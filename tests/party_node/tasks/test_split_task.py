@@ -11,11 +11,11 @@ import pytest
 from mpc.errors import LocalError, PeerError
 from mpc.link import PartyId
 from mpc.testing.memory_link import Network, party, run_roles
-from party_node.table_errors import TOLD, DataError
 from party_node.data.period import Period
 from party_node.data.sources.table import Table
 from party_node.jobs.stages import split
 from party_node.jobs.stages.context import JobContext
+from party_node.table_errors import TOLD, DataError
 from tests.party_node.tasks.test_tasks import NAMES, spec
 
 BANK, SHOP = NAMES

@@ -12,12 +12,10 @@ import pytest
 from mpc.errors import Refused
 from mpc.link import PartyId
 from mpc.testing.memory_link import Network, TestParty, party, run_roles
-from party_node.table_errors import TOLD, DataError
 from party_node.data.sources.table import NumericColumn, Table, read_table
-from party_node.jobs.stages import evaluate
-from party_node.jobs.stages import prepare
-from party_node.jobs.stages import split
+from party_node.jobs.stages import evaluate, prepare, split
 from party_node.jobs.stages.context import JobContext
+from party_node.table_errors import TOLD, DataError
 from wire.spec.job import JobSpec
 
 NAMES = (PartyId("bank"), PartyId("shop"))

@@ -1,0 +1,1 @@
+"""The committee's report, made from a job's public record."""

@@ -1,0 +1,1 @@
+"""Identifiers: spelled alike (`normalisation`), read and accounted for row by row (`accounting`), compared in shape."""

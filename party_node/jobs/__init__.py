@@ -1,0 +1,1 @@
+"""How a job runs at a node: `runner` takes it through its stages."""
