@@ -5,7 +5,7 @@ PY := .venv/bin/python
 	python3 -m venv .venv && $(PY) -m pip install -q -c constraints.txt -e '.[dev]' && touch $@
 setup: .venv/.done
 demo: setup
-	$(PY) scripts/demo.py
+	$(PY) -m joint_risk.demo
 test: setup
 	$(PY) -m pytest -q
 fuzz: setup
@@ -15,21 +15,21 @@ check: setup
 proto: setup
 	$(PY) scripts/generate_proto.py
 bench: setup
-	set -e; for script in scripts/bench_*.py; do $(PY) $$script; done
+	set -e; for script in scripts/bench/align.py scripts/bench/bin.py scripts/bench/group.py scripts/bench/paillier.py scripts/bench/train.py; do $(PY) $$script; done
 build/oracle/.done:
 	python3 -m venv build/oracle && build/oracle/bin/python -m pip install -q optbinning==1.0.0 && touch $@
 oracle: build/oracle/.done
 sweep-binning: setup oracle
-	$(PY) scripts/sweep_binning.py
+	$(PY) scripts/sweeps/binning.py
 sweep-verdict: setup
-	$(PY) scripts/sweep_verdict.py
+	$(PY) scripts/sweeps/verdict.py
 sweep-views: setup
-	$(PY) scripts/sweep_views.py
+	$(PY) scripts/sweeps/views.py
 dictionary: setup
-	$(PY) scripts/try_dictionary.py
+	$(PY) scripts/sweeps/dictionary.py
 uci: setup
 	$(PY) scripts/uci_scorecard.py
 time-bins: setup
-	$(PY) scripts/time_bins.py
+	$(PY) scripts/bench/bins_through_nodes.py
 clean:
 	rm -rf .venv build demo

@@ -20,12 +20,12 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from joint_risk.local_consortium import told
 from mpc.credit.reject_inference import parcelling, sensitivity, simple_augmentation
 from mpc.errors import LocalError
 from mpc.rng import Rng
 from party_node.data.sources.table import Kind, NumericColumn, read_table
 from party_node.models.kept_scores import read_scores
-from scripts.local_cluster import told
 from wire.private_files import write_private
 
 FACTORS = (1.0, 1.5, 2.0, 3.0)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-import time
 from math import floor, log10
 from pathlib import Path
 from typing import Any
@@ -18,15 +17,11 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from joint_risk.local_consortium import PURPOSE, CommandFailed, LocalParty, told
+from joint_risk.local_job import run_job
 from mpc.errors import LocalError
 from party_node.data.label import read_label
 from party_node.data.sources.table import Kind, read_table
-from scripts.local_cluster import PURPOSE, RESULT, CommandFailed, LocalCluster, LocalParty, told
-from scripts.pooled_bins import compare_bins
-from scripts.pooled_reference import compare
-from wire.private_files import write_private
-from wire.spec.job import BinningSpec
-from wire.spec.label import LabelSpec
 
 
 def arguments(argv: list[str] | None = None) -> argparse.Namespace:
@@ -182,52 +177,6 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     """What the options ask for; the object that is printed."""
     parties = local_parties(options)
     return run_job(options.out, parties, job_of(options, parties), ahead=options.precompute)[0]
-
-
-def run_job(
-    home: Path, parties: list[LocalParty], job: dict[str, Any], *, ahead: bool = False
-) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Make the cluster under `home`, run the job (`ahead`: in two halves), compare with the pooled fit: (result, public
-    record)."""
-    began = time.monotonic()
-    cluster = LocalCluster(home, parties)
-    cluster.make()
-    made = time.monotonic()
-    with cluster.running():
-        ready = time.monotonic()
-        first = cluster.precompute(job, show=True) if ahead else None
-        started = time.monotonic()
-        record = cluster.launch(job, show=True, prepared=first["job_id"] if first else "")
-    ended = time.monotonic()
-    label = LabelSpec(**{name: value for name, value in job["label"].items() if name != "party"})
-    pooled = compare(home, parties, record["job_id"], job["training"]["penalty"], label)
-    seconds = {"make": made - began, "start": started - made} | record["seconds"]
-    if first is not None:
-        seconds |= {f"ahead, {stage}": value for stage, value in first["seconds"].items()}
-        seconds |= {"start": ready - made, "ahead": started - ready}
-    seconds |= {"job": ended - started, "total": time.monotonic() - began}
-    result = {
-        "job_id": record["job_id"],
-        "rows": record["rows"],
-        "common": record["common"],
-        "train_rows": record["train_rows"],
-        "test_rows": record["test_rows"],
-        "auc": pooled.auc,
-        "ks": pooled.ks,
-        "coefficients": pooled.coefficients,
-        "seconds": {stage: round(value, 2) for stage, value in seconds.items()},
-        "bytes": record["bytes"],
-        "ledger": record["ledger"],
-        "evaluation": record["evaluation"],
-        "correlations": record["correlations"],
-        "engines": record["engines"],
-    }
-    if "binning" in job:
-        rules = BinningSpec.model_validate(job["binning"])
-        result["bins"] = compare_bins(home, parties, record["job_id"], rules, job["label"]["positive"])
-    kept = result | {"coefficients": {"max_abs_error": pooled.coefficients["max_abs_error"]}}  # no column's name
-    write_private(home / RESULT, json.dumps(kept, indent=1).encode())
-    return result, record
 
 
 def main() -> int:

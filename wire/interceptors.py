@@ -21,7 +21,7 @@ from wire.errors import DETAILS_KEY, Forbidden, Overdue, Unauthenticated, row_of
 from wire.gatekeeper import Caller, Gatekeeper, Role
 
 if TYPE_CHECKING:
-    from wire.tls import Context
+    from wire.gatekeeper import Context
 
     Handler = grpc.RpcMethodHandler[Any, Any]      # generic in the stubs only
 

@@ -13,7 +13,7 @@ import time
 from collections import defaultdict
 from collections.abc import Coroutine, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import grpc
 import grpc.aio
@@ -39,6 +39,9 @@ from wire.errors import (
 from wire.grpc_link import GrpcLink, Limits, Record, Session, Traffic, closing
 from wire.interceptors import current_caller
 from wire.peer_stream import INSTANCE_BYTES, PeerStream
+
+if TYPE_CHECKING:
+    from wire.gatekeeper import Context
 
 SERVICE, METHOD = "wire.v1.Peer", "Converse"
 REDIAL_S = 0.3
@@ -235,7 +238,7 @@ class PeerHub:
 
     # -- being dialled, and running ------------------------------------------------------------------------------
 
-    async def _converse(self, _requests: object, context: tls.Context) -> None:
+    async def _converse(self, _requests: object, context: Context) -> None:
         peer = current_caller().party
         if peer > self.me:
             raise Forbidden("the party with the lower id dials", whose=peer, reason="wrong-direction")

@@ -24,7 +24,7 @@ from wire.tls import COMMON_OPTIONS, check_own, doctor_credentials, server_crede
 from wire.v1 import doctor_pb2, doctor_pb2_grpc
 
 if TYPE_CHECKING:
-    from wire.tls import Context
+    from wire.gatekeeper import Context
 
 MAX_CONCURRENT = 256
 MAX_DOCTOR_BYTES = 32_768

@@ -10,7 +10,7 @@ section 4; segments and bins also in Raghuraman and Rindal, CCS 2022 (ePrint 202
 1.2218 slots a key in the limit (Dietzfelbinger et al., ICALP 2010); a bin has 1.3 and 10 sqrt(n) + 64 more. What
 peeling leaves over, a pair of colliding keys once in some n tables, is solved on the dense rows: s keys fail with
 probability 2^-(64 - s), and more than 48 are refused. How 2^-40 follows for all sizes, by a bound on the expected
-number of unpeelable parts and by measurement: docs/protocols/align.md and scripts/sweep_okvs.py.
+number of unpeelable parts and by measurement: docs/protocols/align.md and scripts/sweeps/okvs.py.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ from wire.interceptors import current_caller
 from wire.v1 import control_pb2, control_pb2_grpc
 
 if TYPE_CHECKING:
-    from wire.tls import Context
+    from wire.gatekeeper import Context
 
 _STATES = {
     FeedState.RUNNING: control_pb2.Event.RUNNING,

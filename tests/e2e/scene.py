@@ -21,10 +21,10 @@ from typing import Any
 
 import numpy as np
 
+from joint_risk.local_consortium import COORDINATOR, PURPOSE, ROOT, LocalCluster, LocalParty, dataset_toml
 from party_node.commands.operator import run_command
 from party_node.config import PartyDirectory
 from party_node.records.store import Store
-from scripts.local_cluster import COORDINATOR, PURPOSE, ROOT, LocalCluster, LocalParty, dataset_toml
 from tests import canaries
 
 LABEL = "dpd90_12m"

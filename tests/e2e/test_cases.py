@@ -16,8 +16,8 @@ from pathlib import Path
 import pytest
 
 from coordinator.config import CoordinatorDirectory
+from joint_risk.local_consortium import COORDINATOR
 from party_node.config import PartyDirectory
-from scripts.local_cluster import COORDINATOR
 from tests import canaries
 from tests.e2e.scene import COMMON_OF_TWO, LABEL, Ran, Scene, table
 from wire import certificates

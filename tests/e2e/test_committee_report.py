@@ -14,9 +14,9 @@ from typing import Any
 
 import pytest
 
+from joint_risk.local_consortium import ROOT
+from joint_risk.synthetic_tables import make
 from reporting.page import SECTIONS
-from scripts.local_cluster import ROOT
-from scripts.make_synthetic_credit import make
 from tests.browser import ADVICE, Browser, browsing, chromium
 
 PARTIES = ("bank", "ecommerce", "telecom")

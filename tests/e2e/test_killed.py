@@ -10,9 +10,9 @@ import pytest
 from coordinator.config import CoordinatorDirectory
 from coordinator.jobs.node_client import NodeClient, connect
 from coordinator.jobs.store import Store
+from joint_risk.local_consortium import COORDINATOR
 from mpc.errors import LocalError
 from party_node.models.part import load_part
-from scripts.local_cluster import COORDINATOR
 from tests.e2e.scene import COMMON_OF_TWO, Ran, Scene
 from wire.errors import RemoteFailure
 from wire.signing import check_approvals

@@ -10,13 +10,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from joint_risk.local_consortium import ROOT
 from mpc.credit.scorecard import Scale, combined
 from party_node.data.sources.table import read_table
 from party_node.models.kept_scores import read_scores
 from party_node.models.part import load_part
 from party_node.models.scorecard import card_of
 from party_node.models.scorecard_json import points_of
-from scripts.local_cluster import ROOT
 from tests import canaries
 from tests.e2e.scene import ALARMS, LABEL, table
 

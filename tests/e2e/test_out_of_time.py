@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from coordinator.config import CoordinatorDirectory
+from joint_risk.local_consortium import COORDINATOR
 from mpc.protocols import PROTOCOLS
 from party_node.models.part import load_part
-from scripts.local_cluster import COORDINATOR
 from tests import canaries
 from tests.e2e.scene import COMMON_OF_TWO, FAMILY, LABEL, PRESENT, Ran, Scene, table
 

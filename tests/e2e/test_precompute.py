@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from scripts.local_cluster import COORDINATOR
+from joint_risk.local_consortium import COORDINATOR
 from tests.e2e.scene import COMMON_OF_TWO, Ran, Scene
 
 SOON_S = 15.0     # by the clock of a busy machine, starting the command's process included

@@ -1,7 +1,7 @@
 """A dictionary of all identifiers against a whole alignment: what somebody finds who tries every one. Beyond its own
 ids and the intersection: nothing, in either engine, without a secret or with a party's own.
 
-Here with some thousand candidates; with a million by `make dictionary` (scripts/try_dictionary.py).
+Here with some thousand candidates; with a million by `make dictionary` (scripts/sweeps/dictionary.py).
 """
 
 from __future__ import annotations

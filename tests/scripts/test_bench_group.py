@@ -7,7 +7,7 @@ import json
 import pytest
 
 from mpc.kernels.curve import batches as curve
-from scripts import bench_group
+from scripts.bench import group as bench_group
 
 pytestmark = pytest.mark.skipif(not curve.available(), reason="this processor has no AVX512-IFMA")
 

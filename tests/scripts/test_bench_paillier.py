@@ -13,7 +13,7 @@ import pytest
 from mpc.kernels.simd.engine import available
 from mpc.kernels.simd.forms import Avx2
 
-SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "bench_paillier.py"
+SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "bench" / "paillier.py"
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from scripts.local_cluster import LocalCluster
+from joint_risk.local_consortium import LocalCluster
 
 
 def test_a_relative_folder_stays_where_the_caller_stands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

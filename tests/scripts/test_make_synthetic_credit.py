@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
-import sys
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -15,30 +13,21 @@ from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
+from joint_risk import synthetic_tables
 from party_node.data.ids.accounting import DuplicatePolicy, IdRules, IdSet, id_batches, read_ids
 from party_node.data.ids.normalisation import IdProfile
 from party_node.data.label import read_label
 from party_node.data.preparation import PreparationSpec, fit
 from party_node.data.sources.table import Kind, Table, read_table
+from scripts import make_synthetic_credit
 
-SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "make_synthetic_credit.py"
 F64 = NDArray[np.float64]
 Made = tuple[Path, dict[str, Any]]
 
 
-def load() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("make_synthetic_credit", SCRIPT)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
 @pytest.fixture(scope="module")
 def script() -> ModuleType:
-    return load()
+    return synthetic_tables
 
 
 @pytest.fixture(scope="module")
@@ -172,8 +161,8 @@ def test_the_same_seed_gives_the_same_files_and_another_seed_others(script: Modu
 def test_the_command_prints_the_manifest_and_refuses_nonsense(
     script: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert script.main(["--out", str(tmp_path), "--customers", "300", "--parties", "2"]) == 0
+    assert make_synthetic_credit.main(["--out", str(tmp_path), "--customers", "300", "--parties", "2"]) == 0
     assert list(json.loads(capsys.readouterr().out)["parties"]) == ["bank", "ecommerce"]
     assert (tmp_path / "manifest.json").exists()
-    assert script.main(["--out", str(tmp_path), "--customers", "3"]) == 4
+    assert make_synthetic_credit.main(["--out", str(tmp_path), "--customers", "3"]) == 4
     assert "no tables were made" in capsys.readouterr().err

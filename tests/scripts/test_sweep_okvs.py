@@ -16,7 +16,7 @@ import pytest
 from mpc.rng import Rng
 from mpc.sets.okvs import MOST_LEFT_OVER, Layout
 
-SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "sweep_okvs.py"
+SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "sweeps" / "okvs.py"
 
 
 @pytest.fixture(scope="module")

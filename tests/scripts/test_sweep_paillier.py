@@ -13,7 +13,7 @@ import pytest
 from mpc.kernels.engines.gmp import GmpModulus
 from mpc.kernels.modulus import Residues
 
-SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "sweep_paillier.py"
+SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "sweeps" / "paillier.py"
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 
-from scripts import sweep_training
+from scripts.sweeps import training as sweep_training
 
 
 def test_models_of_few_defaults_and_of_correlated_columns_equal_the_exact_fit(

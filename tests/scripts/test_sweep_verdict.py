@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "sweep_verdict.py"
+SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "sweeps" / "verdict.py"
 
 
 @pytest.fixture(scope="module")

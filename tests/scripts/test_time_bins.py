@@ -9,7 +9,7 @@ import pytest
 from coordinator.commands.screen import ProgressScreen
 from coordinator.jobs.driver import JobEvent
 from party_node.data.sources.table import read_table
-from scripts.time_bins import _BEGINS, STAGES, make_tables
+from scripts.bench.bins_through_nodes import _BEGINS, STAGES, make_tables
 
 
 @pytest.mark.parametrize("stage", STAGES)

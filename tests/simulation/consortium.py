@@ -18,6 +18,7 @@ from coordinator.jobs import driver
 from coordinator.jobs.node_client import NodeClient
 from coordinator.jobs.plan import JobPlan
 from coordinator.jobs.store import Store as CoordinatorStore
+from joint_risk.local_consortium import LocalParty, dataset_toml, free_ports
 from mpc.protocols.train import Tools
 from mpc.testing.keys import small_key
 from mpc.testing.memory_link import Sent
@@ -25,7 +26,6 @@ from party_node.config import PartyDirectory
 from party_node.consent import datasets
 from party_node.daemon.node import Node, real_tools
 from party_node.records.store import Store
-from scripts.local_cluster import LocalParty, dataset_toml, free_ports
 from tests.simulation.observer import Recording, observing
 from tests.simulation.tables import LABEL_HOLDER, World, job
 from wire import certificates

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from scripts.local_cluster import LocalParty
+from joint_risk.local_consortium import LocalParty
 from tests import canaries
 
 COMMON, OWN = 240, 30

@@ -1,6 +1,6 @@
 """Joint counts of good and bad customers per bin: seconds and bytes of one run, both sides in one process.
 
-python scripts/bench_bin.py --rows 100000 --columns 300 --json
+python scripts/bench/bin.py --rows 100000 --columns 300 --json
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from mpc.credit.binning import Constraints
 from mpc.kernels import cores

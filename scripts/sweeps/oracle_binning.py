@@ -1,6 +1,6 @@
-"""The pooled oracle of scripts/sweep_binning.py: optbinning on the rows themselves, in an environment of its own.
+"""The pooled oracle of scripts/sweeps/binning.py: optbinning on the rows themselves, in an environment of its own.
 
-    oracle/bin/python scripts/oracle_binning.py CASES.npz < settings.json > found.json
+    oracle/bin/python scripts/sweeps/oracle_binning.py CASES.npz < settings.json > found.json
 
 Imports nothing of this project, and this project never imports it: optbinning is not a dependency. Settings that
 differ from its defaults, and why: `user_splits` are the fine edges, so that both merge the same bins; `solver` mip

@@ -1,6 +1,6 @@
 """Compares the engines with Python's integers, operation by operation, on random and edge inputs.
 
-    python scripts/sweep_paillier.py [--operations 100000] [--seed 1] [--json]
+    python scripts/sweeps/paillier.py [--operations 100000] [--seed 1] [--json]
 
 For n of 2048, 3072 and odd sizes, on n^2 and on an odd modulus that is no square: products, powers, fixed-base
 powers, both multi-exponentiations, packed combinations, bytes in and out; edge values are 0, 1, n - 1, n, n^2 - 1, and

@@ -10,17 +10,15 @@ from pathlib import Path
 
 from rich.console import Console
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
-
+from joint_risk.local_consortium import PURPOSE, CommandFailed, LocalParty
+from joint_risk.local_job import run_job
+from joint_risk.local_report import make_report
+from joint_risk.synthetic_tables import make
 from mpc.credit.money import Terms
 from mpc.credit.scorecard import Scale
 from party_node.reports.judgement import Asked
-from scripts.committee_report import make_report
-from scripts.local_cluster import PURPOSE, CommandFailed, LocalParty
-from scripts.make_synthetic_credit import make
-from scripts.run_local_cluster import run_job
 
+ROOT = Path(__file__).resolve().parents[1]
 MINIMUM_COMMON = 3000
 
 

@@ -1,7 +1,7 @@
 """Can a leader of three parties tell with whom it shares customers? A classifier over its views of many small runs.
 
     make sweep-views
-    python scripts/sweep_views.py [--runs 5000] [--control-runs 300] [--json]
+    python scripts/sweeps/views.py [--runs 5000] [--control-runs 300] [--json]
 
 One class: of 50 customers of the leader, 10 are common to all and none else is shared. The other: 20 more are shared
 with one follower alone. All runs are of the engine oprf, whole but for the transfers under its trees, which depend on
@@ -25,7 +25,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
 from mpc.group import ristretto255

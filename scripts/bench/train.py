@@ -1,7 +1,7 @@
 """The whole job between real daemons, over a line of given speed: seconds and bytes per phase, memory, processor time,
 accuracy.
 
-python scripts/bench_train.py --rows 20000 --features 13,10 --link 20mbps/20ms --key-bits 2048 --json
+python scripts/bench/train.py --rows 20000 --features 13,10 --link 20mbps/20ms --key-bits 2048 --json
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from scripts.local_cluster import PURPOSE, LocalCluster, LocalParty
-from scripts.pooled_reference import compare
+from joint_risk.local_consortium import PURPOSE, LocalCluster, LocalParty
+from joint_risk.pooled_reference import compare
+from scripts.bench.shaped_link import Line, ShapedLinks
 from scripts.run_local_cluster import iterations, one_digit
-from scripts.shaped_link import Line, ShapedLinks
 from wire.spec.label import LabelSpec
 
 NAMES = ("bank", "partner-b", "partner-c", "partner-d", "partner-e")

@@ -1,7 +1,7 @@
 """How often the verdict on a partner is right: a useless partner's and a useful one's, over many seeded populations.
 
     make sweep-verdict
-    python scripts/sweep_verdict.py [--runs 100] [--customers 40000] [--seed 1]
+    python scripts/sweeps/verdict.py [--runs 100] [--customers 40000] [--seed 1]
 
 Each run draws a population of scripts/make_synthetic_credit.py, prepares and fits as a job does (exactly, in the
 clear), solo on the bank's columns and joint with a partner's, and judges both on the hold-out rows with `evaluate`.
@@ -26,15 +26,15 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
+from joint_risk.synthetic_tables import INSTITUTIONS, People, bank, category, number, outcome, people, telecom
 from mpc.statistics.logistic import fit_logistic
 from mpc.statistics.metrics import roc_auc
 from party_node.data.preparation import Preparation, PreparationSpec, fit
 from party_node.data.sources.table import Column, NumericColumn, Table, TextColumn
 from party_node.models.evaluation import Evaluation, evaluate
-from scripts.make_synthetic_credit import INSTITUTIONS, People, bank, category, number, outcome, people, telecom
 
 HOLD_OUT = 0.3
 DEFAULT_RATE = 0.07

@@ -1,6 +1,6 @@
 """Trains on hard tables by the real protocol and compares each model with scikit-learn's exact fit on the same rows.
 
-    python scripts/sweep_training.py [--rows 20000] [--rates 0.01,0.02,0.05,0.2] [--parties 2,3,4]
+    python scripts/sweeps/training.py [--rows 20000] [--rates 0.01,0.02,0.05,0.2] [--parties 2,3,4]
                                      [--kinds plain,correlated,one-hot] [--told 2] [--json]
 
 All parties run in this process, over links in memory; correlations come from the ideal dealer and keys are short: the
@@ -24,8 +24,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
+from joint_risk.pooled_reference import exact_fit
 from mpc.correlated_randomness.kinds import TrigPlan
 from mpc.errors import LocalError, Refused
 from mpc.link import PartyId
@@ -36,7 +37,6 @@ from mpc.statistics.metrics import roc_auc
 from mpc.testing.dealer import Dealer
 from mpc.testing.keys import small_key
 from mpc.testing.memory_link import Network, party, run_roles
-from scripts.pooled_reference import exact_fit
 from scripts.run_local_cluster import iterations, one_digit
 
 F64 = NDArray[np.float64]

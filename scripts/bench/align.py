@@ -1,6 +1,6 @@
 """Alignment between real daemons on this machine: wall seconds from launch until every party holds the row order.
 
-    python scripts/bench_align.py --ids 1048576 --parties 2 --engine oprf --json [--split]
+    python scripts/bench/align.py --ids 1048576 --parties 2 --engine oprf --json [--split]
 
 Half of the ids are common to all (or --common). The job is stopped once it has left the alignment. --split tells where
 the processor time goes: the steps of every party once more in one process, over links in memory, timed thread by
@@ -29,7 +29,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from coordinator.config import CoordinatorDirectory
 from coordinator.jobs import driver
@@ -38,6 +38,7 @@ from coordinator.jobs.driver import JobEvent
 from coordinator.jobs.node_client import connect
 from coordinator.jobs.plan import load_plan
 from coordinator.jobs.store import Store
+from joint_risk.local_consortium import COORDINATOR, PURPOSE, LocalCluster, LocalParty, toml
 from mpc.link import PartyId
 from mpc.protocol import Ledger
 from mpc.protocols import align
@@ -48,7 +49,6 @@ from party_node.config import PartyDirectory
 from party_node.data.ids.accounting import DuplicatePolicy, IdRules, read_ids
 from party_node.jobs.runtime import NodeParty
 from party_node.jobs.workers import Workers
-from scripts.local_cluster import COORDINATOR, PURPOSE, LocalCluster, LocalParty, toml
 
 NAMES = ("bank", *(f"partner-{letter}" for letter in "bcdefgh"))
 WARM_S = 120.0

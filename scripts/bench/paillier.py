@@ -1,7 +1,7 @@
 """Times mpc.paillier beside python-paillier in one run, on one key: encryption, decryption, sums, X^T [[d]].
 
-    python scripts/bench_paillier.py [--json] [--bits 2048] [--engine auto|gmp|avx2|ifma] [--threads 2] [--quick]
-    python scripts/bench_paillier.py --matrix-only --rows 1000000 --columns 20 --threads 1
+    python scripts/bench/paillier.py [--json] [--bits 2048] [--engine auto|gmp|avx2|ifma] [--threads 2] [--quick]
+    python scripts/bench/paillier.py --matrix-only --rows 1000000 --columns 20 --threads 1
 
 Every figure is the median of repeated runs. `ours` and `phe` are operations per second, for X^T [[d]] seconds. `cpu`
 is `ours` by the processor time of the calling thread: equal to it on an idle machine, and hardly changed by other

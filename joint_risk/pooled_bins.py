@@ -8,15 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from mpc.credit.binning import Trend
+from joint_risk.local_consortium import LocalParty
+from joint_risk.pooled_reference import table_of
+from mpc.credit.binning import BinCounts, Trend
 from mpc.protocols.bin import told
-from mpc.protocols.bin_terms import BinCounts
 from party_node.data.binned_column import BinnedColumn, bin_codes
 from party_node.data.label import read_label
 from party_node.jobs.stages.bin import limits_of
 from party_node.models.part import load_part
-from scripts.local_cluster import LocalParty
-from scripts.pooled_reference import table_of
 from wire.spec.job import BinningSpec
 
 

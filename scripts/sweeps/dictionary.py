@@ -1,7 +1,7 @@
 """A million candidate identifiers, all true ones among them, against a whole alignment of three parties, either engine.
 
     make dictionary
-    python scripts/try_dictionary.py [--candidates 1000000]
+    python scripts/sweeps/dictionary.py [--candidates 1000000]
 
 The attacks are those of tests/protocols/test_align_dictionary.py. Exit status 1 if any candidate is found.
 """
@@ -12,7 +12,7 @@ import argparse
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from mpc.group import ristretto255
 from tests.protocols.test_align_dictionary import attacks

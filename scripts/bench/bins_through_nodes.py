@@ -1,9 +1,9 @@
 """Joint counts of bins through real daemons: seconds of the stages up to the bins of a job over made-up tables.
 
-python scripts/time_bins.py --rows 100000 --columns 300 --json
+python scripts/bench/bins_through_nodes.py --rows 100000 --columns 300 --json
 
 Two nodes and a coordinator run on this machine. When both nodes are done with the bins the job is cancelled: what
-follows is measured by scripts/bench_train.py. A stage counts from its first beginning to its last end at either node.
+follows is measured by scripts/bench/train.py. A stage counts from its first beginning to its last end at either node.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
+from joint_risk.local_consortium import PURPOSE, LocalCluster, LocalParty, told
 from mpc.errors import LocalError
 from mpc.kernels.engines.selection import engine_name
-from scripts.local_cluster import PURPOSE, LocalCluster, LocalParty, told
 
 STAGES = ("align", "split", "bin", "prepare")
 _BEGINS = re.compile(r"^\s*(\S+)\s+(\w+)\s+begins")

@@ -1,6 +1,6 @@
 """How often the tables of the oprf engine cannot be solved: a bound for small parts, and a measurement of the rest.
 
-    python scripts/sweep_okvs.py [--trials 200] [--seed 1] [--json]
+    python scripts/sweeps/okvs.py [--trials 200] [--seed 1] [--json]
 
 bound: keys that peeling leaves over form a part in which every slot is touched twice or not at all. The expected
 number of such parts of s keys among n, with M slots in each of three segments, is at most
@@ -27,7 +27,7 @@ from typing import Any
 
 import numpy as np
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from mpc.kernels import set_intersection
 from mpc.ring import U64

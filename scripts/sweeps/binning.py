@@ -1,7 +1,7 @@
 """Compares our bins with those of a pooled optimal binning (optbinning) on random features.
 
     make sweep-binning                                           # with optbinning in build/oracle
-    python scripts/sweep_binning.py [--features 100] [--seed 1] [--missing 0.0]
+    python scripts/sweeps/binning.py [--features 100] [--seed 1] [--missing 0.0]
 
 Every feature has its own rows, bad rate, shape, trend and constraints; both sides start from the same fine edges,
 cut by `numeric_bins`. Exit status 1 if a cut differs or an information value by more than 1e-9. Two ways to cut may say
@@ -32,7 +32,7 @@ from mpc.credit.binning import BinCounts, Constraints, Trend, best_bins
 from mpc.credit.fine_bins import NumericBins, numeric_bins
 from mpc.credit.weight_of_evidence import information_value, weight_of_evidence
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 ORACLE = ROOT / "build" / "oracle" / "bin" / "python"
 WITHIN = 1e-9
 TIE = 1e-13  # some roundings of the information value
@@ -101,7 +101,7 @@ def theirs(cases: list[Case], oracle: Path) -> list[dict[str, Any]]:
         arrays = {f"values_{i}": case.values for i, case in enumerate(cases)}
         np.savez(path, **arrays, **{f"bad_{i}": case.bad for i, case in enumerate(cases)})
         done = subprocess.run(
-            [oracle, ROOT / "scripts" / "oracle_binning.py", path],
+            [oracle, ROOT / "scripts" / "sweeps" / "oracle_binning.py", path],
             input=json.dumps(settings), capture_output=True, text=True, check=True,
         )
     answers: list[dict[str, Any]] = json.loads(done.stdout)

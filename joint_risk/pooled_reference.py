@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 
+from joint_risk.local_consortium import LocalParty
 from mpc.statistics.logistic import fit_logistic
 from mpc.statistics.metrics import ks, roc_auc
 from party_node.data.label import read_label
@@ -20,7 +21,6 @@ from party_node.data.row_terms import Limits, read_offset, read_weights
 from party_node.data.sources.table import Kind, NumericColumn, Table, read_table
 from party_node.models.kept_scores import read_scores
 from party_node.models.part import ModelPart, load_part
-from scripts.local_cluster import LocalParty
 from wire.spec.label import LabelSpec
 
 F64 = NDArray[np.float64]

@@ -1,7 +1,7 @@
 """Times ristretto255 in lanes beside libsodium in one run, on one core: hash to group, multiplication, check.
 
-    python scripts/bench_group.py [--json] [--points 16384]
-    python scripts/bench_group.py --align 1048576
+    python scripts/bench/group.py [--json] [--points 16384]
+    python scripts/bench/group.py --align 1048576
 
 Points per second of processor time, the median of repeated runs. libsodium takes a part of the points, for its cost is
 linear. What both compute is compared before it counts. With --align: processor seconds of an alignment of two parties
@@ -20,7 +20,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from mpc.group import ristretto255
 from mpc.group.id_column import IdColumn
@@ -32,7 +32,7 @@ from mpc.protocols import align
 from mpc.rng import Rng
 from mpc.testing.memory_link import Network, party, run_roles
 
-LABEL = b"scripts/bench_group.py"
+LABEL = b"scripts/bench/group.py"
 REPEATS = 5
 
 
