@@ -113,7 +113,8 @@ class LocalCluster:
         ports = iter(free_ports(2 * len(self.parties)))
         addresses = {party.id: (f"127.0.0.1:{next(ports)}", f"127.0.0.1:{next(ports)}") for party in self.parties}
         with ThreadPoolExecutor(4) as pool:
-            made: list[Future[Any]] = [pool.submit(self._init, party.id, *addresses[party.id]) for party in self.parties]
+            made: list[Future[Any]] = []
+            made += [pool.submit(self._init, party.id, *addresses[party.id]) for party in self.parties]
             coordinator = str(self.directory(COORDINATOR))
             made.append(pool.submit(command, "coordinator", "init", "--dir", coordinator, "--json"))
             for one in made:

@@ -27,7 +27,7 @@ from mpc.statistics.logistic import fit_logistic
 from mpc.testing import dealer as dealers
 from mpc.testing.keys import small_key
 from mpc.testing.memory_link import Network, party, run_roles
-from tests.mpc.test_correlations import NAMES, SOURCES, total
+from tests.mpc.correlated_randomness.test_sources import NAMES, SOURCES, total
 from tests.protocols.test_train import blocks_of, dealt, options_for
 
 SCALE = 32767 // 5
