@@ -1,0 +1,1 @@
+"""The contract in Python: the one place where foreign bytes become values."""

@@ -17,7 +17,7 @@ import pytest
 from mpc.domains import Domain
 
 ROOT = Path(__file__).resolve().parents[2]
-PACKAGES = ("mpc", "wire", "party_node", "coordinator")
+PACKAGES = ("mpc", "reporting", "wire", "party_node", "coordinator", "joint_risk")
 LONGEST_FILE, LONGEST_FUNCTION = 400, 60
 
 
@@ -163,7 +163,7 @@ def test_declared_dependencies_are_used_and_used_ones_declared() -> None:
     extras = [line for name, lines in project["optional-dependencies"].items() if name != "dev" for line in lines]
     lines = project["dependencies"] + extras
     declared = {re.split(r"[<>=!\[ ]", line)[0].lower() for line in lines}
-    names = {"grpc": "grpcio", "grpc_health": "grpcio-health-checking", "google": "protobuf"}
+    names = {"grpc": "grpcio", "grpc_health": "grpcio-health-checking", "google": "protobuf", "sklearn": "scikit-learn"}
     roots = {name.partition(".")[0] for path in sources(*PACKAGES) for name in imports(path)}
     foreign = {names.get(root, root) for root in roots - set(PACKAGES) - set(sys.stdlib_module_names)}
     assert foreign == declared

@@ -104,7 +104,7 @@ def test_links_between_pages_lead_somewhere(page: Path) -> None:
 
 @EVERY_PAGE
 def test_files_that_a_page_names_exist(page: Path) -> None:
-    folders = "mpc|wire|party_node|coordinator|scripts|proto|tests|docs"
+    folders = "mpc|reporting|wire|party_node|coordinator|joint_risk|scripts|proto|tests|docs"
     for name in re.findall(rf"`((?:{folders})/[\w./-]*\w)`", page.read_text(encoding="utf-8")):
         if "NAME" in name:
             continue
