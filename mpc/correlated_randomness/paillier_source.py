@@ -21,8 +21,9 @@ import numpy as np
 from mpc.correlated_randomness.chain import ChainSource
 from mpc.correlated_randomness.kinds import TrigPlan
 from mpc.link import Link, PartyId
-from mpc.paillier.ciphertexts import CipherVector, PublicKey, Rerandomiser
+from mpc.paillier.ciphertexts import CipherVector, PublicKey
 from mpc.paillier.keys import PrivateKey
+from mpc.paillier.rerandomisation import Rerandomiser
 from mpc.products.matrix_vector import (
     EncryptedMasks,
     MaskedProducts,

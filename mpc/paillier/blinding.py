@@ -1,6 +1,6 @@
 """Blinding factors of Paillier ciphertexts ahead of their use: drawn when there is nothing else to compute, used once.
 
-A `Stock` belongs to one stream of ciphertexts. Which factor blinds which ciphertext does not depend on when it was
+`ReadyFactors` belong to one stream of ciphertexts. Which factor blinds which ciphertext does not depend on when it was
 drawn, so a run shows nothing of how busy its machine was. Knows neither keys nor plaintexts.
 """
 
@@ -17,7 +17,7 @@ from mpc.protocol import Party
 AT_ONCE = 256        # factors that are drawn in one go while idle: what is due meanwhile waits for so many at most
 
 
-class Stock:
+class ReadyFactors:
     """Factors of one stream, in the order of `draw`, about `expected` in all."""
 
     __slots__ = ("_draw", "_left", "_lock", "_ready", "_ring")
@@ -56,13 +56,13 @@ class Stock:
         return max(0, min(AT_ONCE, self._left))
 
     def __repr__(self) -> str:
-        return "Stock(...)"
+        return "ReadyFactors(...)"
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("blinding factors are secret and are never pickled or copied")
 
 
-async def fill(me: Party, stock: Stock | None) -> None:
+async def fill(me: Party, factors: ReadyFactors | None) -> None:
     """Draw all that the stream will need while `me` has nothing else to compute."""
-    if stock is not None:
-        await me.when_idle(stock.add, stock.missing)
+    if factors is not None:
+        await me.when_idle(factors.add, factors.missing)

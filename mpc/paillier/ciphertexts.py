@@ -15,23 +15,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import InitVar, dataclass
-from functools import partial
-from typing import Literal, Protocol
 
 import gmpy2
 from gmpy2 import mpz
 
-from mpc.errors import LocalError, Reason
+from mpc.errors import Reason
 from mpc.kernels.engines.selection import engine_name, modulus
 from mpc.kernels.modulus import Exponents, Groups, Residues, packed
 from mpc.paillier import key_proof
-from mpc.paillier.blinding import Stock
-from mpc.rng import Rng
 
 SMALLEST_FACTOR = 1 << 16
-HIDING_BITS = 40  # statistical distance 2^-40
-Randomness = Literal["half", "448"]
-SHORT_BITS, SHORT_KEYS = 448, 3072  # bits of the exponent; the longest key for which they are offered
 _SEAL = object()
 _SMALL_PRIMES = gmpy2.primorial(SMALLEST_FACTOR)
 
@@ -65,7 +58,7 @@ class SealedVector:
     """`count` ciphertexts, little-endian, `width` bytes each. The safe form, and the only one that fits in
     a message.
 
-    Made by encryption, by `Rerandomiser`, or by `received` for bytes that came from a peer and are still
+    Made by encryption, by re-randomisation, or by `received` for bytes that came from a peer and are still
     unchecked.
     """
 
@@ -223,25 +216,6 @@ class CipherVector:
         return CipherVector(self.key, self.key.ring.group_products(self.residues, groups, count))
 
 
-class Blinder(Protocol):
-    """n-th residues that hide, under one key: tables that several streams of ciphertexts share."""
-
-    def factors(self, rng: Rng, count: int) -> Residues:
-        """`count` fresh ones; how `rng` is used does not depend on how a stream is cut into calls."""
-        ...
-
-
-class Encryptor(Protocol):
-    """Fresh encryptions under one key; `stock` holds what was drawn for them ahead of time, if anything can be."""
-
-    @property
-    def stock(self) -> Stock | None: ...
-
-    def encrypt(self, values: Sequence[int]) -> SealedVector:
-        """E(m) for each m in [0, n)."""
-        ...
-
-
 def seal(key: PublicKey, residues: Residues) -> SealedVector:
     """For encryptors and re-randomisers only: declares freshly blinded ciphertexts sendable."""
     return SealedVector(key.ring.to_bytes(residues, key.width), len(residues), key.width, _SEAL)
@@ -254,107 +228,3 @@ def nude(key: PublicKey, values: Sequence[int]) -> Residues:
     width = key.width // 2
     ones = (1).to_bytes(width, "little") * len(values)
     return key.ring.combine(ones, packed(values, width), width, (1, key.n))
-
-
-def _generator(key: PublicKey, rng: Rng) -> int:
-    """h = -x^2 mod n: for p = q = 3 mod 4 it generates all elements of Jacobi symbol 1 [DJN10, section
-    4.2]."""
-    x = _unit(key, rng)
-    return -x * x % key.n
-
-
-def _unit(key: PublicKey, rng: Rng) -> int:
-    while True:
-        x = rng.below(key.n)
-        if gmpy2.gcd(x, key.n) == 1:
-            return x
-
-
-class BlindEncryptor:
-    """One stream of fresh encryptions, about `expected_count`: E(m) = (1 + m n) times a factor of `blinder`."""
-
-    def __init__(self, key: PublicKey, blinder: Blinder, rng: Rng, expected_count: int) -> None:
-        self._key, self.stock = key, Stock(key.ring, partial(blinder.factors, Rng(rng.bytes(32))), expected_count)
-
-    def encrypt(self, values: Sequence[int]) -> SealedVector:
-        """E(m) for each m in [0, n); ValueError outside."""
-        plain = nude(self._key, values)
-        return seal(self._key, self._key.ring.mul(self.stock.take(len(values)), plain))
-
-
-class PublicBlinder:
-    """(h^n)^a under anybody's key, h our own; `randomness` as in `public_encryptor`."""
-
-    def __init__(self, key: PublicKey, rng: Rng, expected_count: int, randomness: Randomness = "half") -> None:
-        if randomness not in ("half", "448"):
-            raise LocalError(f"there is no randomness {randomness!r}", "choose half or 448")
-        if randomness == "448" and key.bits > SHORT_KEYS:
-            raise LocalError(f"randomness of {SHORT_BITS} bits is too short for keys beyond {SHORT_KEYS} bits",
-                             "choose half")
-        self._bits = key.bits // 2 if randomness == "half" else SHORT_BITS
-        h = gmpy2.powmod(_generator(key, rng), key.n, key.n_squared)
-        self._tables = key.ring.fixed_base(int(h), self._bits, expected_count)
-
-    def factors(self, rng: Rng, count: int) -> Residues:
-        """As of Blinder."""
-        return self._tables.pow(rng.packed_bits(self._bits, count).tobytes())
-
-
-def public_encryptor(
-    key: PublicKey, rng: Rng, expected_count: int, randomness: Randomness = "half"
-) -> Encryptor:
-    """Fresh encryptions under anybody's key, on the key's engine.
-
-    "half": exponents of |n|/2 bits [DJN10, section 4.2]. That powers to exponents of half length cannot be told from
-    others follows from the hardness of factoring (Goldreich and Rosen, J. Cryptology 16, 2003).
-    "448": exponents of 448 bits, only by name and for keys up to 3072 bits. It assumes more: that powers of h to
-    exponents of twice the key's strength and more cannot be told from others, the best known attack being Pollard's
-    lambda with 2^224 steps (keys of 2048 and 3072 bits: 112 and 128 bits of strength). The phe engine draws r whole
-    and refuses "448". LocalError for what is not offered.
-    """
-    if key.engine == "phe" and randomness != "half":
-        raise LocalError("phe draws its randomness whole", "choose another engine or the randomness half")
-    if key.engine == "phe":
-        from mpc.paillier.phe_engine import PheEncryptor
-
-        return PheEncryptor(key, rng)
-    return BlindEncryptor(key, PublicBlinder(key, rng, expected_count, randomness), rng, expected_count)
-
-
-class GroupBlinder:
-    """n-th residues that are uniform over the whole unit group, for replies.
-
-    (h^a y^b)^n with our own h = -x^2 and y, J(y) = -1, b a random bit, |a| = |n| + 40: h alone would leave
-    the Jacobi symbol of the randomness, hence the parity of the secret weights, in the open; a shorter a
-    would show the key owner more; the peer's h might generate little. Holds for keys made by mpc.paillier.keys
-    (p = q = 3 mod 4, p - 1 and q - 1 twice two large primes).
-    """
-
-    def __init__(self, key: PublicKey, rng: Rng, expected_count: int) -> None:
-        self._ring, self._bits = key.ring, key.bits + HIDING_BITS + -key.bits % 8          # whole bytes
-        y = _unit(key, rng)
-        while gmpy2.jacobi(y, key.n) != -1:
-            y = _unit(key, rng)
-        self._y = int(gmpy2.powmod(y, key.n, key.n_squared))
-        h = gmpy2.powmod(_generator(key, rng), key.n, key.n_squared)
-        self._tables = key.ring.fixed_base(int(h), self._bits, expected_count)
-
-    def factors(self, rng: Rng, count: int) -> Residues:
-        """As of Blinder."""
-        drawn = rng.packed_bits(self._bits + 1, count)                                # the last byte is the bit b
-        signs = self._ring.load([self._y if bit else 1 for bit in drawn[:, -1].tolist()])
-        return self._ring.mul(self._tables.pow(drawn[:, :-1].tobytes()), signs)
-
-
-class Rerandomiser:
-    """One stream of sendable replies, about `expected_count`; `blinder` where several streams share its tables."""
-
-    def __init__(self, key: PublicKey, rng: Rng, expected_count: int, blinder: Blinder | None = None) -> None:
-        blinder = blinder or GroupBlinder(key, rng, expected_count)
-        self._key, self.stock = key, Stock(key.ring, partial(blinder.factors, Rng(rng.bytes(32))), expected_count)
-
-    def seal(self, vector: CipherVector) -> SealedVector:
-        """The same plaintexts under fresh, whole-group randomness."""
-        if vector.key != self._key:
-            raise ValueError("the vector is under another key")
-        return seal(self._key, self._key.ring.mul(vector.residues, self.stock.take(len(vector))))

@@ -19,7 +19,8 @@ from mpc.errors import LocalError
 from mpc.kernels.engines.selection import modulus
 from mpc.kernels.modulus import Modulus, Residues
 from mpc.paillier import key_proof
-from mpc.paillier.ciphertexts import BlindEncryptor, Blinder, CipherVector, Encryptor, PublicKey, PublicKeyMessage
+from mpc.paillier.ciphertexts import CipherVector, PublicKey, PublicKeyMessage
+from mpc.paillier.encryption import BlindEncryptor, Blinder, Encryptor
 from mpc.rng import Rng
 
 DEFAULT_BITS = 3072
@@ -75,7 +76,7 @@ class PrivateKey:
         if self.public.engine == "phe":
             from mpc.paillier.phe_engine import decrypt
 
-            return decrypt(self, values)
+            return decrypt(self.public, self.primes, values)
         p, q = self._p, self._q
         left = _logarithms(values, p, q, self._rings[0])
         right = _logarithms(values, q, p, self._rings[1])
@@ -133,7 +134,7 @@ class OwnerBlinder:
         return ring.to_bytes(ring.pow_same(ring.combine(data, ones, width, (1, 1)), prime), self._width)
 
     def factors(self, rng: Rng, count: int) -> Residues:
-        """As of mpc.paillier.ciphertexts.Blinder."""
+        """As of mpc.paillier.encryption.Blinder."""
         left, right = self._exponents(rng, count)
         return self._key.public.ring.combine(
             self._residues(0, left), self._residues(1, right), self._width, self._parts)

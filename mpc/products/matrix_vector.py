@@ -24,18 +24,10 @@ import numpy as np
 from mpc.errors import LocalError
 from mpc.link import Link, PartyId
 from mpc.paillier.blinding import fill
-from mpc.paillier.ciphertexts import (
-    BadCiphertext,
-    BadKey,
-    Blinder,
-    CipherVector,
-    Encryptor,
-    PublicKey,
-    PublicKeyMessage,
-    Rerandomiser,
-    SealedVector,
-)
+from mpc.paillier.ciphertexts import BadCiphertext, BadKey, CipherVector, PublicKey, PublicKeyMessage, SealedVector
+from mpc.paillier.encryption import Blinder, Encryptor
 from mpc.paillier.keys import PrivateKey
+from mpc.paillier.rerandomisation import Rerandomiser
 from mpc.products.one_time_shares import HolderProduct, Matrix, Once, OwnerProduct
 from mpc.products.plan import ProductPlan, chunks
 from mpc.protocol import Party
@@ -158,7 +150,7 @@ async def offer_known(
                 await me.together(*(link.send(message) for link in links.values()))                         # 1
             await me.together(*(collect(owner, iterations) for owner in links))
 
-    await me.together(talk(), fill(me, encryptor.stock))
+    await me.together(talk(), fill(me, encryptor.ready))
     me.progress("encrypted masks", first.encryptions, first.encryptions)
     return shares
 
@@ -202,7 +194,7 @@ async def serve_known(
                 block = reduce(np.uint64(0) - digits, plan.ring_bits)                                       # 3
                 shares[iterations.start : iterations.stop, part.start : part.stop] = block
 
-    await me.together(talk(), fill(me, sealer.stock))
+    await me.together(talk(), fill(me, sealer.ready))
     me.progress("masked products", plan.passes, plan.passes)
     return shares
 

@@ -23,8 +23,10 @@ import numpy as np
 from mpc.errors import LocalError
 from mpc.link import Link
 from mpc.paillier.blinding import fill
-from mpc.paillier.ciphertexts import Blinder, CipherVector, Encryptor, PublicKey, Rerandomiser, SealedVector
+from mpc.paillier.ciphertexts import CipherVector, PublicKey, SealedVector
+from mpc.paillier.encryption import Blinder, Encryptor
 from mpc.paillier.keys import PrivateKey
+from mpc.paillier.rerandomisation import Rerandomiser
 from mpc.products.matrix_vector import (
     HolderProduct,
     Matrix,
@@ -101,7 +103,7 @@ async def offer_packed(
             negative = np.uint64(0) - by_rows(digits, plan.iterations) - corrections[:, None]                 # 3
             shares[:, rows] = reduce(negative[:, : rows.stop - rows.start], plan.ring_bits)
 
-    await me.together(reply(), fill(me, sealer.stock))
+    await me.together(reply(), fill(me, sealer.ready))
     me.progress("masked rows", len(blocks), len(blocks))
     return HolderProduct(plan, masks, Once(plan.iterations, "mask"), shares)
 
@@ -141,7 +143,7 @@ async def serve_packed(
             own = by_rows(np.concatenate(digits, axis=1), plan.iterations)
             shares[:, rows] = own[:, : rows.stop - rows.start]
 
-    await me.together(send(), collect(), fill(me, encryptor.stock))
+    await me.together(send(), collect(), fill(me, encryptor.ready))
     me.progress("encrypted rows", len(blocks), len(blocks))
     return OwnerProduct(plan, matrix, shares)
 

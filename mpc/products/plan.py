@@ -6,7 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from mpc.errors import LocalError
-from mpc.paillier.ciphertexts import HIDING_BITS
+from mpc.paillier.rerandomisation import HIDING_BITS
 
 MESSAGE_BYTES = 1_000_000  # of ciphertexts in one message: with its envelope below 1 MiB
 

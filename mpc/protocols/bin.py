@@ -29,8 +29,9 @@ from mpc.credit.binning import BinCounts
 from mpc.credit.weight_of_evidence import I64
 from mpc.errors import LocalError, Reason
 from mpc.link import Link, PartyId
-from mpc.paillier.ciphertexts import CipherVector, PublicKey, PublicKeyMessage, Rerandomiser, SealedVector
+from mpc.paillier.ciphertexts import CipherVector, PublicKey, PublicKeyMessage, SealedVector
 from mpc.paillier.keys import PrivateKey
+from mpc.paillier.rerandomisation import Rerandomiser
 from mpc.products.matrix_vector import checked_key, joined, masked_and_sealed, parsed, uniform_masks
 from mpc.products.plan import MESSAGE_BYTES, chunks
 from mpc.protocol import LedgerLine, Party, ProtocolSpec

@@ -27,7 +27,8 @@ from numpy.typing import NDArray
 
 from mpc.errors import LocalError
 from mpc.link import Link, PartyId
-from mpc.paillier.ciphertexts import Blinder, PublicKey
+from mpc.paillier.ciphertexts import PublicKey
+from mpc.paillier.encryption import Blinder
 from mpc.paillier.keys import PrivateKey
 from mpc.products.matrix_vector import offer_known, serve_known
 from mpc.products.plan import ProductPlan

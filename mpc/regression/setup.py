@@ -15,8 +15,9 @@ from mpc.correlated_randomness.kinds import CorrelationSource, Trig, TrigPlan
 from mpc.correlated_randomness.stock import Stock
 from mpc.errors import LocalError, Reason
 from mpc.link import Link, PartyId
-from mpc.paillier.ciphertexts import GroupBlinder, PublicKey
+from mpc.paillier.ciphertexts import PublicKey
 from mpc.paillier.keys import OwnerBlinder, PrivateKey
+from mpc.paillier.rerandomisation import GroupBlinder
 from mpc.products.matrix_vector import exchange_keys, offer, serve
 from mpc.products.one_time_shares import HolderProduct, OwnerProduct
 from mpc.products.packed_over_rows import offer_packed, serve_packed

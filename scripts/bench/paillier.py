@@ -31,8 +31,10 @@ from numpy.typing import NDArray
 
 from mpc.kernels import cores
 from mpc.kernels.modulus import Exponents
-from mpc.paillier.ciphertexts import SHORT_KEYS, CipherVector, PublicKey, Rerandomiser, SealedVector, public_encryptor
+from mpc.paillier.ciphertexts import CipherVector, PublicKey, SealedVector
+from mpc.paillier.encryption import SHORT_KEYS, public_encryptor
 from mpc.paillier.keys import generate
+from mpc.paillier.rerandomisation import Rerandomiser
 from mpc.rng import Rng
 
 SIGNED_BITS = 20          # of the entries of X

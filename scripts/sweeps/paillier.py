@@ -21,8 +21,10 @@ from phe import PaillierPrivateKey, PaillierPublicKey
 from mpc.errors import LocalError
 from mpc.kernels.engines.selection import engine_name, modulus
 from mpc.kernels.modulus import Residues, packed
-from mpc.paillier.ciphertexts import CipherVector, Rerandomiser, public_encryptor
+from mpc.paillier.ciphertexts import CipherVector
+from mpc.paillier.encryption import public_encryptor
 from mpc.paillier.keys import PrivateKey
+from mpc.paillier.rerandomisation import Rerandomiser
 from mpc.rng import Rng
 from mpc.testing.keys import small_key
 

@@ -10,6 +10,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from functools import cache
 from graphlib import CycleError, TopologicalSorter
+from itertools import pairwise
 
 import pytest
 
@@ -77,7 +78,7 @@ def test_the_rooms_are_seen() -> None:
 
 def test_no_import_between_rooms_runs_in_a_circle() -> None:
     found = circle(edges())
-    assert found == [], [edges().get(pair) for pair in zip(found, found[1:], strict=False)]
+    assert found == [], [edges().get(pair) for pair in pairwise(found)]
 
 
 def test_no_two_files_import_one_another() -> None:

@@ -18,7 +18,8 @@ from mpc.credit.weight_of_evidence import information_value
 from mpc.errors import LocalError, PeerError, Reason
 from mpc.kernels.engines.selection import engine_name
 from mpc.link import PartyId
-from mpc.paillier.ciphertexts import Rerandomiser, seal
+from mpc.paillier.ciphertexts import seal
+from mpc.paillier.rerandomisation import Rerandomiser
 from mpc.protocol import Ledger
 from mpc.protocols import bin, bin_terms
 from mpc.protocols.bin_terms import Disguise, counts_of, own_counts

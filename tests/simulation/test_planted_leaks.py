@@ -19,8 +19,9 @@ from mpc.credit.binning import Constraints
 from mpc.errors import LocalError
 from mpc.group import ristretto255
 from mpc.link import PartyId
-from mpc.paillier.ciphertexts import GroupBlinder, Rerandomiser, seal
+from mpc.paillier.ciphertexts import seal
 from mpc.paillier.keys import OwnerBlinder
+from mpc.paillier.rerandomisation import GroupBlinder, Rerandomiser
 from mpc.products.matrix_vector import HolderProduct
 from mpc.protocols import align, bin, score, train
 from mpc.ring import RingVector, reduce

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -59,6 +61,24 @@ class SimdResidues:
             batch, source_lane = divmod(first + lane, LANES)
             length = batches(count - lane)
             self.words[target : target + length, :, target_lane] = source.words[batch : batch + length, :, source_lane]
+
+
+class Compiled(Protocol):
+    """A modulus with its compiled loops, as powers and buckets need it. `size`: words per residue; `one`: a batch."""
+
+    @property
+    def value(self) -> int: ...
+    @property
+    def size(self) -> int: ...
+    @property
+    def one(self) -> Words: ...
+    def call(self, name: str, *arguments: int | Words | Bytes) -> None: ...
+    def load(self, values: Sequence[int]) -> SimdResidues: ...
+    def store(self, residues: Residues) -> list[int]: ...
+    def empty(self, count: int) -> SimdResidues: ...
+    def ones(self, count: int) -> SimdResidues: ...
+    def mul(self, left: Residues, right: Residues) -> SimdResidues: ...
+    def slice(self, residues: Residues, start: int, stop: int) -> SimdResidues: ...
 
 
 def own(residues: Residues) -> SimdResidues:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import gmpy2
 import numpy as np
@@ -15,11 +15,8 @@ import numpy as np
 from mpc.kernels import cores
 from mpc.kernels.modulus import Exponents, Groups, packed_exponents
 from mpc.kernels.simd.emitter import LANES
-from mpc.kernels.simd.memory import Bytes, SimdResidues, Words, aligned, batches
+from mpc.kernels.simd.memory import Bytes, Compiled, SimdResidues, Words, aligned, batches
 from mpc.kernels.windows import table_window
-
-if TYPE_CHECKING:
-    from mpc.kernels.simd.engine import SimdModulus
 
 CHUNK_BATCHES = 512        # of bases that are laid out as rows at a time
 WIDEST_BUCKETS = 12
@@ -35,7 +32,7 @@ class Tables(NamedTuple):
     masks: Words
 
 
-def _build_tables(modulus: SimdModulus, bases: Sequence[int], bits: int, window: int) -> Tables:
+def _build_tables(modulus: Compiled, bases: Sequence[int], bits: int, window: int) -> Tables:
     """Tables of every digit of every base; the exponents of the bases lie 64 bits apart, or there is one base."""
     windows, entries = -(-bits // window), 1 << window
     powers = []
@@ -58,7 +55,7 @@ def _build_tables(modulus: SimdModulus, bases: Sequence[int], bits: int, window:
     return Tables(rows, entries, starts, np.array(masks, dtype=np.uint64))
 
 
-def _select_product(modulus: SimdModulus, tables: Tables, exponents: Bytes, stride: int, count: int) -> SimdResidues:
+def _select_product(modulus: Compiled, tables: Tables, exponents: Bytes, stride: int, count: int) -> SimdResidues:
     """The product of one entry per table for each of `count` packed exponents."""
     result = modulus.empty(count)
     flat = exponents.reshape(-1)
@@ -76,7 +73,7 @@ def _select_product(modulus: SimdModulus, tables: Tables, exponents: Bytes, stri
 class SimdFixedBase:
     """Radix-2^w tables of one base [BGMW 1992]."""
 
-    def __init__(self, modulus: SimdModulus, base: int, bits: int, expected_count: int) -> None:
+    def __init__(self, modulus: Compiled, base: int, bits: int, expected_count: int) -> None:
         self._modulus, self._bits = modulus, bits
         window = table_window(bits, 1, expected_count, 8 * modulus.size)
         self._tables = _build_tables(modulus, [base], bits, window)
@@ -97,7 +94,7 @@ def _check_range(exponents: Exponents, bits: int) -> None:
         raise ValueError("an exponent is longer than was declared")
 
 
-def rows_product(modulus: SimdModulus, bases: SimdResidues, exponents: Exponents, bits: int) -> SimdResidues:
+def rows_product(modulus: Compiled, bases: SimdResidues, exponents: Exponents, bits: int) -> SimdResidues:
     """Modulus.multiexp_rows: tables per base, all lanes of a batch in other rows."""
     rows, columns = exponents.shape
     if columns != len(bases):
@@ -143,7 +140,7 @@ class Job(NamedTuple):
     column: int
 
 
-def columns_product(modulus: SimdModulus, bases: SimdResidues, exponents: Exponents, bits: int) -> SimdResidues:
+def columns_product(modulus: Compiled, bases: SimdResidues, exponents: Exponents, bits: int) -> SimdResidues:
     """Modulus.multiexp_columns: buckets [Pippenger 1976; BDLO 2012, section 4], eight jobs at a time."""
     rows, columns = exponents.shape
     if rows != len(bases):
@@ -177,7 +174,7 @@ def columns_product(modulus: SimdModulus, bases: SimdResidues, exponents: Expone
 GROUP_BITS, GROUPS_PER_WORD = 8, 8
 
 
-def groups_product(modulus: SimdModulus, bases: SimdResidues, groups: Groups, count: int) -> SimdResidues:
+def groups_product(modulus: Compiled, bases: SimdResidues, groups: Groups, count: int) -> SimdResidues:
     """Modulus.group_products: the buckets themselves, one for each group; eight columns' groups lie in one word."""
     rows, columns = groups.shape
     if not rows or not columns:
@@ -232,7 +229,7 @@ def _passes(count: int, length: int, threads: int) -> list[Pass]:
 
 
 def _fill_buckets(
-    modulus: SimdModulus,
+    modulus: Compiled,
     buckets: Words,
     bases: SimdResidues,
     exponents: Exponents,
@@ -260,7 +257,7 @@ def _fill_buckets(
         modulus.call("fill_buckets", buckets, 1 << plan.window, rows, exponents, columns, lanes, start, stop)
 
 
-def _joined(modulus: SimdModulus, results: SimdResidues, plan: BucketPlan, columns: int) -> SimdResidues:
+def _joined(modulus: Compiled, results: SimdResidues, plan: BucketPlan, columns: int) -> SimdResidues:
     """The slices of each digit multiplied, the digits joined by Horner's rule."""
     total = modulus.ones(columns)
     for k in reversed(range(plan.windows)):

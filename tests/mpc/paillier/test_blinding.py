@@ -5,9 +5,11 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
-from mpc.paillier.blinding import AT_ONCE, Stock, fill
-from mpc.paillier.ciphertexts import BadCiphertext, Encryptor, Rerandomiser, SealedVector, public_encryptor
+from mpc.paillier.blinding import AT_ONCE, ReadyFactors, fill
+from mpc.paillier.ciphertexts import BadCiphertext, SealedVector
+from mpc.paillier.encryption import Encryptor, public_encryptor
 from mpc.paillier.keys import OwnerBlinder, PrivateKey
+from mpc.paillier.rerandomisation import Rerandomiser
 from mpc.rng import Rng
 from mpc.testing.keys import small_key
 from mpc.testing.memory_link import party
@@ -27,7 +29,7 @@ class Replies:
     def __init__(self) -> None:
         self._zeros = PUBLIC.parse(KEY.encryptor(rng("zeros"), TOTAL).encrypt([0] * TOTAL), TOTAL)
         self._sealer, self._done = Rerandomiser(PUBLIC, rng("stream"), TOTAL), 0
-        self.stock: Stock | None = self._sealer.stock
+        self.ready: ReadyFactors | None = self._sealer.ready
 
     def encrypt(self, values: Sequence[int]) -> SealedVector:
         first, self._done = self._done, self._done + len(values)
@@ -47,8 +49,8 @@ def made(encryptor: Encryptor, cuts: Sequence[int], idle: Sequence[int]) -> byte
     data, first = b"", 0
     for count, times in zip(cuts, idle, strict=True):
         for _ in range(times):
-            assert encryptor.stock is not None
-            encryptor.stock.add()
+            assert encryptor.ready is not None
+            encryptor.ready.add()
         data += encryptor.encrypt(range(first, first + count)).data
         first += count
     assert first == TOTAL
@@ -65,7 +67,7 @@ def test_ciphertexts_do_not_show_when_their_factors_were_drawn(whose: str) -> No
 
 
 def test_no_more_is_drawn_than_the_stream_will_need() -> None:
-    stock = KEY.encryptor(rng("stream"), TOTAL).stock
+    stock = KEY.encryptor(rng("stream"), TOTAL).ready
     assert stock is not None
     assert stock.missing() == AT_ONCE
     stock.take(TOTAL - 3)
@@ -80,11 +82,11 @@ def test_no_more_is_drawn_than_the_stream_will_need() -> None:
 
 async def test_an_idle_party_fills_what_is_missing_and_no_stock_needs_nothing() -> None:
     encryptor = KEY.encryptor(rng("stream"), TOTAL)
-    assert encryptor.stock is not None
-    await fill(party("bank"), encryptor.stock)
-    assert encryptor.stock.missing() == 0
+    assert encryptor.ready is not None
+    await fill(party("bank"), encryptor.ready)
+    assert encryptor.ready.missing() == 0
     assert encryptor.encrypt(range(TOTAL)).data == KEY.encryptor(rng("stream"), TOTAL).encrypt(range(TOTAL)).data
-    await fill(party("bank"), small_key(384, 1, "phe").encryptor(rng("stream"), TOTAL).stock)
+    await fill(party("bank"), small_key(384, 1, "phe").encryptor(rng("stream"), TOTAL).ready)
 
 
 def test_two_streams_of_shared_tables_share_no_factor_and_a_stock_used_twice_is_seen() -> None:
@@ -95,15 +97,15 @@ def test_two_streams_of_shared_tables_share_no_factor_and_a_stock_used_twice_is_
     PUBLIC.parse(one.encrypt([0] * 40), 40, seen)
     PUBLIC.parse(other.encrypt([0] * 40), 40, seen)
     assert len(seen) == 80
-    assert one.stock is not None
-    ready = one.stock.take(1)
-    one.stock._draw = lambda count: ready          # the planted fault
+    assert one.ready is not None
+    ready = one.ready.take(1)
+    one.ready._draw = lambda count: ready          # the planted fault
     with pytest.raises(BadCiphertext, match="same randomness"):
         PUBLIC.parse(SealedVector.received(one.encrypt([1]).data + one.encrypt([2]).data, 2, PUBLIC.width), 2)
 
 
 def test_factors_are_secret() -> None:
-    stock = KEY.encryptor(rng("stream"), 3).stock
-    assert repr(stock) == "Stock(...)"
+    stock = KEY.encryptor(rng("stream"), 3).ready
+    assert repr(stock) == "ReadyFactors(...)"
     with pytest.raises(TypeError, match="secret"):
         pickle.dumps(stock)

@@ -17,19 +17,10 @@ from numpy.typing import NDArray
 
 from mpc.errors import LocalError, Reason
 from mpc.kernels.modulus import Residues
-from mpc.paillier.ciphertexts import (
-    BadCiphertext,
-    CipherVector,
-    GroupBlinder,
-    PublicBlinder,
-    PublicKey,
-    Randomness,
-    Rerandomiser,
-    SealedVector,
-    public_encryptor,
-    seal,
-)
+from mpc.paillier.ciphertexts import BadCiphertext, CipherVector, PublicKey, SealedVector, seal
+from mpc.paillier.encryption import PublicBlinder, Randomness, public_encryptor
 from mpc.paillier.keys import PrivateKey, generate
+from mpc.paillier.rerandomisation import GroupBlinder, Rerandomiser
 from mpc.rng import Rng
 from mpc.testing.keys import small_key
 

@@ -8,16 +8,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mpc.paillier import phe_engine
-from mpc.paillier.ciphertexts import CipherVector, Rerandomiser, public_encryptor
+from mpc.paillier import phe_conversion
+from mpc.paillier.ciphertexts import CipherVector
+from mpc.paillier.encryption import public_encryptor
 from mpc.paillier.keys import PrivateKey
+from mpc.paillier.phe_engine import public_to_phe
+from mpc.paillier.rerandomisation import Rerandomiser
 from mpc.rng import Rng
 from mpc.testing.keys import small_key
 
 KEY = small_key(384)
 N = KEY.public.n
-PHE_PRIVATE = phe_engine.private_to_phe(KEY)
-PHE_PUBLIC = phe_engine.public_to_phe(KEY.public)
+PHE_PRIVATE = phe_conversion.private_to_phe(KEY)
+PHE_PUBLIC = public_to_phe(KEY.public)
 PLAIN = st.lists(st.integers(0, N - 1), min_size=1, max_size=4)
 SIGNED = st.lists(st.integers(-(1 << 90), 1 << 90), min_size=1, max_size=4)
 
@@ -30,7 +33,7 @@ def rng(label: str = "phe") -> Rng:
 @given(values=PLAIN)
 def test_phe_decrypts_what_we_encrypt(values: list[int]) -> None:
     for encryptor in (KEY.encryptor(rng(), 4), public_encryptor(KEY.public, rng(), 4)):
-        numbers = phe_engine.numbers_to_phe(KEY.public, encryptor.encrypt(values))
+        numbers = phe_conversion.numbers_to_phe(KEY.public, encryptor.encrypt(values))
         assert [PHE_PRIVATE.raw_decrypt(c.ciphertext(be_secure=False)) for c in numbers] == values
 
 
@@ -38,7 +41,7 @@ def test_phe_decrypts_what_we_encrypt(values: list[int]) -> None:
 @given(values=SIGNED, factor=st.integers(0, 1 << 40))
 def test_we_decrypt_what_phe_encrypted_added_and_multiplied(values: list[int], factor: int) -> None:
     numbers = [PHE_PUBLIC.encrypt(v) * factor + v for v in values]
-    sealed = phe_engine.numbers_from_phe(KEY.public, numbers)
+    sealed = phe_conversion.numbers_from_phe(KEY.public, numbers)
     decrypted = KEY.decrypt(KEY.public.parse(sealed, len(values)))
     assert decrypted == [(v * factor + v) % N for v in values]
 
@@ -46,20 +49,20 @@ def test_we_decrypt_what_phe_encrypted_added_and_multiplied(values: list[int], f
 @settings(max_examples=20, deadline=None)
 @given(values=SIGNED, factor=st.integers(0, 1 << 40))
 def test_phe_decrypts_what_we_computed_on_its_ciphertexts(values: list[int], factor: int) -> None:
-    sealed = phe_engine.numbers_from_phe(KEY.public, [PHE_PUBLIC.encrypt(v) for v in values])
+    sealed = phe_conversion.numbers_from_phe(KEY.public, [PHE_PUBLIC.encrypt(v) for v in values])
     ours = KEY.public.parse(sealed, len(values)).scale(factor).add_plain([7] * len(values))
-    numbers = phe_engine.numbers_to_phe(KEY.public, Rerandomiser(KEY.public, rng(), 4).seal(ours))
+    numbers = phe_conversion.numbers_to_phe(KEY.public, Rerandomiser(KEY.public, rng(), 4).seal(ours))
     assert [PHE_PRIVATE.decrypt(number) for number in numbers] == [v * factor + 7 for v in values]
 
 
 def test_keys_survive_the_round_trip_in_both_directions() -> None:
-    back = phe_engine.private_from_phe(PHE_PRIVATE)
+    back = phe_conversion.private_from_phe(PHE_PRIVATE)
     assert sorted(back.primes) == sorted(KEY.primes)
-    assert phe_engine.public_from_phe(PHE_PUBLIC) == KEY.public
+    assert phe_conversion.public_from_phe(PHE_PUBLIC) == KEY.public
     their_public, their_private = phe.generate_paillier_keypair(n_length=256)
-    ours = phe_engine.private_from_phe(their_private)
+    ours = phe_conversion.private_from_phe(their_private)
     sealed = ours.encryptor(rng(), 2).encrypt([0, 5])
-    numbers = phe_engine.numbers_to_phe(phe_engine.public_from_phe(their_public), sealed)
+    numbers = phe_conversion.numbers_to_phe(phe_conversion.public_from_phe(their_public), sealed)
     assert [their_private.decrypt(number) for number in numbers] == [0, 5]
 
 
@@ -88,9 +91,9 @@ def test_the_phe_engine_and_gmp_agree_on_every_operation(values: list[int], data
 
 def test_encrypted_floats_and_foreign_keys_are_not_taken_over_from_phe() -> None:
     with pytest.raises(ValueError, match="only integers"):
-        phe_engine.numbers_from_phe(KEY.public, [PHE_PUBLIC.encrypt(0.5)])
+        phe_conversion.numbers_from_phe(KEY.public, [PHE_PUBLIC.encrypt(0.5)])
     with pytest.raises(ValueError, match="only integers"):
-        phe_engine.numbers_from_phe(small_key(384, 2).public, [PHE_PUBLIC.encrypt(1)])
+        phe_conversion.numbers_from_phe(small_key(384, 2).public, [PHE_PUBLIC.encrypt(1)])
 
 
 def test_a_product_by_one_that_phe_leaves_recognisable_is_obfuscated_on_the_way_in() -> None:
@@ -98,5 +101,5 @@ def test_a_product_by_one_that_phe_leaves_recognisable_is_obfuscated_on_the_way_
     known = number.ciphertext(be_secure=False)
     product = number * 1
     assert product.ciphertext(be_secure=False) == known
-    sealed = phe_engine.numbers_from_phe(KEY.public, [product])
+    sealed = phe_conversion.numbers_from_phe(KEY.public, [product])
     assert int.from_bytes(sealed.data, "little") != known

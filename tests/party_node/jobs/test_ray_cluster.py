@@ -15,7 +15,9 @@ import pytest
 
 from mpc.errors import LocalError
 from mpc.kernels import cores
-from mpc.paillier.ciphertexts import CipherVector, Rerandomiser, public_encryptor
+from mpc.paillier.ciphertexts import CipherVector
+from mpc.paillier.encryption import public_encryptor
+from mpc.paillier.rerandomisation import Rerandomiser
 from mpc.products.packed_over_rows import powers_product
 from mpc.protocol import Ledger
 from mpc.rng import Rng

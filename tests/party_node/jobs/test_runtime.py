@@ -11,7 +11,7 @@ from mpc.errors import LocalError
 from mpc.kernels import cores
 from mpc.kernels.engines.selection import modulus
 from mpc.kernels.modulus import Residues
-from mpc.paillier.blinding import Stock, fill
+from mpc.paillier.blinding import ReadyFactors, fill
 from mpc.protocol import Ledger
 from mpc.rng import Rng
 from party_node.jobs.runtime import NodeParty
@@ -53,7 +53,7 @@ async def test_a_stream_that_is_over_does_not_wait_for_another_job_to_pause() ->
         drawn.append(count)
         return ring.load([1] * count)
 
-    stock = Stock(ring, draw, 3)
+    stock = ReadyFactors(ring, draw, 3)
     other = asyncio.create_task(node(pool).compute(gate.wait, 10))
     filled = asyncio.create_task(fill(node(pool), stock))
     try:
