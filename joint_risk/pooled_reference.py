@@ -18,7 +18,8 @@ from mpc.statistics.logistic import fit_logistic
 from mpc.statistics.metrics import ks, roc_auc
 from party_node.data.label import read_label
 from party_node.data.row_terms import Limits, read_offset, read_weights
-from party_node.data.sources.table import Kind, NumericColumn, Table, read_table
+from party_node.data.sources.kinds import Kind
+from party_node.data.sources.table import NumericColumn, Table, read_table
 from party_node.models.kept_scores import read_scores
 from party_node.models.part import ModelPart, load_part
 from wire.spec.label import LabelSpec

@@ -24,7 +24,8 @@ from joint_risk.local_consortium import told
 from mpc.credit.reject_inference import parcelling, sensitivity, simple_augmentation
 from mpc.errors import LocalError
 from mpc.rng import Rng
-from party_node.data.sources.table import Kind, NumericColumn, read_table
+from party_node.data.sources.kinds import Kind
+from party_node.data.sources.table import NumericColumn, read_table
 from party_node.models.kept_scores import read_scores
 from wire.private_files import write_private
 

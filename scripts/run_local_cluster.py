@@ -21,7 +21,8 @@ from joint_risk.local_consortium import PURPOSE, CommandFailed, LocalParty, told
 from joint_risk.local_job import run_job
 from mpc.errors import LocalError
 from party_node.data.label import read_label
-from party_node.data.sources.table import Kind, read_table
+from party_node.data.sources.kinds import Kind
+from party_node.data.sources.table import read_table
 
 
 def arguments(argv: list[str] | None = None) -> argparse.Namespace:

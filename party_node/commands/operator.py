@@ -18,17 +18,12 @@ from pydantic import TypeAdapter, ValidationError
 from rich.table import Table as Grid
 
 from mpc.errors import LocalError
-from mpc.protocols import PROTOCOLS
-from party_node.commands import analyst, doctor
+from party_node.commands import analyst
+from party_node.commands.offers import dataset_app
 from party_node.commands.precomputed import prepared_app
 from party_node.commands.session import HOME, Session, opened
 from party_node.config import Address, PartyDirectory
-from party_node.consent import datasets
-from party_node.consent.gate import Consent
-from party_node.consent.shown_to_approver import what_leaves
-from party_node.data import mock_table
 from party_node.records.audit import verify_log
-from party_node.records.budgets import Budget
 from party_node.records.store import Store
 from wire import certificates, command
 from wire.command import console, plain
@@ -39,7 +34,6 @@ from wire.spec.job import PartyName, decode_spec, kept_spec
 Data = dict[str, Any]
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False,
                   help="One institution's node: it computes on your tables and never shows them.")
-dataset_app = typer.Typer(no_args_is_help=True, help="Tables that you offer, and on which terms.")
 audit_app = typer.Typer(no_args_is_help=True, help="The record of what this node decided and sent.")
 cert_app = typer.Typer(no_args_is_help=True, help="This node's certificate.")
 app.add_typer(dataset_app, name="dataset")
@@ -115,6 +109,8 @@ def doctor_command(
     peer: Annotated[str, typer.Option(help="Also try the way to this peer.")] = "",
 ) -> Data:
     """Check clock, ports, disk, certificate, permissions, engine; with --peer the way to a peer."""
+    from party_node.commands import doctor
+
     session: Session = ctx.obj
     out, checks = console(), []
     directory = session.directory
@@ -134,11 +130,13 @@ def doctor_command(
 @app.command()
 def join(ctx: typer.Context, file: Annotated[Path, typer.Argument(help="The consortium file.")]) -> Data:
     """Install the consortium file, after checking our own entry; prints everybody's fingerprints."""
+    from party_node.commands.doctor import check_own_entry
+
     session: Session = ctx.obj
     with opened(session) as (config, _, audit):
         consortium = load_consortium(file)
         content = file.read_bytes()
-        doctor.check_own_entry(session.directory, config, consortium)
+        check_own_entry(session.directory, config, consortium)
         shown = _show_members(consortium, config.party)
         audit.event("consortium", digest=hashlib.sha256(content).hexdigest(), parties=len(consortium.party))
         write_private(session.directory.consortium_file(config), content)
@@ -156,82 +154,6 @@ def _show_members(consortium: Consortium, me: str) -> list[Data]:
         out.print(f"{pinned.id}{' (you)' if pinned.id == me else ''}")
         out.print(f"  CA        {entry['ca']}\n  identity  {entry['identity']}")
     return members
-
-
-@dataset_app.command("register")
-def dataset_register(ctx: typer.Context, file: Annotated[Path, typer.Argument(help="The dataset's TOML.")]) -> Data:
-    """Read and profile a table here, and remember its digest and its policy."""
-    session: Session = ctx.obj
-    with opened(session) as (config, store, audit):
-        out = console()
-        with out.status("reading the table"):
-            found = datasets.prepare(file, config, session.directory.snapshots)
-        before = datasets.find(store, found.dataset.name)
-        notes = [*found.notes, *(datasets.changes(before, found.dataset) if before else ())]
-        audit.event("dataset", name=found.dataset.name, digest=found.dataset.digest)
-        datasets.keep(found.dataset, store)
-    grid = Grid("column", "kind", "missing", "from", "to", "levels")
-    for column in found.columns:
-        ends = ["" if end is None else f"{end:g}" for end in (column.low, column.high)]
-        levels = "" if column.levels is None else str(column.levels)
-        grid.add_row(plain(column.name), column.kind.value, f"{column.missing_rate:.1%}", *ends, levels)
-    out.print(grid)
-    out.print(f"{found.dataset.name}: " + ", ".join(f"{name} {count}" for name, count in found.counts.items()))
-    for note in notes:
-        out.print(f"  note: {plain(note)}")
-    out.print(f"registered with approval `{found.dataset.approval}`; nothing has left this machine")
-    return {"name": found.dataset.name, "digest": found.dataset.digest, "rows": found.counts,
-            "columns": found.dataset.allowed_columns, "notes": notes}
-
-
-@dataset_app.command("mock")
-def dataset_mock(
-    ctx: typer.Context,
-    name: Annotated[str, typer.Argument(help="A registered dataset.")],
-    out: Annotated[Path, typer.Option(help="The file to write: .csv or .parquet.")],
-    rows: Annotated[int, typer.Option(help="Rows of the made-up table.")] = mock_table.ROWS,
-    seed: Annotated[int, typer.Option(help="All parties' mock tables of one seed share most of their people.")] = 1,
-) -> Data:
-    """Write a made-up table of a dataset's schema, for partners to prepare with; no cell of the real one is read."""
-    session: Session = ctx.obj
-    with opened(session) as (_, store, _audit):
-        found = datasets.find(store, name)
-    if found is None:
-        raise LocalError(f"no dataset `{name}` is registered", "run: party-node dataset list")
-    table = mock_table.mock_table(found.mock_schema(), rows, seed)
-    mock_table.write_mock(table, out)
-    console().print(f"{out}: {rows:,} made-up rows with the columns " + ", ".join(map(plain, table.column_names)))
-    console().print("drawn from names and kinds of columns alone; of the real table nothing was read")
-    return {"path": str(out), "rows": rows, "columns": table.column_names}
-
-
-@dataset_app.command("list")
-def dataset_list(ctx: typer.Context) -> Data:
-    """Registered datasets, who may use them, and what is left of their budgets."""
-    session: Session = ctx.obj
-    listed = []
-    grid = Grid("dataset", "rows", "columns", "label", "partners", "approval", "budgets spent")
-    with opened(session) as (_, store, _audit):
-        for dataset in datasets.registered(store):
-            budgets = _budgets(dataset, store)
-            listed.append({"name": dataset.name, "rows": dataset.rows, "digest": dataset.digest,
-                           "columns": dataset.allowed_columns, "partners": dataset.policy.partners,
-                           "approval": dataset.approval, "budgets": budgets})
-            grid.add_row(dataset.name, str(dataset.rows), str(len(dataset.allowed_columns)),
-                         "offered" if dataset.policy.use_label else "no", ", ".join(dataset.policy.partners),
-                         dataset.approval, "\n".join(f"{k} {v['spent']}/{v['limit']}" for k, v in budgets.items()))
-    console().print(grid if listed else "no datasets: party-node dataset register FILE")
-    return {"datasets": listed}
-
-
-def _budgets(dataset: datasets.RegisteredDataset, store: Store) -> dict[str, dict[str, int]]:
-    """What was spent and what may be, by budget; those of a partner with its name."""
-    each, spent = Budget.ALIGNMENTS_PER_PARTNER, store.spent(dataset.name)
-    found = {b.value: {"spent": spent[b], "limit": dataset.limit(b)} for b in Budget if b is not each}
-    return found | {
-        f"{each.value} {partner}": {"spent": store.spent(dataset.name, partner)[each], "limit": dataset.limit(each)}
-        for partner in dataset.policy.partners
-    }
 
 
 @app.command()
@@ -257,6 +179,10 @@ def approve_command(
     deny: Annotated[bool, typer.Option("--deny", help="Say no instead.")] = False,
 ) -> Data:
     """Show what would leave this bank, then sign the job for it."""
+    from mpc.protocols import PROTOCOLS
+    from party_node.consent.gate import Consent
+    from party_node.consent.shown_to_approver import what_leaves
+
     session: Session = ctx.obj
     with opened(session) as (config, store, audit):
         row = store.find_job(job)

@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from mpc.credit.binning import Merging, Trend
 from mpc.credit.fine_bins import FineBins, LevelBins, NumericBins, level_bins, numeric_bins
 from mpc.credit.weight_of_evidence import information_value, weight_of_evidence
-from party_node.data.sources.table import F64, Column, Kind, NumericColumn, TextColumn
+from party_node.data.sources.kinds import Kind
+from party_node.data.sources.table import F64, Column, NumericColumn, TextColumn
 from party_node.table_errors import other_kind
 
 Rows = NDArray[np.int64]

@@ -20,7 +20,6 @@ import pyarrow.parquet as arrow_parquet
 from mpc.errors import LocalError
 from party_node.data.ids.normalisation import IdProfile, normalise
 
-ROWS = 1000
 MOST_ROWS = 10_000_000
 MEMBER_RATE = 0.8           # of the mock people that a party's table holds
 MISSING_RATE, BAD_RATE = 0.05, 0.2
@@ -47,7 +46,7 @@ class MockSchema:
     numeric: Mapping[str, bool]
 
 
-def mock_table(schema: MockSchema, rows: int = ROWS, seed: int = 1) -> pa.Table:
+def mock_table(schema: MockSchema, rows: int = 1000, seed: int = 1) -> pa.Table:
     """A table with the schema's id, label, period and columns."""
     if not 1 <= rows <= MOST_ROWS:
         raise LocalError(f"a mock table has 1 to {MOST_ROWS:,} rows")

@@ -27,7 +27,8 @@ from party_node.data.encoding import (
     raw_columns,
 )
 from party_node.data.leverage import LeverageBound, LeverageReport, bound_leverage
-from party_node.data.sources.table import F64, Kind, Table
+from party_node.data.sources.kinds import Kind
+from party_node.data.sources.table import F64, Table
 from party_node.data.twin_columns import twins
 from party_node.table_errors import DataError
 

@@ -26,7 +26,7 @@ from mpc.protocols.train import Tools
 from mpc.rng import Rng
 from mpc.sets import oprf
 from party_node.config import PartyDirectory
-from party_node.consent import datasets
+from party_node.consent import datasets, registration
 from party_node.consent.gate import Agreed, AlreadyRunning, Answer, Consent
 from party_node.consent.training_sets import TrainingSet, accept
 from party_node.jobs.events import Feed, FeedState
@@ -253,7 +253,7 @@ class Jobs:
     async def _run(self, running: Running) -> bytes:
         agreed, feed = running.agreed, running.feed
         spec, job = agreed.spec, agreed.job
-        await asyncio.to_thread(datasets.check_unchanged, agreed.dataset)
+        await asyncio.to_thread(registration.check_unchanged, agreed.dataset)
         others = [PartyId(party.id) for party in spec.parties if party.id != self.party]
         running.heads = self._store.heads(ours=False)
         feed.stage("connect")

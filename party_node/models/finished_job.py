@@ -16,9 +16,10 @@ from pydantic import ValidationError
 
 from mpc.errors import LocalError
 from party_node.config import PartyDirectory
-from party_node.consent import datasets
+from party_node.consent import datasets, registration
 from party_node.data.label import read_label
-from party_node.data.sources.table import Kind, Table, read_table
+from party_node.data.sources.kinds import Kind
+from party_node.data.sources.table import Table, read_table
 from party_node.models.kept_scores import FILE_NAME, KeptScores, read_scores
 from party_node.models.part import PART, ModelPart, load_part
 from party_node.records.store import Store
@@ -101,7 +102,7 @@ def _table(
     if dataset is None or dataset.digest != mine.dataset_digest:
         return None, f"the dataset {mine.dataset} is no longer registered with the table that this job used"
     try:
-        datasets.check_unchanged(dataset)
+        registration.check_unchanged(dataset)
     except DataError as error:
         return None, error.what
     period = [spec.hold_out.column] if spec.hold_out.column else []

@@ -15,7 +15,8 @@ from mpc.credit.scorecard import Characteristic, Scale, ScorecardPart
 from mpc.errors import LocalError
 from mpc.statistics.logistic import F64
 from party_node.data.binned_column import bin_codes
-from party_node.data.sources.table import Kind, Table
+from party_node.data.sources.kinds import Kind
+from party_node.data.sources.table import Table
 from wire.spec.job import PartyName
 
 Finite = Annotated[float, Field(allow_inf_nan=False)]

@@ -18,7 +18,8 @@ from party_node.data.ids.accounting import DuplicatePolicy, IdRules, IdSet, id_b
 from party_node.data.ids.normalisation import IdProfile
 from party_node.data.label import read_label
 from party_node.data.preparation import PreparationSpec, fit
-from party_node.data.sources.table import Kind, Table, read_table
+from party_node.data.sources.kinds import Kind
+from party_node.data.sources.table import Table, read_table
 from scripts import make_synthetic_credit
 
 F64 = NDArray[np.float64]

@@ -23,7 +23,7 @@ from mpc.protocols.train import Tools
 from mpc.testing.keys import small_key
 from mpc.testing.memory_link import Sent
 from party_node.config import PartyDirectory
-from party_node.consent import datasets
+from party_node.consent import registration
 from party_node.daemon.node import Node, real_tools
 from party_node.records.store import Store
 from tests.simulation.observer import Recording, observing
@@ -72,7 +72,7 @@ def make(home: Path, world: World) -> Consortium:
         file = directory.root / "dataset.toml"
         write_private(file, dataset_toml(table, [p for p in world.parties if p != table.id]).encode())
         store = Store(directory.state_db)
-        datasets.keep(datasets.prepare(file, config, directory.snapshots).dataset, store)
+        registration.keep(registration.prepare(file, config, directory.snapshots).dataset, store)
         store.close()
     return consortium
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, BinaryIO, Literal
 
-import pyarrow.parquet as arrow_parquet
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from party_node.table_errors import DataError, engine_missing, one_statement
@@ -36,6 +35,7 @@ class DuckSource(BaseModel):
         """Run the query and write its rows. `beside` is the folder of the dataset file. Raises DataError."""
         try:
             import duckdb
+            import pyarrow.parquet as arrow_parquet
         except ImportError:
             raise engine_missing("duckdb", "duckdb") from None
         path = beside / self.file

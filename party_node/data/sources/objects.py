@@ -10,7 +10,6 @@ import re
 from pathlib import Path
 from typing import Annotated, BinaryIO, Literal
 
-import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field
 
 from party_node.table_errors import DataError
@@ -38,6 +37,7 @@ class ObjectSource(BaseModel):
 
     def write(self, file: BinaryIO, beside: Path) -> None:
         """Copy the object. Raises DataError."""
+        import pyarrow as pa
         from pyarrow import fs  # starts the store's client: only who needs one pays
 
         scheme, _, address = (self.endpoint or "https://").partition("://")

@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +18,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from party_node.data.sources.files import Source, open_source, repaired
+from party_node.data.sources.kinds import Kind
 from party_node.table_errors import DataError, column_missing
 
 F64 = NDArray[np.float64]
@@ -27,13 +27,6 @@ NUMERIC_SHARE = 0.9
 LARGEST = 1e100  # squares and sums of cells stay finite
 _NUMBER = r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,3})?$"
 _BOOLEANS = ("true", "false")
-
-
-class Kind(StrEnum):
-    """How a column is understood."""
-
-    NUMERIC = "numeric"
-    TEXT = "text"
 
 
 @dataclass(frozen=True, repr=False)

@@ -17,7 +17,8 @@ from party_node.data.ids.normalisation import IdProfile
 from party_node.data.label import Label, MissingLabel, read_label
 from party_node.data.period import Period, read_period
 from party_node.data.sources.files import require_digest
-from party_node.data.sources.table import Kind, Table, read_table
+from party_node.data.sources.kinds import Kind
+from party_node.data.sources.table import Table, read_table
 from party_node.jobs.stages.context import JobContext
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from mpc.protocols import PROTOCOLS
 from party_node.config import ConfigError, PartyConfig
-from party_node.consent import datasets
+from party_node.consent import datasets, registration
 from party_node.consent.datasets import DatasetFile, RegisteredDataset
 from party_node.consent.policy import Verdict, decide
 from party_node.table_errors import DataError
@@ -37,8 +37,8 @@ def write(root: Path, rows: int = 120, head: str = "customer,income,age,region,n
 
 
 def test_registration_counts_and_keeps_no_cell(bank: Any, tmp_path: Path) -> None:
-    found = datasets.prepare(write(tmp_path), CONFIG, tmp_path / "snapshots")
-    datasets.keep(found.dataset, bank.store)
+    found = registration.prepare(write(tmp_path), CONFIG, tmp_path / "snapshots")
+    registration.keep(found.dataset, bank.store)
     kept = datasets.find(bank.store, "loans")
     assert kept == found.dataset
     assert kept is not None
@@ -55,7 +55,7 @@ def test_registration_counts_and_keeps_no_cell(bank: Any, tmp_path: Path) -> Non
 
 def test_a_missing_label_is_asked_back(tmp_path: Path) -> None:
     with pytest.raises(DataError) as caught:
-        datasets.prepare(write(tmp_path, label='"baad"'), CONFIG, tmp_path / "snapshots")
+        registration.prepare(write(tmp_path, label='"baad"'), CONFIG, tmp_path / "snapshots")
     assert caught.value.code == "column_missing"
     assert "did you mean `bad`?" in caught.value.advice
 
@@ -81,18 +81,18 @@ def test_refused_before_anything_is_kept_when_the_file_names(what: str, tmp_path
         file.write_text(file.read_text().replace("label = \n", ""))
         sentence = "no label column is named"
     with pytest.raises((ConfigError, DataError)) as caught:
-        datasets.prepare(file, CONFIG, tmp_path / "snapshots")
+        registration.prepare(file, CONFIG, tmp_path / "snapshots")
     assert sentence in str(caught.value)
     assert CANARY not in str(caught.value)
 
 
 def test_a_table_that_changed_since_is_not_read(tmp_path: Path) -> None:
-    dataset = datasets.prepare(write(tmp_path), CONFIG, tmp_path / "snapshots").dataset
-    datasets.check_unchanged(dataset)
+    dataset = registration.prepare(write(tmp_path), CONFIG, tmp_path / "snapshots").dataset
+    registration.check_unchanged(dataset)
     with (tmp_path / "loans.csv").open("a") as file:
         file.write("c99999,1,1,N,x,0\n")
     with pytest.raises(DataError, match="changed since it was registered"):
-        datasets.check_unchanged(dataset)
+        registration.check_unchanged(dataset)
 
 
 def test_outsiders_see_offered_and_allowed_columns_only(bank: Any) -> None:
@@ -116,15 +116,15 @@ def test_a_period_is_declared_beside_the_offered_columns_and_told_like_the_label
         with pytest.raises(ValueError, match="hold the id, the label or the period"):
             bank.register(lambda raw, name=taken: raw.update(period=name))
     with pytest.raises(DataError, match="no column `vintage`"):
-        datasets.prepare(write(tmp_path, period='"vintage"'), CONFIG, tmp_path / "snapshots")
+        registration.prepare(write(tmp_path, period='"vintage"'), CONFIG, tmp_path / "snapshots")
 
 
 def test_a_period_with_gaps_is_told_at_registration_and_other_jobs_go_on(tmp_path: Path) -> None:
     file = write(tmp_path, period='"age"', offered='["income", "region"]')    # every seventh has none
-    notes = " ".join(datasets.prepare(file, CONFIG, tmp_path / "snapshots").notes)
+    notes = " ".join(registration.prepare(file, CONFIG, tmp_path / "snapshots").notes)
     assert "no job can take `age` as its period: 18 rows have no value" in notes
     file = write(tmp_path, period='"income"', offered='["age", "region"]')
-    assert "as its period" not in " ".join(datasets.prepare(file, CONFIG, tmp_path / "snapshots").notes)
+    assert "as its period" not in " ".join(registration.prepare(file, CONFIG, tmp_path / "snapshots").notes)
 
 
 def test_a_label_that_may_not_be_used_does_not_exist_for_outsiders(bank: Any) -> None:
@@ -141,7 +141,7 @@ def test_row_counts_are_rounded_down_to_two_digits(rows: int, shown: int, bank: 
 def test_warnings_name_what_will_fail_later(tmp_path: Path) -> None:
     file = write(tmp_path, rows=60)
     file.write_text(file.read_text().replace('purposes = ["p"]\n', ""))
-    notes = " ".join(datasets.prepare(file, CONFIG, tmp_path / "snapshots").notes)
+    notes = " ".join(registration.prepare(file, CONFIG, tmp_path / "snapshots").notes)
     assert "policy.purposes is empty" in notes
     assert "fewer than its own policy.minimum_rows" in notes
 

@@ -14,7 +14,8 @@ from mpc.credit.fine_bins import LevelBins, NumericBins
 from party_node.data.binned_column import BinnedColumn, bin_codes, fine_bins
 from party_node.data.column_selection import inflation, select
 from party_node.data.preparation import Preparation, PreparationSpec, fit
-from party_node.data.sources.table import Column, Kind, NumericColumn, Table, TextColumn
+from party_node.data.sources.kinds import Kind
+from party_node.data.sources.table import Column, NumericColumn, Table, TextColumn
 from party_node.table_errors import DataError
 
 NAN = float("nan")

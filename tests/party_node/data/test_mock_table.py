@@ -13,10 +13,12 @@ import pytest
 from mpc.errors import LocalError
 from party_node.config import PartyConfig
 from party_node.consent import datasets
-from party_node.consent.datasets import DatasetFile, Registration, examine
+from party_node.consent.datasets import DatasetFile
+from party_node.consent.registration import Registration, examine, mock_schema
 from party_node.data.mock_table import mock_table, write_mock
 from party_node.data.period import read_period
-from party_node.data.sources.table import Kind, Table, read_table
+from party_node.data.sources.kinds import Kind
+from party_node.data.sources.table import Table, read_table
 
 CONFIG = PartyConfig(party="bank-a")
 SECRETS = ("8271.25", "canary", "cu-0", "remote")
@@ -35,7 +37,7 @@ def registered(root: Path, **changes: Any) -> Registration:
 
 
 def test_a_mock_table_has_the_columns_that_outsiders_may_see_and_no_cell_of_the_real_one(tmp_path: Path) -> None:
-    table = mock_table(registered(tmp_path).dataset.mock_schema(), rows=500)
+    table = mock_table(mock_schema(registered(tmp_path).dataset), rows=500)
     assert table.column_names == ["customer", "bad", "income", "region"]
     write_mock(table, tmp_path / "mock.csv")
     text = (tmp_path / "mock.csv").read_text().casefold()
@@ -47,18 +49,18 @@ def test_a_mock_table_has_the_columns_that_outsiders_may_see_and_no_cell_of_the_
 
 def test_the_real_table_is_not_even_opened(tmp_path: Path) -> None:
     found = registered(tmp_path).dataset
-    before = mock_table(found.mock_schema())
+    before = mock_table(mock_schema(found))
     (tmp_path / "real.csv").unlink()
-    assert mock_table(found.mock_schema()).equals(before)
+    assert mock_table(mock_schema(found)).equals(before)
 
 
 def test_a_label_that_outsiders_may_not_use_is_left_out(tmp_path: Path) -> None:
-    assert "bad" not in mock_table(registered(tmp_path, policy={"use_label": False}).dataset.mock_schema()).column_names
+    assert "bad" not in mock_table(mock_schema(registered(tmp_path, policy={"use_label": False}).dataset)).column_names
 
 
 def test_a_period_is_made_up_like_a_label_so_that_a_split_can_be_rehearsed(tmp_path: Path) -> None:
     found = registered(tmp_path, period="age", offered=["income", "region"]).dataset
-    table = _read(mock_table(found.mock_schema(), 500), tmp_path)
+    table = _read(mock_table(mock_schema(found), 500), tmp_path)
     months = read_period(table, "age", "2024-07").later(np.arange(500), 0.3)
     assert 200 < np.count_nonzero(months) < 300
 
@@ -71,7 +73,7 @@ def _read(table: pa.Table, folder: Path) -> Table:
 @pytest.mark.parametrize("suffix", ["csv", "parquet"])
 def test_a_mock_registers_as_the_real_table_does(suffix: str, tmp_path: Path) -> None:
     found = registered(tmp_path).dataset
-    write_mock(mock_table(found.mock_schema()), tmp_path / f"mock.{suffix}")
+    write_mock(mock_table(mock_schema(found)), tmp_path / f"mock.{suffix}")
     parsed = found.file.model_copy(update={"offered": ["income", "region"]})
     again = examine(parsed, tmp_path / f"mock.{suffix}", "ask")
     assert again.counts["refused"] == again.counts["blank"] == again.counts["duplicate"] == 0
@@ -96,7 +98,7 @@ PROFILES = {
 def test_made_up_ids_are_ids_of_the_dataset_s_profile(name: str, tmp_path: Path) -> None:
     found = registered(tmp_path).dataset
     found = found.model_copy(update={"file": DatasetFile.model_validate(found.file.model_dump() | PROFILES[name])})
-    write_mock(mock_table(found.mock_schema(), rows=300), tmp_path / "mock.csv")
+    write_mock(mock_table(mock_schema(found), rows=300), tmp_path / "mock.csv")
     parsed = found.file.model_copy(update={"offered": ["income", "region"]})
     assert examine(parsed, tmp_path / "mock.csv", "ask").dataset.usable_ids == 300
 
@@ -109,24 +111,24 @@ def test_mocks_of_one_seed_share_most_people_and_of_digests_too(tmp_path: Path) 
     one = registered(tmp_path).dataset
     other = one.model_copy(update={"file": one.file.model_copy(update={"name": "orders"})})
     hashed = one.model_copy(update={"file": one.file.model_copy(update={"name": "bills", "id_scheme": "sha256"})})
-    ours, theirs = people(mock_table(one.mock_schema(), 1000)), people(mock_table(other.mock_schema(), 1000))
+    ours, theirs = people(mock_table(mock_schema(one), 1000)), people(mock_table(mock_schema(other), 1000))
     assert 700 <= len(ours & theirs) <= 900
     assert ours != theirs
-    digests = people(mock_table(hashed.mock_schema(), 1000))
+    digests = people(mock_table(mock_schema(hashed), 1000))
     assert 700 <= len({hashlib.sha256(one.lower().encode()).hexdigest() for one in ours} & digests) <= 900
 
 
 def test_the_same_seed_gives_the_same_table_and_another_another(tmp_path: Path) -> None:
     found = registered(tmp_path).dataset
-    assert mock_table(found.mock_schema(), seed=3).equals(mock_table(found.mock_schema(), seed=3))
-    assert not mock_table(found.mock_schema(), seed=3).equals(mock_table(found.mock_schema(), seed=4))
+    assert mock_table(mock_schema(found), seed=3).equals(mock_table(mock_schema(found), seed=3))
+    assert not mock_table(mock_schema(found), seed=3).equals(mock_table(mock_schema(found), seed=4))
 
 
 def test_a_file_that_is_there_is_not_overwritten(tmp_path: Path) -> None:
     found = registered(tmp_path).dataset
     with pytest.raises(LocalError, match="is there already"):
-        write_mock(mock_table(found.mock_schema()), tmp_path / "real.csv")
+        write_mock(mock_table(mock_schema(found)), tmp_path / "real.csv")
     with pytest.raises(LocalError, match="cannot be written"):
-        write_mock(mock_table(found.mock_schema()), tmp_path / "nowhere" / "mock.csv")
+        write_mock(mock_table(mock_schema(found)), tmp_path / "nowhere" / "mock.csv")
     with pytest.raises(LocalError, match="rows"):
-        mock_table(found.mock_schema(), rows=0)
+        mock_table(mock_schema(found), rows=0)

@@ -10,7 +10,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from party_node.data.period import as_date, read_period
-from party_node.data.sources.table import Kind, Table, read_table
+from party_node.data.sources.kinds import Kind
+from party_node.data.sources.table import Table, read_table
 from party_node.table_errors import TOLD, DataError
 
 ALL = np.arange

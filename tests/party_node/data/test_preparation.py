@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from party_node.data.encoding import Missing
 from party_node.data.preparation import Preparation, PreparationSpec, fit
-from party_node.data.sources.table import Column, Kind, NumericColumn, Table, TextColumn, read_table
+from party_node.data.sources.kinds import Kind
+from party_node.data.sources.table import Column, NumericColumn, Table, TextColumn, read_table
 from party_node.table_errors import DataError
 
 SHARED = Path(__file__).resolve().parents[4] / "shared" / "data"

@@ -17,7 +17,8 @@ from mpc.credit.weight_of_evidence import information_value, weight_of_evidence
 from mpc.errors import LocalError
 from mpc.statistics.metrics import ks, roc_auc
 from party_node.data.binned_column import bin_codes
-from party_node.data.sources.table import Kind, Table, TextColumn
+from party_node.data.sources.kinds import Kind
+from party_node.data.sources.table import Table, TextColumn
 from party_node.models.evaluation import evaluate
 from party_node.models.finished_job import Finished
 from party_node.models.kept_scores import KeptScores

@@ -21,8 +21,8 @@ import psycopg
 import pytest
 
 from party_node.config import PartyConfig
-from party_node.consent import datasets
-from party_node.consent.datasets import Registration
+from party_node.consent import datasets, registration
+from party_node.consent.registration import Registration
 from party_node.data.sources.table import read_table
 from party_node.records.store import Store
 from party_node.table_errors import DataError
@@ -131,7 +131,7 @@ def register(root: Path, source: str, head: str = HEAD) -> Registration:
     secret = root / "password"
     secret.write_text(PASSWORD + "\n")
     secret.chmod(0o600)
-    return datasets.prepare(root / "loans.toml", CONFIG, root / "snapshots")
+    return registration.prepare(root / "loans.toml", CONFIG, root / "snapshots")
 
 
 def left(root: Path) -> list[str]:
@@ -170,20 +170,21 @@ def test_the_same_rows_have_the_same_digest(loans: Server, tmp_path: Path) -> No
 def test_a_changed_schema_is_told_and_the_earlier_registration_still_serves(loans: Server, tmp_path: Path) -> None:
     store = Store(tmp_path / "state.db")
     first = register(tmp_path, loans.source()).dataset
-    datasets.keep(first, store)
+    registration.keep(first, store)
     loans.run("alter table loans rename column income to salary")
     with pytest.raises(DataError, match='column "income" does not exist') as caught:
         register(tmp_path, loans.source())
     assert caught.value.code == "query_failed"
-    datasets.check_unchanged(first)
+    registration.check_unchanged(first)
     assert read_table(first.path, columns=["income"]).rows == 300
     assert datasets.find(store, "loans") == first
     with pytest.raises(DataError, match="no column `income`"):
         register(tmp_path, loans.source("select * from loans"))
-    datasets.check_unchanged(first)
+    registration.check_unchanged(first)
     loans.run("alter table loans rename column salary to income", "update loans set income = 'a lot'")
     again = register(tmp_path, loans.source()).dataset
-    assert any("`income` held numeric cells and holds text ones now" in note for note in datasets.changes(first, again))
+    notes = registration.changes(first, again)
+    assert any("`income` held numeric cells and holds text ones now" in note for note in notes)
     store.close()
 
 

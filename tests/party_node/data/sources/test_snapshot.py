@@ -21,7 +21,7 @@ import pytest
 
 from mpc.errors import LocalError
 from party_node.config import ConfigError, PartyConfig
-from party_node.consent import datasets
+from party_node.consent import registration
 from party_node.consent.datasets import DatasetFile
 from party_node.data.sources import snapshot
 from party_node.data.sources.table import read_table
@@ -61,34 +61,34 @@ def duck_source(query: str = QUERY, file: str = "bank.duckdb") -> str:
 
 
 def test_a_query_of_a_duckdb_file_is_registered_as_a_private_file_whose_digest_is_signed(duck: Path) -> None:
-    found = datasets.prepare(dataset_file(duck, duck_source()), CONFIG, duck / "snapshots").dataset
+    found = registration.prepare(dataset_file(duck, duck_source()), CONFIG, duck / "snapshots").dataset
     assert (found.rows, found.kinds) == (300, {"income": "numeric", "region": "text"})
     path = Path(found.path)
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
     assert hashlib.sha256(path.read_bytes()).hexdigest() == found.digest
     assert left(duck) == [path.name]
-    datasets.check_unchanged(found)
+    registration.check_unchanged(found)
 
 
 def test_a_table_that_grows_later_changes_nothing_until_it_is_registered_again(duck: Path) -> None:
     store = Store(duck / "state.db")
     file = dataset_file(duck, duck_source())
-    first = datasets.prepare(file, CONFIG, duck / "snapshots").dataset
-    datasets.keep(first, store)
+    first = registration.prepare(file, CONFIG, duck / "snapshots").dataset
+    registration.keep(first, store)
     with duckdb.connect(str(duck / "bank.duckdb")) as connection:
         connection.execute("delete from loans where bad = 1 or customer > 'c2'")
         connection.execute("alter table loans alter income type varchar")
         connection.execute("update loans set income = 'much'")
-    datasets.check_unchanged(first)
+    registration.check_unchanged(first)
     assert read_table(first.path, columns=["income"]).rows == 300
     plain = dataset_file(duck, duck_source("select customer, income, region, bad from loans"))
-    second = datasets.prepare(plain, CONFIG, duck / "snapshots").dataset
-    notes = datasets.changes(first, second)
+    second = registration.prepare(plain, CONFIG, duck / "snapshots").dataset
+    notes = registration.changes(first, second)
     assert any("`income` held numeric cells and holds text ones now" in note for note in notes)
     assert any("had 300 rows" in note for note in notes)
     assert len(left(duck)) == 2
-    datasets.keep(second, store)
+    registration.keep(second, store)
     assert left(duck) == [Path(second.path).name]
     store.close()
 
@@ -113,7 +113,7 @@ DUCK_WRONG = {
 def test_nothing_is_left_and_no_cell_is_quoted_when_a_duckdb_source_has(name: str, duck: Path) -> None:
     source, code, word = DUCK_WRONG[name]
     with pytest.raises(DataError) as caught:
-        datasets.prepare(dataset_file(duck, source), CONFIG, duck / "snapshots")
+        registration.prepare(dataset_file(duck, source), CONFIG, duck / "snapshots")
     assert caught.value.code == code
     assert word in caught.value.what
     assert "c17" not in str(caught.value)
@@ -124,11 +124,11 @@ def test_nothing_is_left_and_no_cell_is_quoted_when_a_duckdb_source_has(name: st
 
 def test_a_failed_registration_leaves_the_earlier_one_whole(duck: Path) -> None:
     file = dataset_file(duck, duck_source())
-    first = datasets.prepare(file, CONFIG, duck / "snapshots").dataset
+    first = registration.prepare(file, CONFIG, duck / "snapshots").dataset
     dataset_file(duck, duck_source(), HEAD.replace('"income"', '"incomes"'))
     with pytest.raises(DataError, match="no column `incomes`"):
-        datasets.prepare(file, CONFIG, duck / "snapshots")
-    datasets.check_unchanged(first)
+        registration.prepare(file, CONFIG, duck / "snapshots")
+    registration.check_unchanged(first)
 
 
 SOURCES_WRONG = {
@@ -147,7 +147,7 @@ SOURCES_WRONG = {
 @pytest.mark.parametrize("name", SOURCES_WRONG)
 def test_a_source_table_is_refused_that_has(name: str, duck: Path) -> None:
     with pytest.raises(ConfigError, match="source") as caught:
-        datasets.prepare(dataset_file(duck, SOURCES_WRONG[name]), CONFIG, duck / "snapshots")
+        registration.prepare(dataset_file(duck, SOURCES_WRONG[name]), CONFIG, duck / "snapshots")
     assert "secret-7731" not in str(caught.value)
     assert left(duck) == []
 
@@ -260,7 +260,8 @@ def test_an_object_is_copied_and_registered_csv_and_parquet_alike(bucket: Any, t
     text = "customer,income,region,bad\n" + "".join(f"c{i},{i},{'ns'[i % 2]},{i % 2}\n" for i in range(200))
     objects["/risk/loans.csv"] = text.encode()
     for path, suffix in (("risk/2024/loans.parquet", ".parquet"), ("risk/loans.csv", ".csv")):
-        found = datasets.prepare(dataset_file(tmp_path, stored(endpoint, path)), CONFIG, tmp_path / "snapshots").dataset
+        file = dataset_file(tmp_path, stored(endpoint, path))
+        found = registration.prepare(file, CONFIG, tmp_path / "snapshots").dataset
         assert (found.rows, found.usable_ids) == (200, 200)
         assert Path(found.path).read_bytes() == objects[f"/{path}"]
         assert found.path.endswith(suffix)
@@ -270,7 +271,7 @@ def test_an_object_is_copied_and_registered_csv_and_parquet_alike(bucket: Any, t
     ("path", "code"), [("risk/absent.csv", "unreadable"), ("risk/private/a.csv", "source_unreachable")])
 def test_an_object_that_is_not_there_or_not_ours_is_named(path: str, code: str, bucket: Any, tmp_path: Path) -> None:
     with pytest.raises(DataError) as caught:
-        datasets.prepare(dataset_file(tmp_path, stored(bucket[0], path)), CONFIG, tmp_path / "snapshots")
+        registration.prepare(dataset_file(tmp_path, stored(bucket[0], path)), CONFIG, tmp_path / "snapshots")
     assert (caught.value.code, path in caught.value.what) == (code, True)
     assert left(tmp_path) == []
 
@@ -282,6 +283,6 @@ def test_credentials_come_from_the_environment_and_never_into_a_text(
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "hidden-4412")
     source = stored(bucket[0], "risk/private/a.csv").replace("anonymous = true", "")
     with pytest.raises(DataError) as caught:
-        datasets.prepare(dataset_file(tmp_path, source), CONFIG, tmp_path / "snapshots")
+        registration.prepare(dataset_file(tmp_path, source), CONFIG, tmp_path / "snapshots")
     assert "hidden-4412" not in str(caught.value)
     assert os.environ["AWS_SECRET_ACCESS_KEY"] == "hidden-4412"

@@ -13,7 +13,8 @@ import pytest
 from party_node.data.ids.accounting import id_batches
 from party_node.data.sources import files
 from party_node.data.sources.files import batches, file_digest
-from party_node.data.sources.table import Kind, NumericColumn, Table, TextColumn, read_table
+from party_node.data.sources.kinds import Kind
+from party_node.data.sources.table import NumericColumn, Table, TextColumn, read_table
 from party_node.table_errors import DataError
 
 SHARED = Path(__file__).resolve().parents[5] / "shared" / "data"
