@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import aclosing, asynccontextmanager, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -100,8 +100,8 @@ class Gate(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # generic in 
             failure: Exception
             try:
                 with self._admitted(method, context):
-                    async with _deadline(method):
-                        async for response in inner(request, context):
+                    async with _deadline(method), aclosing(inner(request, context)) as responses:
+                        async for response in responses:
                             yield response
                 return
             except Exception as error:   # a process edge: full log here, public sentence to the caller

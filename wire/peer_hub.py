@@ -11,7 +11,7 @@ import asyncio
 import secrets
 import time
 from collections import defaultdict
-from collections.abc import Coroutine, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -22,6 +22,7 @@ import structlog
 from mpc.errors import LocalError, MpcError, PeerError, Reason
 from mpc.link import Link, PartyId
 from wire import diagnosis, tls
+from wire.awaited import Crew, together
 from wire.certificates import TlsIdentity
 from wire.codec import Envelope, Malformed
 from wire.consortium import Consortium, Member
@@ -81,7 +82,7 @@ class PeerHub:
         self._sessions: dict[str, dict[PartyId, Session]] = {}
         self._early: dict[tuple[str, PartyId], Announced] = {}
         self._finished: dict[str, Finished] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._dialled = Crew()
 
     def register(self, server: grpc.aio.Server) -> None:
         """Serve the peers' streams; call before the server starts."""
@@ -100,7 +101,7 @@ class PeerHub:
         sessions = self._sessions[job] = {
             peer: Session(job, self.me, peer, approvals, self._limits, self._record) for peer in peers
         }
-        await _side_by_side(self._open(session) for session in sessions.values())
+        await together(*(self._open(session) for session in sessions.values()))
         return {peer: GrpcLink(session) for peer, session in sessions.items()}
 
     async def close(self, job: str, error: BaseException | None) -> None:
@@ -116,7 +117,7 @@ class PeerHub:
             self._finished[job] = Finished({peer: session.traffic for peer, session in sessions.items()}, told)
             while len(self._finished) > REMEMBERED_JOBS:
                 del self._finished[next(iter(self._finished))]
-        await _side_by_side(session.close(error) for session in sessions.values())
+        await together(*(session.close(error) for session in sessions.values()))
 
     async def why_gone(self, peer: PartyId) -> MpcError:
         """Why the stream of `peer` may have broken, as far as can be seen from here: its process is down, say."""
@@ -137,7 +138,7 @@ class PeerHub:
         for stream in list(self._streams.values()):
             await stream.flush()
             stream.end(Reason.STOPPED)
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._dialled.ended()
 
     # -- opening -------------------------------------------------------------------------------------------------
 
@@ -225,9 +226,7 @@ class PeerHub:
             await channel.close(None)
             raise
         self._keep(stream)
-        task = asyncio.create_task(self._run_dialled(stream, channel))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._dialled.start(self._run_dialled(stream, channel))
         return stream
 
     async def _run_dialled(self, stream: PeerStream, channel: grpc.aio.Channel) -> None:
@@ -323,14 +322,3 @@ async def _read(read: Any) -> bytes | None:
     """gRPC's end-of-stream object as None."""
     raw = await read()
     return raw if isinstance(raw, bytes) else None
-
-
-async def _side_by_side(parts: Iterable[Coroutine[Any, Any, None]]) -> None:
-    """All of them; the first failure cancels the others and is raised."""
-    tasks = [asyncio.create_task(part) for part in parts]
-    try:
-        await asyncio.gather(*tasks)
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)

@@ -14,6 +14,7 @@ import structlog
 from mpc.errors import PeerError, Reason
 from mpc.link import PartyId
 from wire import codec
+from wire.awaited import first_of
 from wire.codec import Envelope, Malformed
 from wire.errors import to_public, to_wire
 from wire.v1 import peer_pb2
@@ -69,17 +70,10 @@ class PeerStream:
 
     async def run(self, ping_s: float, dead_s: float) -> None:
         """Carry envelopes until the stream ends, for whichever cause."""
-        tasks = [
-            asyncio.create_task(part)
-            for part in (self._reading(), self._writing(), self._beating(ping_s, dead_s), self._ended.wait())
-        ]
         try:
-            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            await first_of(self._reading(), self._writing(), self._beating(ping_s, dead_s), self._ended.wait())
         finally:
             self.end(Reason.GONE)
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
 
     async def send(self, raw: bytes) -> None:
         """Queue one serialised envelope; returns at once when the stream has ended."""
@@ -88,13 +82,7 @@ class PeerStream:
         if not self._queue.full():
             self._queue.put_nowait(raw)
             return
-        putting = asyncio.ensure_future(self._queue.put(raw))
-        ending = asyncio.ensure_future(self._ended.wait())
-        try:
-            await asyncio.wait((putting, ending), return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            putting.cancel()
-            ending.cancel()
+        await first_of(self._queue.put(raw), self._ended.wait())
 
     async def send_body(self, job: str = "", channel: str = "", approvals: bytes = b"", **body: object) -> None:
         """Queue an envelope of the stream itself: open, credit, close."""

@@ -8,6 +8,7 @@ import asyncio
 import json
 import signal
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -31,6 +32,7 @@ from mpc.protocols import PROTOCOLS
 from reporting.comparison_table import print_comparison
 from reporting.page import write_report
 from wire import command
+from wire.awaited import each, together
 from wire.certificates import check
 from wire.command import console
 from wire.line import Line
@@ -40,6 +42,7 @@ from wire.spec.job import JobSpec, encode_spec, job_id
 Data = dict[str, Any]
 Nodes = dict[str, NodeClient]
 HOME = Path("coordinator-data")
+CANCEL_S = 5.0     # for the other nodes to hear of it, where one cannot be reached
 JobFile = Annotated[Path, typer.Argument(help="job.toml")]
 JobId = Annotated[str, typer.Argument(help="Job id, or how it begins.")]
 WaitApproval = Annotated[float, typer.Option(help="Seconds to wait for a person's approval.")]
@@ -89,16 +92,19 @@ def _with_nodes(ctx: typer.Context, work: Callable[[Nodes], Awaitable[Data]]) ->
     async def connected() -> Data:
         task = asyncio.current_task()
         assert task is not None  # asyncio.run makes one
-        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):  # however often: what is under way is cancelled, and awaited
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                loop.add_signal_handler(number, task.cancel)
         nodes = connect(consortium, identity)
         try:
             return await work(nodes)
         finally:
-            await asyncio.gather(*(node.close() for node in nodes.values()))
+            await each(*(node.close() for node in nodes.values()))
 
     try:
         return asyncio.run(connected())
-    except asyncio.CancelledError:  # SIGTERM: the same as Ctrl-C
+    except asyncio.CancelledError:  # by either signal
         raise KeyboardInterrupt from None
 
 
@@ -148,7 +154,7 @@ def plan(
         expected = forecast(spec, rows)
         if rehearsal and spec.goal == "model":
             data = encode_spec(spec)
-            parts = await asyncio.gather(*(nodes[p.id].rehearse(data) for p in spec.parties))
+            parts = await together(*(nodes[p.id].rehearse(data) for p in spec.parties))
             rehearsed = {p.id: part for p, part in zip(spec.parties, parts, strict=True)}
             expected["seconds"] = seconds(spec, rows, expected, rehearsed, asked.between)
         _print_plan(spec, expected, {party: view.engine for party, view in views.items()})
@@ -266,11 +272,12 @@ def watch(ctx: typer.Context, job: JobId) -> Data:
         states: dict[str, str] = {}
         with ProgressScreen(list(members)) as screen:
             async def follow(node: NodeClient) -> None:
-                async for event in node.watch(row.id, 0):
-                    screen.show(event)
-                    states[node.party] = event.state
+                async with aclosing(node.watch(row.id, 0)) as events:
+                    async for event in events:
+                        screen.show(event)
+                        states[node.party] = event.state
 
-            await asyncio.gather(*(follow(node) for node in members.values()))
+            await together(*(follow(node) for node in members.values()))
         return {"job": row.id, "states": states}
 
     return _with_nodes(ctx, follow_all)
@@ -287,7 +294,7 @@ def cancel(
 
     async def stop_all(nodes: Nodes) -> Data:
         members = _members(row.spec, nodes)
-        stopped = await asyncio.gather(*(node.cancel(row.id, reason) for node in members.values()))
+        stopped = await together(*(node.cancel(row.id, reason) for node in members.values()), grace_s=CANCEL_S)
         found = dict(zip(members, stopped, strict=True))
         for party, was_running in found.items():
             console().print(f"{party}: {'stopped' if was_running else 'was not running'}")

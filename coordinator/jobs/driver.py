@@ -7,12 +7,14 @@ A refusal or a failure at one node ends the job at all of them; whose it was is 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from coordinator.jobs.plan import JobPlan, PlanError, build_spec
 from coordinator.jobs.store import Store
+from wire.awaited import each, together
 from wire.description import DatasetDescription
 from wire.errors import Denied, Overdue, PublicError, RemoteFailure, to_public
 from wire.record import PartyPart, merge
@@ -21,6 +23,7 @@ from wire.spec.job import JobSpec, encode_spec, job_id
 
 ASK_AGAIN_S = 2.0
 CLOCK_SKEW_S = 60.0
+GRACE_S = 1.0
 
 
 @dataclass(frozen=True)
@@ -67,7 +70,7 @@ class Node(Protocol):
     async def describe(self) -> NodeView: ...
     async def propose(self, spec: bytes) -> Answer: ...
     async def start(self, spec: bytes, approvals: Mapping[str, bytes]) -> None: ...
-    def watch(self, job: str, after: int) -> AsyncIterator[JobEvent]: ...
+    def watch(self, job: str, after: int) -> AsyncGenerator[JobEvent, None]: ...
     async def cancel(self, job: str, reason: str) -> bool: ...
 
 
@@ -80,7 +83,7 @@ OnEvent = Callable[[JobEvent], None]
 
 async def survey(nodes: Mapping[str, Node]) -> dict[str, NodeView]:
     """All nodes' descriptions; the first that cannot be reached is raised by name."""
-    views = await asyncio.gather(*(node.describe() for node in nodes.values()))
+    views = await together(*(node.describe() for node in nodes.values()))
     for view in views:
         if abs(view.clock_skew_s) > CLOCK_SKEW_S:
             raise PlanError(f"the clock of {view.party} differs by {abs(view.clock_skew_s):.0f} s",
@@ -132,8 +135,10 @@ async def launch(
     except BaseException as error:
         public = to_public(error, "coordinator")
         stopped = isinstance(error, asyncio.CancelledError)
-        await _cancel_all(members, job, "the operator stopped it" if stopped else f"{public.whose}: {public.what}")
-        store.move(job, "cancelled" if public.code == "cancelled" else state, error=vars(public))
+        try:
+            await _cancel_all(members, job, "the operator stopped it" if stopped else f"{public.whose}: {public.what}")
+        finally:    # stopped once more, it still says how the job ended
+            store.move(job, "cancelled" if public.code == "cancelled" else state, error=vars(public))
         raise
     store.move(job, "finished", record=record)
     return record
@@ -176,12 +181,13 @@ async def _approvals(
 
 async def _watch_all(nodes: Mapping[str, Node], job: str, on_event: OnEvent) -> dict[str, PartyPart]:
     async def follow(node: Node) -> PartyPart:
-        async for event in node.watch(job, 0):
-            on_event(event)
-            if event.state == "finished" and event.part is not None:
-                return event.part
-            if event.state in ("failed", "cancelled"):
-                raise JobFailed(event.error or PublicError("bug", f"{node.party} gave no reason", node.party))
+        async with aclosing(node.watch(job, 0)) as events:
+            async for event in events:
+                on_event(event)
+                if event.state == "finished" and event.part is not None:
+                    return event.part
+                if event.state in ("failed", "cancelled"):
+                    raise JobFailed(event.error or PublicError("bug", f"{node.party} gave no reason", node.party))
         raise JobFailed(PublicError("unreachable", f"{node.party} stopped answering", node.party,
                                     f"on {node.party}: party-node doctor"))
 
@@ -190,19 +196,9 @@ async def _watch_all(nodes: Mapping[str, Node], job: str, on_event: OnEvent) -> 
 
 
 async def _all(*work: Awaitable[Any]) -> list[Any]:
-    """Side by side; the first failure cancels the rest. A node's own verdict goes before 'it stopped because of X'."""
-    tasks = [asyncio.ensure_future(w) for w in work]
-    done, pending = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
-    if pending:  # give the others a moment to say what they saw: the root cause is often on the other side
-        more, pending = await asyncio.wait(pending, timeout=1.0)
-        done |= more
-    for task in pending:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
-    failures = [error for task in tasks if not task.cancelled() and (error := task.exception()) is not None]
-    if failures:
-        raise min(failures, key=_distance)
-    return [task.result() for task in tasks]
+    """At all nodes; the first failure ends it, and the others have a moment to say what they saw: the root cause is
+    often on the other side. A node's own verdict goes before 'it stopped because of X'."""
+    return await together(*work, grace_s=GRACE_S, distance=_distance)
 
 
 def _distance(error: BaseException) -> int:
@@ -218,4 +214,4 @@ async def _cancel_all(nodes: Mapping[str, Node], job: str, reason: str) -> None:
         async with asyncio.timeout(3.0):
             await node.cancel(job, reason)
 
-    await asyncio.gather(*(stop(node) for node in nodes.values()), return_exceptions=True)
+    await each(*(stop(node) for node in nodes.values()))

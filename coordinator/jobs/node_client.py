@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Mapping
 from dataclasses import fields
 from typing import TypeVar
 
@@ -82,12 +82,12 @@ class NodeClient:
         request = control_pb2.StartRequest(spec=spec, approvals=signed)
         await self._call(self._stub.Start(request, timeout=CALL_S))
 
-    async def watch(self, job: str, after: int) -> AsyncIterator[JobEvent]:
+    async def watch(self, job: str, after: int) -> AsyncGenerator[JobEvent, None]:
         """Events until the last; a broken stream is taken up again where it stopped, a few times."""
         failures = 0
         while True:
+            stream = self._stub.Watch(control_pb2.WatchRequest(job=job, after_sequence=after))
             try:
-                stream = self._stub.Watch(control_pb2.WatchRequest(job=job, after_sequence=after))
                 async for event in stream:
                     failures, after = 0, event.sequence
                     yield self._event(event)
@@ -99,6 +99,8 @@ class NodeClient:
                 if error.code() != grpc.StatusCode.UNAVAILABLE or failures > RETRIES:
                     raise await self._explained(error) from None
                 await asyncio.sleep(RETRY_S)
+            finally:
+                stream.cancel()     # whoever leaves before the last event leaves no call behind
 
     async def cancel(self, job: str, reason: str) -> bool:
         request = control_pb2.CancelRequest(job=job, reason=reason)

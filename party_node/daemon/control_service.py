@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 from dataclasses import asdict
 from importlib.metadata import version
 from typing import TYPE_CHECKING
@@ -73,8 +74,10 @@ class ControlService(control_pb2_grpc.ControlServicer):
     async def Watch(
         self, request: control_pb2.WatchRequest, context: Context
     ) -> AsyncIterator[control_pb2.Event]:
-        async for event in self._jobs.feed(request.job, current_caller().party).follow(request.after_sequence):
-            yield _event(event)
+        feed = self._jobs.feed(request.job, current_caller().party)
+        async with aclosing(feed.follow(request.after_sequence)) as events:
+            async for event in events:
+                yield _event(event)
 
     async def Cancel(self, request: control_pb2.CancelRequest, context: Context) -> control_pb2.Cancelled:
         running = self._jobs.cancel(request.job, current_caller().party, request.reason)

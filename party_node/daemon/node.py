@@ -112,9 +112,9 @@ class Node:
         )
         largest = max((dataset.rows for dataset in datasets.registered(self._store)), default=0)
         if largest >= FEW_IDS:             # what will align it is compiled while nobody waits for it
-            self._pool.submit(oprf.warm)
+            self._pool.warm(oprf.warm)
         if largest >= ristretto255.MANY_POINTS:
-            self._pool.submit(ristretto255.warm)
+            self._pool.warm(ristretto255.warm)
         self._audit.event("start", party=self.party)
         _log.info("listening", party=self.party, port=self._listeners.port)
         return self._listeners.port, self._listeners.doctor_port

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
@@ -83,7 +83,7 @@ class Feed:
         if not self.over:
             self._add(FeedEvent(0, 0, self._stage, "ends", 1, 1, state, error, record))
 
-    async def follow(self, after: int) -> AsyncIterator[FeedEvent]:
+    async def follow(self, after: int) -> AsyncGenerator[FeedEvent, None]:
         """Events with a sequence above `after`, until the last."""
         self._watchers += 1
         try:

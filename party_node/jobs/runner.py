@@ -41,6 +41,7 @@ from party_node.records import precomputed_files
 from party_node.records.audit import AuditLog, SignedHead, countersign, countersigned
 from party_node.records.store import HeadRow, JobState, Store
 from party_node.table_errors import DataError
+from wire.awaited import Crew, in_thread
 from wire.description import DatasetDescription
 from wire.errors import (
     Cancelled,
@@ -59,7 +60,6 @@ from wire.signing import Identity
 from wire.spec.job import JobSpec, decode_spec, job_id
 
 KEPT_JOBS = 64       # ended jobs whose events can still be read
-SETTLE_LOOK_S = 0.1
 UNWATCHED_S = 20.0   # a job whose coordinator has not been watching for so long is stopped
 ENDED_BY_OTHERS = frozenset({"peer-gone", "peer-silent", "unreachable", "cancelled"})
 ToolsFor = Callable[[JobSpec], Tools]
@@ -74,6 +74,7 @@ class Running:
     agreed: Agreed
     coordinator: str
     task: asyncio.Task[None] | None = None
+    begun: bool = False              # a task that is cancelled before its first step would tell nobody that it ended
     stop: BaseException | None = None
     ending: bool = False             # the run is over and its end is being told: nothing interrupts that
     seconds: dict[str, float] = field(default_factory=dict)
@@ -99,8 +100,8 @@ class Jobs:
         self._directory, self._identity, self._store, self._audit = directory, identity, store, audit
         self._consent, self._hub, self._pool, self._make_tools = consent, hub, pool, make_tools
         self._running: dict[str, Running] = {}
-        self._rehearsing = False
-        self._settling: asyncio.Task[None] | None = None    # kept, or the loop forgets it
+        self._rehearsing = self._rehearsed = False
+        self._crew = Crew()
 
     # ------------------------------------------------------------------ what a coordinator asks
 
@@ -110,21 +111,17 @@ class Jobs:
 
     async def rehearse(self, spec: bytes, coordinator: str) -> Rehearsed:
         """How long our part of such a job would take. LocalError while anything else computes here."""
-        if self._rehearsing or any(not running.feed.over for running in self._running.values()):
+        # A rehearsal that was given up is over when its last step is: askings must not pile up.
+        left_over = self._rehearsing or (self._rehearsed and self._pool.busy)
+        if left_over or any(not running.feed.over for running in self._running.values()):
             raise LocalError(f"{self.party} is computing something else", "plan later, or with --no-rehearsal")
-        self._rehearsing = True
+        self._rehearsing = self._rehearsed = True
         try:
             agreed = decode_spec(spec)
             _log.info("rehearsing", coordinator=coordinator)
             return await rehearse(agreed, self.party, self._make_tools(agreed), self._pool)
         finally:
-            self._settling = asyncio.create_task(self._settle())
-
-    async def _settle(self) -> None:
-        """A rehearsal that was given up is over when its last step is: askings must not pile up."""
-        while self._pool.busy:
-            await asyncio.sleep(SETTLE_LOOK_S)
-        self._rehearsing = False
+            self._rehearsing = False
 
     def propose(self, spec: bytes, coordinator: str) -> Answer:
         """Our policy's answer."""
@@ -141,8 +138,8 @@ class Jobs:
         self._forget_oldest()
         self._running[agreed.job] = running
         if agreed.spec.align.engine == "oprf":
-            self._pool.submit(oprf.warm)   # while the largest table is read, here or elsewhere
-        running.task = asyncio.create_task(self._supervise(running), name=f"job-{agreed.job[:12]}")
+            self._pool.warm(oprf.warm)     # while the largest table is read, here or elsewhere
+        running.task = self._crew.start(self._supervise(running), name=f"job-{agreed.job[:12]}")
         return agreed.job
 
     def _forget_oldest(self) -> None:
@@ -172,8 +169,7 @@ class Jobs:
         """SIGTERM: stop every job by name and wait for their ends."""
         for running in self._running.values():
             self._stop(running, Cancelled(f"{self.party} is shutting down", whose=self.party))
-        tasks = [r.task for r in self._running.values() if r.task is not None]
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._crew.ended()
 
     # ------------------------------------------------------------------ the run
 
@@ -181,13 +177,17 @@ class Jobs:
     def _stop(running: Running, why: BaseException) -> None:
         if running.stop is None and not running.ending and running.task is not None and not running.task.done():
             running.stop = why
-            running.task.cancel()
+            if running.begun:
+                running.task.cancel()
 
     async def _supervise(self, running: Running) -> None:
         """Run one job to its end; every failure becomes one public sentence, everywhere the same."""
         job = running.agreed.job
-        guard = asyncio.create_task(self._guard(running))
+        guard = self._crew.start(self._guard(running))
+        running.begun = True
         try:
+            if running.stop is not None:
+                raise running.stop
             record = await self._run(running)
             running.ending = True
             self._consent.finish(job, JobState.DONE)
@@ -300,7 +300,7 @@ class Jobs:
         """Keep the own part when all have theirs, with the peers' signatures on our audit log."""
         job, spec = context.job, context.spec
         part = self._public_part(running, context)
-        keep_result = await asyncio.to_thread(self._written, context)
+        keep_result = await in_thread(lambda: self._written(context))
         ours = self._audit.signed_head(self._identity, job)
         mine = finish.AuditHead(ours.count, bytes.fromhex(ours.hash), ours.signature)
 

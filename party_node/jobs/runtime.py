@@ -13,6 +13,7 @@ from mpc.link import PartyId
 from mpc.protocol import Ledger
 from mpc.rng import Rng
 from party_node.jobs.workers import Workers
+from wire import awaited
 
 T = TypeVar("T")
 Progress = Callable[[str, int, int], None]
@@ -60,13 +61,7 @@ class NodeParty:
                 await self.compute(step)
 
     async def together(self, *conversations: Awaitable[Any]) -> list[Any]:
-        tasks = [asyncio.ensure_future(conversation) for conversation in conversations]
-        try:
-            return list(await asyncio.gather(*tasks))
-        finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+        return await awaited.together(*conversations)
 
     def progress(self, what: str, done: int, total: int) -> None:
         self._progress(what, done, total)

@@ -7,7 +7,10 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from threading import Lock
 from typing import Any, TypeVar
 
+import structlog
+
 T = TypeVar("T")
+_log = structlog.get_logger("workers")
 
 
 class Workers(ThreadPoolExecutor):
@@ -34,6 +37,15 @@ class Workers(ThreadPoolExecutor):
         future.add_done_callback(self._done)
         return future
 
+    def warm(self, step: Callable[[], object]) -> None:
+        """Run what nobody waits for; a failure is logged, and met again by who needs what the step would have made."""
+        self.submit(step).add_done_callback(_seen_off)
+
     def _done(self, _future: Future[Any] | None = None) -> None:
         with self._lock:
             self._under_way -= 1
+
+
+def _seen_off(future: Future[Any]) -> None:
+    if not future.cancelled() and (error := future.exception()) is not None:
+        _log.error("a step ahead of its need failed", code="bug", exc_info=error)

@@ -49,6 +49,7 @@ from party_node.config import PartyDirectory
 from party_node.data.ids.accounting import DuplicatePolicy, IdRules, read_ids
 from party_node.jobs.runtime import NodeParty
 from party_node.jobs.workers import Workers
+from wire.awaited import each, first_of, together
 
 NAMES = ("bank", *(f"partner-{letter}" for letter in "bcdefgh"))
 WARM_S = 120.0
@@ -108,20 +109,17 @@ async def align_once(cluster: LocalCluster, job: dict[str, Any]) -> float:
         await driver.survey(nodes)   # connections stand, as they do at a coordinator that has planned the job
         began = time.perf_counter()
         spec, _ = await driver.prepare(load_plan(file), nodes)
-        running = asyncio.ensure_future(driver.launch(spec, nodes, store, on_event, lambda line: None, 60.0))
-        waiting = asyncio.ensure_future(everybody.wait())
-        await asyncio.wait({running, waiting}, return_when=asyncio.FIRST_COMPLETED)
-        seconds = time.perf_counter() - began
-        if not everybody.is_set():
-            await running   # raises why
-        running.cancel()
-        with contextlib.suppress(BaseException):
-            await running
-        waiting.cancel()
+
+        async def waited() -> float:
+            await everybody.wait()
+            return time.perf_counter() - began
+
+        launched = driver.launch(spec, nodes, store, on_event, lambda line: None, 60.0)
+        seconds: float = (await first_of(waited(), launched)).result()   # where it is the launch, raises why
         return seconds
     finally:
         store.close()
-        await asyncio.gather(*(node.close() for node in nodes.values()))
+        await each(*(node.close() for node in nodes.values()))
 
 
 def bytes_sent(cluster: LocalCluster) -> int:
@@ -192,7 +190,7 @@ async def steps_of(tables: list[Path], engine: Literal["ecdh", "oprf"]) -> dict[
         await align.run(me, {peer: network.link(me.id, peer) for peer in people if peer != me.id}, own.ids, options)
 
     oprf.warm()
-    await asyncio.gather(*(one(me, table) for me, table in zip(people.values(), tables, strict=True)))
+    await together(*(one(me, table) for me, table in zip(people.values(), tables, strict=True)))
     return {name: me.spent for name, me in people.items()}
 
 

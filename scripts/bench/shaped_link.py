@@ -7,6 +7,7 @@ import contextlib
 import threading
 from collections import deque
 
+from wire.awaited import Crew, together
 from wire.line import Line
 
 CHUNK = 16 << 10
@@ -34,9 +35,8 @@ async def _carry(source: asyncio.StreamReader, sink: asyncio.StreamWriter, line:
             sink.write(data)
             await sink.drain()
 
-    delivering = asyncio.ensure_future(deliver())
-    free = loop.time()
-    with contextlib.suppress(ConnectionError):
+    async def take() -> None:
+        free = loop.time()
         while True:
             data = await source.read(CHUNK)
             free = max(free, loop.time()) + 8 * len(data) / line.rate
@@ -47,9 +47,10 @@ async def _carry(source: asyncio.StreamReader, sink: asyncio.StreamWriter, line:
             waiting.append((free + line.delay, data))
             some.set()
             if not data:
-                break
-        await delivering
-    delivering.cancel()
+                return
+
+    with contextlib.suppress(ConnectionError):
+        await together(take(), deliver())
     with contextlib.suppress(ConnectionError, RuntimeError):
         sink.close()
 
@@ -59,9 +60,19 @@ class ShapedLinks:
 
     def __init__(self, line: Line) -> None:
         self._line = line
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="shaped-links", daemon=True)
+        self._loop, self._over = asyncio.new_event_loop(), asyncio.Event()
+        self._servers, self._carried = list[asyncio.Server](), Crew()
+        self._thread = threading.Thread(target=self._serve, name="shaped-links", daemon=True)
         self._thread.start()
+
+    def _serve(self) -> None:
+        with asyncio.Runner(loop_factory=lambda: self._loop) as runner:   # at its end cancels and awaits what runs
+            runner.run(self._until_over())
+
+    async def _until_over(self) -> None:
+        await self._over.wait()
+        for server in self._servers:
+            server.close()
 
     def open(self, target: str) -> str:
         """Start a proxy to `host:port`."""
@@ -70,18 +81,22 @@ class ShapedLinks:
     async def _open(self, target: str) -> str:
         host, _, port = target.rpartition(":")
 
-        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        async def carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             try:
                 far_reader, far_writer = await asyncio.open_connection(host, int(port))
             except OSError:
                 writer.close()
                 return
-            await asyncio.gather(_carry(reader, far_writer, self._line), _carry(far_reader, writer, self._line))
+            await together(_carry(reader, far_writer, self._line), _carry(far_reader, writer, self._line))
 
-        server = await asyncio.start_server(serve, "127.0.0.1", 0)
+        def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            self._carried.start(carry(reader, writer))
+
+        server = await asyncio.start_server(accept, "127.0.0.1", 0)
+        self._servers.append(server)
         return f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
 
     def close(self) -> None:
         """Stop the proxies."""
-        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._loop.call_soon_threadsafe(self._over.set)
         self._thread.join()

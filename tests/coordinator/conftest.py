@@ -40,11 +40,13 @@ class FakeNode:
     refusal: PublicError | None = None
     pending: int = 0                                      # proposals that wait for a person before the signature
     ends: JobEvent | Exception | None = None              # None: finishes well
+    until_cancelled: bool = False                         # its last event comes when it is told to stop
     signs_as: str = ""
     skew_s: float = 0.0
     protocols: dict[str, int] = field(default_factory=lambda: {n: spec.version for n, spec in PROTOCOLS.items()})
     calls: list[str] = field(default_factory=list)
     reasons: list[str] = field(default_factory=list)
+    stopped: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def describe(self) -> NodeView:
         self.calls.append("describe")
@@ -71,6 +73,8 @@ class FakeNode:
         self.calls.append("watch")
         yield JobEvent(self.party, 1, "align", "begins", 0, 0, "running")
         await asyncio.sleep(0)
+        if self.until_cancelled:
+            await self.stopped.wait()
         if isinstance(self.ends, Exception):
             raise self.ends
         yield self.ends or JobEvent(self.party, 2, "finish", "ends", 1, 1, "finished", part=self.part())
@@ -78,6 +82,7 @@ class FakeNode:
     async def cancel(self, job: str, reason: str) -> bool:
         self.calls.append("cancel")
         self.reasons.append(reason)
+        self.stopped.set()
         return True
 
     def part(self, **changes: Any) -> PartyPart:

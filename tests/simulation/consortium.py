@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -118,16 +118,36 @@ class RecordingStub:
             note(answer.SerializeToString())
             return answer
 
-        async def stream(request: Any) -> AsyncIterator[Any]:
-            try:
-                async for event in original(request):
-                    note(event.SerializeToString())
-                    yield event
-            except grpc.aio.AioRpcError as error:
-                failed(error)
-                raise
+        def stream(request: Any) -> Watched:
+            return Watched(original(request), note, failed)
 
         return stream if method == "Watch" else unary
+
+
+class Watched:
+    """A stream of events, noted."""
+
+    def __init__(
+        self, call: Any, note: Callable[[bytes], None], failed: Callable[[grpc.aio.AioRpcError], None]
+    ) -> None:
+        self._call, self._note, self._failed = call, note, failed
+
+    def __aiter__(self) -> Watched:
+        return self
+
+    async def __anext__(self) -> Any:
+        try:
+            event = await self._call.read()
+        except grpc.aio.AioRpcError as error:
+            self._failed(error)
+            raise
+        if event is grpc.aio.EOF:
+            raise StopAsyncIteration
+        self._note(event.SerializeToString())
+        return event
+
+    def cancel(self) -> bool:
+        return bool(self._call.cancel())
 
 
 async def _run(consortium: Consortium, recording: Recording, ahead: bool, more: Mapping[str, object]) -> None:

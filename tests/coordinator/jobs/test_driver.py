@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+import gc
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -142,3 +143,120 @@ async def test_ctrl_c_cancels_the_job_everywhere(plan: JobPlan, nodes: Nodes, st
         await task
     assert state(store) == "cancelled"
     assert all(node.reasons == ["the operator stopped it"] for node in nodes.values())
+
+
+# ---------------------------------------------------------------- nothing that was started outlives the job
+
+
+@pytest.fixture
+async def complaints() -> list[str]:
+    """What the event loop has to say of tasks that nobody awaited."""
+    told: list[str] = []
+    asyncio.get_running_loop().set_exception_handler(lambda loop, context: told.append(context["message"]))
+    return told
+
+
+async def alone() -> None:
+    """No task but the test's own is left, and none that left a failure behind."""
+    assert asyncio.all_tasks() == {asyncio.current_task()}
+    gc.collect()
+    await asyncio.sleep(0)
+
+
+async def test_no_follower_outlives_an_interrupted_job(
+    plan: JobPlan, nodes: Nodes, store: Store, complaints: list[str]
+) -> None:
+    for node in nodes.values():     # as real nodes do: the news of the end comes while the coordinator cleans up
+        node.until_cancelled, node.ends = True, node.failed("cancelled", "coordinator cancelled the job", "coordinator")
+    task = asyncio.create_task(run(plan, nodes, store))
+    while not all("watch" in node.calls for node in nodes.values()):
+        await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    await alone()
+    assert complaints == []
+    assert state(store) == "cancelled"
+    assert all(node.reasons == ["the operator stopped it"] for node in nodes.values())
+
+
+@pytest.mark.parametrize("call", ["propose", "start", "watch"])
+async def test_an_interruption_while_a_node_fails_is_an_interruption_and_leaves_nothing_running(
+    call: str, plan: JobPlan, nodes: Nodes, store: Store, complaints: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reached = asyncio.Event()
+
+    async def failing(*_: Any) -> Any:
+        reached.set()
+        try:
+            await asyncio.Event().wait()
+        finally:                    # what cancels it makes it fail
+            raise RemoteFailure(PublicError("unreachable", "shop: connection refused", "shop"))
+
+    async def watching(*_: Any) -> AsyncIterator[Any]:
+        yield await failing()
+
+    spec = await spec_of(plan, nodes)
+    monkeypatch.setattr(nodes["shop"], call, watching if call == "watch" else failing)
+    nodes["bank"].until_cancelled = True
+    task = asyncio.create_task(launch(spec, nodes, store, lambda event: None, lambda line: None, 60.0))
+    await reached.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    await alone()
+    assert complaints == []
+    assert state(store) == "cancelled"
+
+
+async def test_a_second_interruption_cuts_the_farewell_short_and_the_end_is_still_recorded(
+    plan: JobPlan, nodes: Nodes, store: Store, complaints: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ended, asked = [], []
+
+    async def unmoved(job: str, reason: str) -> bool:
+        asked.append(reason)
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.append(reason)
+        return True
+
+    for node in nodes.values():
+        node.until_cancelled = True
+        monkeypatch.setattr(node, "cancel", unmoved)
+    task = asyncio.create_task(run(plan, nodes, store))
+    while not all("watch" in node.calls for node in nodes.values()):
+        await asyncio.sleep(0)
+    task.cancel()
+    while len(asked) < len(nodes):
+        await asyncio.sleep(0)
+    task.cancel()
+    async with asyncio.timeout(1):
+        with pytest.raises(asyncio.CancelledError):
+            await task
+    assert len(ended) == len(nodes)
+    await alone()
+    assert complaints == []
+    assert state(store) == "cancelled"
+
+
+async def test_a_stream_of_events_is_closed_by_whoever_leaves_it(
+    plan: JobPlan, nodes: Nodes, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept, closed, watch = [], [], nodes["bank"].watch
+
+    async def noted(job: str, after: int) -> AsyncIterator[Any]:
+        try:
+            async for event in watch(job, after):
+                yield event
+        finally:
+            closed.append(job)
+
+    def referred_to(job: str, after: int) -> AsyncIterator[Any]:     # so that no collector closes it
+        kept.append(noted(job, after))
+        return kept[-1]
+
+    monkeypatch.setattr(nodes["bank"], "watch", referred_to)
+    record = await run(plan, nodes, store)
+    assert closed == [record["job_id"]]
