@@ -14,6 +14,7 @@ import pytest
 from hypothesis import settings
 
 from tests import canaries
+from tests.loose_ends import LooseEnds
 
 settings.register_profile("fixed", derandomize=True)  # the same examples in every run
 settings.register_profile("fresh")  # make fuzz: new ones each time
@@ -108,3 +109,4 @@ class CanaryWatch:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(CanaryWatch(config), "canary-watch")
+    config.pluginmanager.register(LooseEnds(), "loose-ends")

@@ -93,16 +93,18 @@ def _watch(cluster: LocalCluster, words: list[str]) -> tuple[dict[str, float], d
                                stderr=subprocess.PIPE, text=True)
     assert process.stderr is not None
     said = []
-    for line in process.stderr:
-        said.append(line)
-        found = _BEGINS.match(line)
-        if found and (found[1], found[2]) not in entered:
-            entered[found[1], found[2]] = time.monotonic()
-            spent[found[2]] = _processor_s(cluster)   # the last node's beginning counts
-        if all((party.id, STAGES[-1]) in entered for party in cluster.parties):
-            process.terminate()   # not Ctrl-C: a shell has its background jobs ignore that
-            break
-    process.communicate()
+    try:
+        for line in process.stderr:
+            said.append(line)
+            found = _BEGINS.match(line)
+            if found and (found[1], found[2]) not in entered:
+                entered[found[1], found[2]] = time.monotonic()
+                spent[found[2]] = _processor_s(cluster)   # the last node's beginning counts
+            if all((party.id, STAGES[-1]) in entered for party in cluster.parties):
+                break
+    finally:
+        process.terminate()   # not Ctrl-C: a shell has its background jobs ignore that
+        process.communicate()
     if any((party.id, STAGES[-1]) not in entered for party in cluster.parties):
         raise LocalError("the job ended before its bins were counted", "".join(said[-6:]).strip())
     seconds, cpu = {}, {}

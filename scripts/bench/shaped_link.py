@@ -49,10 +49,12 @@ async def _carry(source: asyncio.StreamReader, sink: asyncio.StreamWriter, line:
             if not data:
                 return
 
-    with contextlib.suppress(ConnectionError):
-        await together(take(), deliver())
-    with contextlib.suppress(ConnectionError, RuntimeError):
-        sink.close()
+    try:
+        with contextlib.suppress(ConnectionError):
+            await together(take(), deliver())
+    finally:
+        with contextlib.suppress(ConnectionError, RuntimeError):
+            sink.close()
 
 
 class ShapedLinks:

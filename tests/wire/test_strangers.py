@@ -129,6 +129,28 @@ async def test_known_callers_are_refused_where_their_role_has_no_right(make_worl
     assert service.reached == 0
 
 
+async def test_a_stream_is_closed_when_its_caller_leaves(make_world):
+    world, closed = make_world(), []
+
+    class Endless(Untouchable):
+        async def Watch(self, request, context):
+            try:
+                for sequence in range(10**6):
+                    yield control_pb2.Event(sequence=sequence)
+                    await asyncio.sleep(0)
+            finally:
+                closed.append(sequence)
+
+    await world.start("bank-b", services=lambda s: control_pb2_grpc.add_ControlServicer_to_server(Endless(), s))
+    async with channel(world, identity("conductor")) as through:
+        call = control_pb2_grpc.ControlStub(through).Watch(control_pb2.WatchRequest())
+        assert (await call.read()).sequence == 0
+        call.cancel()
+    async with asyncio.timeout(3):
+        while not closed:
+            await asyncio.sleep(0.01)
+
+
 async def test_the_coordinator_is_let_in_and_a_bug_shows_no_text(make_world):
     world, service = make_world(), Untouchable()
     await world.start("bank-b", services=lambda s: control_pb2_grpc.add_ControlServicer_to_server(service, s))

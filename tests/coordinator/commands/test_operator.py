@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import os
+import signal
 import stat
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -12,7 +15,7 @@ import pytest
 
 from coordinator.commands.operator import run_command
 from coordinator.config import CoordinatorDirectory
-from wire.errors import Overdue
+from wire.errors import Overdue, PublicError, RemoteFailure
 from wire.signing import Identity
 
 Call = Callable[..., tuple[int, dict[str, Any], str]]
@@ -125,6 +128,36 @@ def test_a_mistake_in_the_plan_names_the_side_that_has_to_act(ready: Call, tmp_p
     assert code == 4
     assert envelope["error"]["whose"] == "shop"
     assert "did you mean `orders`" in envelope["error"]["advice"]
+
+
+@pytest.mark.parametrize("blow", [signal.SIGINT, signal.SIGTERM])
+def test_a_command_that_is_interrupted_twice_ends_all_that_it_started(
+    blow: signal.Signals, ready: Call, tmp_path: Path, nodes: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ended = []
+
+    async def describe() -> None:
+        os.kill(os.getpid(), blow)
+        try:
+            await asyncio.sleep(60)
+        finally:
+            os.kill(os.getpid(), blow)
+            try:
+                await asyncio.sleep(60)
+            finally:
+                ended.append(blow)
+                raise RemoteFailure(PublicError("unreachable", "the call was cut off", "shop"))
+
+    for node in nodes.values():
+        monkeypatch.setattr(node, "describe", describe)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)    # a shell may have its background ignore it
+    try:
+        code, envelope, _ = ready("plan", str(tmp_path / "job.toml"))
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert (code, envelope["error"]["code"]) == (1, "cancelled")
+    assert ended == [blow] * len(nodes)
 
 
 ENDINGS = {

@@ -151,6 +151,40 @@ async def test_only_who_started_a_job_may_watch_or_stop_it(bank: Any) -> None:
     assert hub.told == [None]
 
 
+async def test_a_job_that_is_stopped_before_its_first_step_ends_like_any_other(bank: Any) -> None:
+    async def run(running: Any) -> bytes:
+        raise AssertionError("it was stopped before")
+
+    bank.register()
+    spec = bank.spec_bytes()
+    jobs, hub = made(bank, run)
+    jobs.propose(spec, WHO)
+    job = jobs.start(spec, bank.approvals(spec), WHO)
+    assert jobs.cancel(job, WHO, "never mind")
+    async with asyncio.timeout(5):
+        events = [event async for event in jobs.feed(job, WHO).follow(0)]
+    assert events[-1].state is FeedState.CANCELLED
+    assert len(hub.told) == 1
+    assert bank.store.job(job).state is JobState.CANCELLED
+
+
+async def test_closing_awaits_the_end_of_every_job_and_of_all_that_runs_beside_it(bank: Any) -> None:
+    async def run(running: Any) -> bytes:
+        await asyncio.Event().wait()
+        return b"{}"
+
+    bank.register()
+    spec = bank.spec_bytes()
+    jobs, hub = made(bank, run)
+    jobs.propose(spec, WHO)
+    job = jobs.start(spec, bank.approvals(spec), WHO)
+    await asyncio.sleep(0.01)
+    await jobs.close()
+    assert asyncio.all_tasks() == {asyncio.current_task()}
+    assert len(hub.told) == 1
+    assert bank.store.job(job).state is JobState.CANCELLED
+
+
 async def test_the_events_of_old_jobs_are_forgotten_and_running_ones_are_not(
     bank: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from mpc.errors import LocalError
 from mpc.kernels import cores
@@ -81,6 +82,19 @@ async def test_a_step_that_fails_leaves_the_pool_idle_and_so_does_a_closed_pool(
     pool.shutdown()
     with pytest.raises(RuntimeError):
         await node(pool).compute(fails)
+    assert not pool.busy
+
+
+def test_a_step_ahead_of_its_need_that_fails_is_logged() -> None:
+    pool = Workers(1)
+
+    def fails() -> None:
+        raise ValueError("no")
+
+    with capture_logs() as logs:
+        pool.warm(fails)
+        pool.shutdown()
+    assert [(line["event"], line["code"]) for line in logs] == [("a step ahead of its need failed", "bug")]
     assert not pool.busy
 
 
