@@ -19,7 +19,6 @@ from joint_risk.local_consortium import COORDINATOR, RESULT
 from mpc.credit.scorecard import Scale, reasons
 from mpc.credit.stability import score_stability
 from mpc.errors import LocalError
-from party_node.charts import RISKIER, SAFER, Curve, curves
 from party_node.config import PartyDirectory
 from party_node.models.finished_job import Finished, agreed, load
 from party_node.models.scorecard import card_of
@@ -28,6 +27,7 @@ from party_node.records.store import Store
 from party_node.reports.characteristics import has_card, shortfalls, stability_line, stability_sheet
 from party_node.reports.judgement import Asked
 from party_node.reports.own_part import named_for, own_part
+from reporting.drawings import RISKIER, SAFER, Curve, curves
 from reporting.page import Block, Drawing, Section, write_report
 from reporting.sheets import Column, Sheet
 from wire.private_files import write_private

@@ -13,10 +13,10 @@ from typing import Any
 
 from markupsafe import Markup
 
-from coordinator.plots import pictures
 from coordinator.reports import committee_tables
 from reporting import comparison_table, correlation_tables
 from reporting.comparison_table import DASH, Json, comparison_rows, entry, items, number, pairs, verdict_text
+from reporting.evaluation_pictures import pictures
 from reporting.page import SECTIONS, environment
 
 TITLES = {"model": "Joint credit-risk model", "alignment": "Customers in common",

@@ -15,11 +15,11 @@ from mpc.credit.bands import wilson
 from mpc.credit.scorecard import Scale
 from mpc.credit.weight_of_evidence import information_values
 from mpc.statistics.logistic import F64
-from party_node.charts import RISKIER, SAFER, Bar, bars
 from party_node.data.binned_column import BinnedColumn, bin_codes, fine_bins
 from party_node.models.finished_job import Finished
 from party_node.models.scorecard import card_of
 from party_node.models.scorecard_json import points_of
+from reporting.drawings import RISKIER, SAFER, Bar, bars
 from reporting.page import Block, Drawing, Section
 from reporting.sheets import Cell, Column, Sheet, interval
 

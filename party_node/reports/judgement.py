@@ -22,13 +22,13 @@ from mpc.credit.scorecard import Scale
 from mpc.domains import Domain
 from mpc.rng import Rng
 from mpc.statistics.intervals import Interval
-from party_node.charts import PLAIN, RISKIER, SAFER, Bar, Curve, bars, curves
 from party_node.data.binned_column import bin_codes, fine_bins, words
 from party_node.data.sources.table import NumericColumn, Table, TextColumn
 from party_node.models.finished_job import Finished, Rows
 from party_node.models.kept_scores import KeptScores
 from party_node.models.scorecard import cut_offs
 from party_node.reports.money_at_equal_approval import APPLICANTS, Money, profit, terms_of
+from reporting.drawings import PLAIN, RISKIER, SAFER, Bar, Curve, bars, curves
 from reporting.page import Block, Drawing, Section
 from reporting.sheets import Cell, Column, Sheet, interval
 

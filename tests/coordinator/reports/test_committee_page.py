@@ -4,9 +4,9 @@ from html.parser import HTMLParser
 import pytest
 from markupsafe import Markup
 
-from coordinator.plots import pictures
 from coordinator.reports.committee_page import duration, render, size
 from coordinator.reports.committee_tables import sheets
+from reporting.evaluation_pictures import pictures
 
 PARTIES = ("bank", "shop", "telecom")
 

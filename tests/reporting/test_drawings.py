@@ -7,7 +7,7 @@ from xml.etree import ElementTree as xml
 
 import pytest
 
-from party_node.charts import HEIGHT, WIDTH, Bar, Curve, bars, curves
+from reporting.drawings import HEIGHT, WIDTH, Bar, Curve, bars, curves
 
 CASES = {
     "rates with intervals": [Bar("1", 0.1, low=0.05, high=0.2), Bar("2", 0.3, low=0.2, high=0.42)],
