@@ -27,7 +27,7 @@ from party_node.records.store import Store
 from party_node.reports.characteristics import has_card, shortfalls, stability_line, stability_sheet
 from party_node.reports.judgement import Asked
 from party_node.reports.own_part import named_for, own_part
-from reporting.drawings import RISKIER, SAFER, Curve, curves
+from reporting.drawings import RISKIER, SAFER, Axis, Curve, curves, percent
 from reporting.page import Block, Drawing, Section, write_report
 from reporting.sheets import Column, Sheet
 from wire.private_files import write_private
@@ -70,9 +70,9 @@ def joint_stability(found: Sequence[Finished], scale: Scale) -> Section | None:
     edges = np.linspace(low, high, SCORE_BARS + 1)
     middle = ((edges[1:] + edges[:-1]) / 2).tolist()
     shares = [(np.histogram(points[rows], edges)[0] / rows.sum()).tolist() for rows in (~test, test)]
-    drawn = curves("Distribution of the joint score", "points", [
+    drawn = curves("Distribution of the joint score", Axis("points"), Axis(words=percent), [
         Curve("training", SAFER, middle, shares[0]), Curve("hold-out", RISKIER, middle, shares[1], dashed=True),
-    ], lambda v: f"{v:g}", lambda v: f"{100 * v:.3g} %")
+    ])
     drawing = Drawing("Joint score", "Share of the customers by score.", drawn)
     return Section("stability", (Block("", "", sheet, (drawing,)),), (sheet,))
 

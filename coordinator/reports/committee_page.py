@@ -78,7 +78,7 @@ def render(
     said = {name for sections in own.values() for name in sections} | ({"correlations"} if correlations else set())
     shown = [name for name in SECTIONS if (makes_model or name in OF_ALIGNMENTS) and
              (name not in OPTIONAL or name in said)]
-    drawn = [(title, caption, Markup(svg)) for title, caption, svg in pictures(evaluation)]  # noqa: S704 drawn here
+    drawn = pictures(evaluation)
     return environment(Path(__file__).parent / "templates").get_template("report.html").render(
         sections=[(name, SECTIONS[name]) for name in shown],
         own=own,

@@ -19,7 +19,7 @@ from party_node.data.binned_column import BinnedColumn, bin_codes, fine_bins
 from party_node.models.finished_job import Finished
 from party_node.models.scorecard import card_of
 from party_node.models.scorecard_json import points_of
-from reporting.drawings import RISKIER, SAFER, Bar, bars
+from reporting.drawings import RISKIER, SAFER, TINY, Axis, Bar, bars, percent
 from reporting.page import Block, Drawing, Section
 from reporting.sheets import Cell, Column, Sheet, interval
 
@@ -101,9 +101,10 @@ def _bin_block(column: BinnedColumn, lines: Sequence[_Bin]) -> Block:
     average = sum(column.bad) / (sum(column.good) + sum(column.bad))
     return Block(title, "", sheet, (
         Drawing("Bad rate", "With 95 % intervals; dashed: all customers.", bars(
-            f"Bad rate by bin of {column.name}", "bin", rates, lambda v: f"{100 * v:.3g} %", average)),
+            f"Bad rate by bin of {column.name}", Axis("bin"), Axis(words=percent), rates, average, TINY)),
         Drawing("Weight of evidence", "Above 0 safer than all, below riskier.", bars(
-            f"Weight of evidence by bin of {column.name}", "bin", weights, lambda v: f"{v:+.2g}" if v else "0")),
+            f"Weight of evidence by bin of {column.name}", Axis("bin"), Axis(words=lambda v: f"{v:+.2g}" if v else "0"),
+            weights, paper=TINY)),
     ))
 
 

@@ -28,7 +28,7 @@ from party_node.models.finished_job import Finished, Rows
 from party_node.models.kept_scores import KeptScores
 from party_node.models.scorecard import cut_offs
 from party_node.reports.money_at_equal_approval import APPLICANTS, Money, profit, terms_of
-from reporting.drawings import PLAIN, RISKIER, SAFER, Bar, Curve, bars, curves
+from reporting.drawings import PLAIN, RISKIER, SAFER, Axis, Bar, Curve, bars, curves, percent
 from reporting.page import Block, Drawing, Section
 from reporting.sheets import Cell, Column, Sheet, interval
 
@@ -84,10 +84,10 @@ class Judgement:
             (Column("cut-off", "points"), Column("approved", "count", minor=True), Column("approval rate", "share"),
              Column("bad among them", "share"), Column("bad declined", "share"), Column("good declined", "share")),
             tuple(zip(*(column.tolist() for column in columns), strict=True)))
-        drawn = curves("What each cut-off declines", "cut-off, points", [
+        drawn = curves("What each cut-off declines", Axis("cut-off, points"), Axis(words=percent), [
             Curve("bad declined", RISKIER, table.cuts.tolist(), table.bad_declined.tolist()),
             Curve("good declined", SAFER, table.cuts.tolist(), table.good_declined.tolist(), dashed=True),
-        ], lambda v: f"{v:g}", _percent)
+        ])
         drawing = Drawing("Cut-offs", "Far apart is good: bad customers declined, good ones kept.", drawn)
         return Section("scorecard", (Block("Cut-offs", "", sheet, (drawing,)),), (sheet,))
 
@@ -109,7 +109,8 @@ class Judgement:
             (Column("points"), Column("customers", "count"), Column("bad", "count"), Column("predicted", "share"),
              *interval("observed", "share"), Column("in interval")), tuple(rows))
         picture = Drawing("Observed bad rate by band", "With 95 % intervals; orange: the prediction lies outside.",
-                          bars("Observed bad rate by band of the score", "points from", _thinned(drawn), _percent))
+                          bars("Observed bad rate by band of the score", Axis("points from"), Axis(words=percent),
+                               drawn))
         return Section("validation", (Block("Calibration by band", "", sheet, (picture,)),), (sheet,))
 
     def _segments(self) -> Section:
@@ -145,8 +146,8 @@ class Judgement:
         at = [cut for cut, _ in lines if cut is not None]
         value, low, high = ([unit * end for end in ends] for ends in zip(
             *((one.profit.value, one.profit.low, one.profit.high) for _, one in lines), strict=True))
-        drawn = curves("Profit by cut-off", "cut-off, points",
-                       [Curve("profit", SAFER, at, value, low, high)], lambda v: f"{v:g}", _thousands)
+        drawn = curves("Profit by cut-off", Axis("cut-off, points"), Axis(words=_thousands),
+                       [Curve("profit", SAFER, at, value, low, high)])
         note = (f"Inputs, not estimates: a bad customer loses {terms.loss_given_default:.0%} of an exposure of "
                 f"{asked.exposure:,.10g}, a good one earns {terms.margin:.1%} of it. Intervals are of the customers, "
                 "not of these inputs; a cut-off chosen as the best here is flattered by the same rows.")
@@ -194,17 +195,6 @@ def _ends(found: Interval | None, unit: float = 1.0) -> tuple[Cell, Cell, Cell]:
 def _points(scale: Scale, log_odds: float) -> float | None:
     """The score at log-odds; None at their ends, where bands are open."""
     return round(float(scale.score(np.array([log_odds]))[0]), 6) if np.isfinite(log_odds) else None
-
-
-def _thinned(found: Sequence[Bar], most: int = 12) -> list[Bar]:
-    """Labels under every bar only while there is room for them."""
-    every = -(-len(found) // most)
-    return [bar if place % every == 0 else Bar("", bar.value, bar.colour, bar.low, bar.high)
-            for place, bar in enumerate(found)]
-
-
-def _percent(value: float) -> str:
-    return f"{100 * value:.3g} %"
 
 
 def _thousands(value: float) -> str:
