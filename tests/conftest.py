@@ -14,6 +14,7 @@ import pytest
 from hypothesis import settings
 
 from tests import canaries
+from tests.chromium import chromium, show  # noqa: F401 fixtures of whoever looks at pages
 from tests.loose_ends import LooseEnds
 
 settings.register_profile("fixed", derandomize=True)  # the same examples in every run

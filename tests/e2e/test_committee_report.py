@@ -8,7 +8,6 @@ import re
 import stat
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +16,13 @@ import pytest
 from joint_risk.local_consortium import ROOT
 from joint_risk.synthetic_tables import make
 from reporting.page import SECTIONS
-from tests.browser import ADVICE, Browser, browsing, chromium
+from tests.chromium import Show, Sight, collisions, smallest_words_px
 
 PARTIES = ("bank", "ecommerce", "telecom")
 TERMS = ("--lgd", "0.6", "--margin", "0.08", "--exposure", "5000", "--segment", "region")
-NEEDS_BROWSER = pytest.mark.skipif(chromium() is None, reason=ADVICE)
 WIDTHS = (1280, 390)
 SMALLEST_PX = 9.5   # of text outside drawings
+SMALLEST_DRAWN_PX = 9.0
 # Text of a drawing that is narrower than this is not read
 SMALLEST_DRAWING_PX = 150
 
@@ -162,12 +161,6 @@ def test_a_folder_without_a_job_is_wrong_input(tmp_path: Path) -> None:
 # ---------------------------------------------------------------- as a browser shows it
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with browsing() as running:
-        yield running
-
-
 def pages(home: Path, report: Path) -> dict[str, Path]:
     """The committee's page, the coordinator's alone, and a party's own."""
     (record,) = (home / "coordinator" / "jobs").glob("*/record.json")
@@ -175,41 +168,41 @@ def pages(home: Path, report: Path) -> dict[str, Path]:
             "own part": home / "bank" / "models" / record.parent.name / "report" / "report.html"}
 
 
-def look(browser: Browser, page: Path, width: int) -> None:
+def look(seen: Sight, page: Path, width: int) -> None:
     """Nothing to complain of, nothing fetched, nothing beyond the edge, nothing too small to read."""
-    browser.open(page, width)
-    assert browser.complaints == []
-    assert browser.fetched == [page.resolve().as_uri()]
-    assert browser.ask("document.documentElement.scrollWidth") <= width
+    assert seen.complaints == []
+    assert seen.fetched == [page.resolve().as_uri()]
+    assert seen.ask("document.documentElement.scrollWidth") <= width
     beyond = """[...document.querySelectorAll('main *')].filter(e => !e.closest('.wide') && !e.closest('svg') &&
         e.getBoundingClientRect().right > innerWidth + 0.5).map(e => e.tagName + ' ' + e.textContent.slice(0, 40))"""
-    assert browser.ask(beyond) == []
+    assert seen.ask(beyond) == []
     small = f"""[...document.querySelectorAll('main *')].filter(e => !e.closest('svg') && e.textContent.trim() &&
         getComputedStyle(e).display !== 'none' && parseFloat(getComputedStyle(e).fontSize) < {SMALLEST_PX}
         ).map(e => e.tagName + ' ' + e.textContent.slice(0, 40))"""
-    assert browser.ask(small) == []
+    assert seen.ask(small) == []
     empty = f"""[...document.querySelectorAll('svg')].filter(e => e.getBoundingClientRect().height < 80 ||
         e.getBoundingClientRect().width < {SMALLEST_DRAWING_PX} || !e.querySelector('rect, path, polyline')
         ).map(e => e.ariaLabel)"""
-    assert browser.ask(empty) == []
+    assert seen.ask(empty) == []
+    assert collisions(seen) == []
+    assert smallest_words_px(seen) >= SMALLEST_DRAWN_PX
 
 
-@NEEDS_BROWSER
 @pytest.mark.parametrize("width", WIDTHS)
 @pytest.mark.parametrize("which", ["committee", "coordinator", "own part"])
 def test_a_page_is_readable_on_a_desk_and_on_a_telephone(
-    which: str, width: int, home: Path, report: Path, browser: Browser
+    which: str, width: int, home: Path, report: Path, show: Show
 ) -> None:
-    look(browser, pages(home, report)[which], width)
+    page = pages(home, report)[which]
+    look(show(page, width), page, width)
 
 
-@NEEDS_BROWSER
-def test_the_committee_sees_every_section_and_every_plot(home: Path, report: Path, browser: Browser) -> None:
-    browser.open(report / "report.html", WIDTHS[0])
-    seen = browser.ask("[...document.querySelectorAll('section')].filter(e => e.offsetHeight > 60).map(e => e.id)")
+def test_the_committee_sees_every_section_and_every_plot(home: Path, report: Path, show: Show) -> None:
+    page = show(report / "report.html", WIDTHS[0])
+    seen = page.ask("[...document.querySelectorAll('section')].filter(e => e.offsetHeight > 60).map(e => e.id)")
     assert seen == list(SECTIONS)
-    assert browser.ask("[...document.querySelectorAll('nav a')].map(a => a.hash.slice(1))") == seen
-    drawn = browser.ask("[...document.querySelectorAll('svg')].map(e => e.getAttribute('aria-label'))")
+    assert page.ask("[...document.querySelectorAll('nav a')].map(a => a.hash.slice(1))") == seen
+    drawn = page.ask("[...document.querySelectorAll('svg')].map(e => e.getAttribute('aria-label'))")
     for title in ("ROC", "KS", "Calibration", "Lift", "Joint against solo", "Bad rate by approval rate",
                   "What each cut-off declines", "Observed bad rate by band of the score", "Profit by cut-off",
                   "Distribution of the joint score"):
@@ -218,17 +211,17 @@ def test_the_committee_sees_every_section_and_every_plot(home: Path, report: Pat
         for name in {row["characteristic"] for row in rows(report, f"{party}_bins")}:
             assert f"Bad rate by bin of {name}" in drawn
             assert f"Weight of evidence by bin of {name}" in drawn
-    printed = browser.printed()
+    printed = page.printed()
     assert printed[:4] == b"%PDF"
     assert len(re.findall(rb"/Type\s*/Page\b", printed)) <= 40
 
 
-@NEEDS_BROWSER
-def test_what_the_browser_would_complain_of_is_noticed(browser: Browser, tmp_path: Path) -> None:
+def test_what_the_browser_would_complain_of_is_noticed(show: Show, tmp_path: Path) -> None:
     """The control: a page with a script that fails, an address that is not there, and a table beyond the edge."""
     page = tmp_path / "bad.html"
     page.write_text("<main><script>nowhere()</script><img src='none.png'><p style='width: 2000px'>wide</p></main>")
-    browser.open(page, 390)
-    assert any("Uncaught" in line for line in browser.complaints)
-    assert len(browser.fetched) == 2
-    assert browser.ask("document.documentElement.scrollWidth") > 390
+    seen = show(page, 390)
+    assert any("Uncaught" in line for line in seen.complaints)
+    assert any("ERR_FILE_NOT_FOUND" in line for line in seen.complaints)
+    assert len(seen.fetched) == 2
+    assert seen.ask("document.documentElement.scrollWidth") > 390

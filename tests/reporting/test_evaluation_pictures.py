@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree as xml
 
 import pytest
 
 from reporting.evaluation_pictures import JOINT, SOLO, pictures
+from tests.chromium import Show, collisions, smallest_words_px
 
 TITLES = ["Joint against solo", "Bad rate by approval rate", "ROC", "KS", "Calibration", "Lift"]
 SHARES = [k / 19 for k in range(20)]
@@ -104,3 +106,40 @@ def test_a_figure_of_another_kind_or_size_is_never_a_crash(odd: object) -> None:
 
     assert len(drawn(replaced(released()))) <= len(TITLES)
     assert len(drawn(everywhere(released()))) <= len(TITLES)
+
+
+HARD = {
+    "ordinary figures": released(),
+    "figures that are alike": released() | {"models": {model: {name: figure(0.5) for name in ("auc", "ks", "gini")}
+                                                       for model in ("solo", "joint")}},
+    "rates of a rare outcome": released() | {"trade_off": [
+        {"approval_rate": rate, "bad_rate": {model: figure(1e-4) for model in ("solo", "joint")}}
+        for rate in (0.805, 0.8125, 0.815)]},
+    "wide intervals": released() | {"models": {model: {"auc": {"value": 0.5, "low": -2.0, "high": 1.0}}
+                                               for model in ("solo", "joint")}},
+    "many groups": released() | {"groups": {model: [{"lift": 1234.5 - group} for group in range(100)]
+                                            for model in ("solo", "joint")}},
+}
+
+
+@pytest.mark.parametrize("case", HARD)
+@pytest.mark.parametrize("width", [1280, 390])
+def test_no_words_of_a_picture_stand_on_each_other(case: str, width: int, show: Show, tmp_path: Path) -> None:
+    page = tmp_path / "pictures.html"
+    drawn = "".join(f"<figure style='margin:0'>{svg}</figure>" for _, _, svg in pictures(HARD[case]))
+    page.write_text("<meta name=viewport content='width=device-width'><main style='display: grid; "
+                    f"grid-template-columns: repeat(auto-fit, minmax(330px, 1fr))'>{drawn}</main>")
+    seen = show(page, width)
+    assert seen.complaints == []
+    assert collisions(seen) == []
+    assert smallest_words_px(seen) >= 9
+
+
+def test_words_on_each_other_are_noticed(show: Show, tmp_path: Path) -> None:
+    """The control."""
+    page = tmp_path / "bad.html"
+    page.write_text("<svg aria-label=bad viewBox='0 0 100 50' width=100 height=50 font-size=6>"
+                    "<text x=10 y=20>one</text><text x=12 y=21>two</text><text x=95 y=40>three</text></svg>")
+    seen = show(page, 390)
+    assert collisions(seen) == ["bad: two on one", "bad: three leaves the paper"]
+    assert smallest_words_px(seen) == pytest.approx(6, abs=0.1)
