@@ -1,5 +1,5 @@
 """The coordinator operator's commands. Each returns plain data for `--json` and prints for people; `wire.command` is
-the edge. None of them holds a row, a key of a party or a share.
+the edge. None of them holds a row, a key of a party or a share. What is heavy is loaded by the commands that need it.
 """
 
 from __future__ import annotations
@@ -12,25 +12,14 @@ from contextlib import aclosing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 import typer
 from rich.table import Table
 
-from coordinator.commands.screen import ProgressScreen
 from coordinator.config import CoordinatorDirectory
-from coordinator.jobs import driver
-from coordinator.jobs.forecast import forecast, seconds
-from coordinator.jobs.node_client import NodeClient, connect
-from coordinator.jobs.plan import JobPlan, load_plan
-from coordinator.jobs.precompute import ahead, online
 from coordinator.jobs.store import JobRow, Store
-from coordinator.reports import committee_tables
-from coordinator.reports.committee_page import render
 from mpc.errors import LocalError
-from mpc.protocols import PROTOCOLS
-from reporting.comparison_table import print_comparison
-from reporting.page import write_report
 from wire import command
 from wire.awaited import each, together
 from wire.certificates import check
@@ -39,8 +28,12 @@ from wire.line import Line
 from wire.private_files import write_private
 from wire.spec.job import JobSpec, encode_spec, job_id
 
+if TYPE_CHECKING:
+    from coordinator.jobs.node_client import NodeClient
+    from coordinator.jobs.plan import JobPlan
+
 Data = dict[str, Any]
-Nodes = dict[str, NodeClient]
+Nodes: TypeAlias = "dict[str, NodeClient]"
 HOME = Path("coordinator-data")
 CANCEL_S = 5.0     # for the other nodes to hear of it, where one cannot be reached
 JobFile = Annotated[Path, typer.Argument(help="job.toml")]
@@ -87,6 +80,8 @@ def _directory(ctx: typer.Context) -> CoordinatorDirectory:
 
 def _with_nodes(ctx: typer.Context, work: Callable[[Nodes], Awaitable[Data]]) -> Data:
     """Run `work` with a client for every institution of the consortium."""
+    from coordinator.jobs.node_client import connect
+
     _, consortium, identity = _directory(ctx).load()
 
     async def connected() -> Data:
@@ -144,6 +139,10 @@ def plan(
     rehearsal: Annotated[bool, typer.Option(help="Let the nodes rehearse the job, for about ten seconds.")] = True,
 ) -> Data:
     """Check the contract between the parties before any cryptography: schemas, who learns what, traffic, time."""
+    from coordinator.jobs import driver
+    from coordinator.jobs.forecast import forecast, seconds
+    from coordinator.jobs.plan import load_plan
+
     _check_line(line)
 
     async def check(nodes: Nodes) -> Data:
@@ -164,6 +163,8 @@ def plan(
 
 
 def _print_plan(spec: JobSpec, expected: Data, engines: dict[str, str]) -> None:
+    from mpc.protocols import PROTOCOLS
+
     out = console()
     out.print(f"purpose {spec.purpose}\ndigest  {job_id(encode_spec(spec))}")
     table = Table("party", "role", "dataset", "columns", "engine", box=None)
@@ -204,6 +205,8 @@ def launch(
     prepared: Annotated[str, typer.Option(help="Use what this job of `precompute` made ahead.")] = "",
 ) -> Data:
     """Propose the job, collect all signatures, run it, and keep its public record and report."""
+    from coordinator.jobs.precompute import online
+
     earlier = _find_job(ctx, prepared) if prepared else None
     return _launched(ctx, job_file, wait_approval, lambda spec, plan: online(spec, plan, earlier) if earlier else spec)
 
@@ -211,6 +214,8 @@ def launch(
 @app.command()
 def precompute(ctx: typer.Context, job_file: JobFile, wait_approval: WaitApproval = 3600.0) -> Data:
     """Run all of a model's job that can run ahead of it, up to the first iteration, as a job of its own."""
+    from coordinator.jobs.precompute import ahead
+
     record = _launched(ctx, job_file, wait_approval, lambda spec, plan: ahead(spec))
     until = datetime.fromtimestamp(JobSpec.model_validate_json(_find_job(ctx, record["job_id"]).spec).valid_until, UTC)
     console().print(f"ready until {until:%Y-%m-%d %H:%M} UTC, for one job:\n"
@@ -221,6 +226,10 @@ def precompute(ctx: typer.Context, job_file: JobFile, wait_approval: WaitApprova
 def _launched(
     ctx: typer.Context, job_file: Path, wait_approval: float, changed: Callable[[JobSpec, JobPlan], JobSpec]
 ) -> Data:
+    from coordinator.commands.screen import ProgressScreen
+    from coordinator.jobs import driver
+    from coordinator.jobs.plan import load_plan
+
     directory = _directory(ctx)
 
     async def through(nodes: Nodes) -> Data:
@@ -240,11 +249,21 @@ def _keep(directory: CoordinatorDirectory, record: Data) -> Data:
     folder = directory.job(record["job_id"])
     folder.mkdir(parents=True, mode=0o700, exist_ok=True)
     write_private(folder / "record.json", json.dumps(record, indent=1).encode())
-    write_report(folder, render(record), committee_tables.sheets(record), write_private)
+    _write_report(folder, record)
     if record["evaluation"] is not None:
+        from reporting.comparison_table import print_comparison
+
         print_comparison(record["evaluation"], console())
     console().print(f"report: {folder / 'report.html'}")
     return record
+
+
+def _write_report(folder: Path, record: Data) -> None:
+    from coordinator.reports import committee_tables
+    from coordinator.reports.committee_page import render
+    from reporting.page import write_report
+
+    write_report(folder, render(record), committee_tables.sheets(record), write_private)
 
 
 @app.command("report")
@@ -257,7 +276,7 @@ def report_command(ctx: typer.Context, job: JobId) -> Data:
     except (OSError, ValueError):
         raise LocalError(f"job {row.id[:12]} has no record that can be read",
                          "only a job that finished has one") from None
-    write_report(folder, render(record), committee_tables.sheets(record), write_private)
+    _write_report(folder, record)
     console().print(f"report: {folder / 'report.html'}")
     return {"job": row.id, "path": str(folder)}
 
@@ -265,6 +284,8 @@ def report_command(ctx: typer.Context, job: JobId) -> Data:
 @app.command()
 def watch(ctx: typer.Context, job: JobId) -> Data:
     """Follow a running job on all its nodes until it ends."""
+    from coordinator.commands.screen import ProgressScreen
+
     row = _find_job(ctx, job)
 
     async def follow_all(nodes: Nodes) -> Data:

@@ -58,7 +58,7 @@ def ready(call: Call, tmp_path: Path, nodes: Mapping[str, Any], monkeypatch: pyt
     for node in nodes.values():
         node.close = close
     monkeypatch.setattr(CoordinatorDirectory, "load", lambda self: (self.name(), None, Identity.generate()))
-    monkeypatch.setattr("coordinator.commands.operator.connect", lambda consortium, identity: dict(nodes))
+    monkeypatch.setattr("coordinator.jobs.node_client.connect", lambda consortium, identity: dict(nodes))
     (tmp_path / "job.toml").write_text(JOB)
     return call
 
@@ -176,7 +176,7 @@ def test_each_ending_has_its_exit_code(
     def failing(path: Path) -> None:
         raise error
 
-    monkeypatch.setattr("coordinator.commands.operator.load_plan", failing)
+    monkeypatch.setattr("coordinator.jobs.plan.load_plan", failing)
     code, envelope, text = ready("plan", str(tmp_path / "job.toml"))
     assert code == wanted
     assert "canary-secret" not in text + json.dumps(envelope)
