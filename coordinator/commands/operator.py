@@ -21,7 +21,6 @@ from coordinator.config import CoordinatorDirectory
 from coordinator.jobs.store import JobRow, Store
 from mpc.errors import LocalError
 from wire import command
-from wire.awaited import each, together
 from wire.certificates import check
 from wire.command import console
 from wire.line import Line
@@ -81,6 +80,7 @@ def _directory(ctx: typer.Context) -> CoordinatorDirectory:
 def _with_nodes(ctx: typer.Context, work: Callable[[Nodes], Awaitable[Data]]) -> Data:
     """Run `work` with a client for every institution of the consortium."""
     from coordinator.jobs.node_client import connect
+    from wire.awaited import each
 
     _, consortium, identity = _directory(ctx).load()
 
@@ -142,6 +142,7 @@ def plan(
     from coordinator.jobs import driver
     from coordinator.jobs.forecast import forecast, seconds
     from coordinator.jobs.plan import load_plan
+    from wire.awaited import together
 
     _check_line(line)
 
@@ -285,6 +286,7 @@ def report_command(ctx: typer.Context, job: JobId) -> Data:
 def watch(ctx: typer.Context, job: JobId) -> Data:
     """Follow a running job on all its nodes until it ends."""
     from coordinator.commands.screen import ProgressScreen
+    from wire.awaited import together
 
     row = _find_job(ctx, job)
 
@@ -311,6 +313,8 @@ def cancel(
     reason: Annotated[str, typer.Option(help="Told to the parties.")] = "the operator cancelled it",
 ) -> Data:
     """Stop a job on all its nodes. Nothing is released."""
+    from wire.awaited import together
+
     row = _find_job(ctx, job)
 
     async def stop_all(nodes: Nodes) -> Data:

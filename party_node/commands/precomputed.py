@@ -10,7 +10,6 @@ from rich.table import Table as Grid
 
 from mpc.errors import LocalError
 from party_node.commands.session import Session, opened
-from party_node.records import precomputed_files
 from wire.command import console
 
 Data = dict[str, Any]
@@ -20,6 +19,8 @@ prepared_app = typer.Typer(no_args_is_help=True, help="What jobs made ahead of a
 @prepared_app.command("list")
 def prepared_list(ctx: typer.Context) -> Data:
     """Files that jobs of `coordinator precompute` left here: how large, and until when they serve."""
+    from party_node.records import precomputed_files
+
     session: Session = ctx.obj
     found = []
     grid = Grid("job", "state", "made (UTC)", "until (UTC)", "MB")
@@ -37,6 +38,8 @@ def prepared_remove(
     ctx: typer.Context, job: Annotated[str, typer.Argument(help="The job's id, or its first characters.")]
 ) -> Data:
     """Burn what a job made ahead, and delete it: no job can use it any more."""
+    from party_node.records import precomputed_files
+
     session: Session = ctx.obj
     with opened(session) as (_, store, audit):
         folder = session.directory.prepared
