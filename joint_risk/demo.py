@@ -60,7 +60,8 @@ def main() -> int:
     asked = Asked(Scale(), Terms(0.6, 0.05), 5000.0, ())
     make_report(options.out / "cluster", record["job_id"], asked, options.out)
     (options.out / "result.json").write_text(json.dumps(result, indent=1))
-    say(f"[bold]3[/] {record['common']:,} customers in common; hold-out AUC: bank alone {result['auc']['solo']:.4f}, "
+    say(f"[bold]3[/] {record['common']:,} customers in common; AUC on the hold-out sample: "
+        f"bank alone {result['auc']['solo']:.4f}, "
         f"joint {result['auc']['joint']:.4f}, all data in one place {result['auc']['pooled']:.4f}")
     say(f"done in {time.monotonic() - began:.0f} s: {options.out / 'report.html'} and result.json")
     return 0

@@ -58,7 +58,7 @@ def make_report(home: Path, job: str, wanted: Asked, out: Path) -> list[str]:
 
 
 def joint_stability(found: Sequence[Finished], scale: Scale) -> Section | None:
-    """Has the joint score moved between training and hold-out? None where it cannot be told."""
+    """Has the joint score moved between development and hold-out sample? None where it cannot be told."""
     if not found[0].held_out or any(one.table is None for one in found):
         return None
     test = found[0].model.test
@@ -71,15 +71,15 @@ def joint_stability(found: Sequence[Finished], scale: Scale) -> Section | None:
     middle = ((edges[1:] + edges[:-1]) / 2).tolist()
     shares = [(np.histogram(points[rows], edges)[0] / rows.sum()).tolist() for rows in (~test, test)]
     drawn = curves("Distribution of the joint score", Axis("points"), Axis(words=percent), [
-        Curve("training", SAFER, middle, shares[0]), Curve("hold-out", RISKIER, middle, shares[1], dashed=True),
+        Curve("development", SAFER, middle, shares[0]), Curve("hold-out", RISKIER, middle, shares[1], dashed=True),
     ])
     drawing = Drawing("Joint score", "Share of the customers by score.", drawn)
     return Section("stability", (Block("", "", sheet, (drawing,)),), (sheet,))
 
 
 def joint_reasons(found: Mapping[str, Finished], scale: Scale) -> Section | None:
-    """How often each characteristic is among the main reasons of a hold-out customer, over all parties' cards; a reason
-    is explained by its owner. None where a party has no card or no table."""
+    """How often each characteristic is among a customer's main adverse action reasons, in the hold-out sample, over all
+    parties' cards; a reason is explained by its owner. None where a party has no card or no table."""
     if any(one.table is None or not has_card(one) for one in found.values()):
         return None
     names = [(party, one.name) for party, mine in found.items()
@@ -87,7 +87,8 @@ def joint_reasons(found: Mapping[str, Finished], scale: Scale) -> Section | None
     chosen = reasons(np.column_stack([shortfalls(one, scale) for one in found.values()]), MOST_REASONS)
     rows = sorted(((party, name, float((chosen[:, 0] == k).mean()), float((chosen == k).any(axis=1).mean()))
                    for k, (party, name) in enumerate(names)), key=lambda row: -row[3])
-    sheet = Sheet("joint_reasons", f"Reasons: the {MOST_REASONS} characteristics that cost a customer most points",
+    sheet = Sheet("joint_reasons",
+                  f"Adverse action reasons: the {MOST_REASONS} characteristics that cost a customer most points",
                   (Column("institution"), Column("characteristic"), Column("first reason", "share"),
                    Column("among the reasons", "share")), tuple(rows))
     return Section("scorecard", (Block(sheet=sheet),), (sheet,))

@@ -20,8 +20,8 @@ from wire.spec.job import BinningSpec
 
 
 def compare_bins(home: Path, parties: list[LocalParty], job: str, rules: BinningSpec, positive: str) -> dict[str, Any]:
-    """Every kept column's joined bins, weights and information value, made again from its cuts with labels and columns
-    in one place. `other_bins`: columns whose joined bins differ. Weights and values by the formulas alone."""
+    """Every kept column's merged bins, weights and information value, made again from its cuts with labels and columns
+    in one place. `other_bins`: columns whose merged bins differ. Weights and values by the formulas alone."""
     parts = {p.id: load_part(home / p.id / "models", job) for p in parties}
     tables = {p.id: table_of(p, parts[p.id]) for p in parties}
     holder = next(p for p in parties if p.label is not None)

@@ -185,7 +185,7 @@ def print_comparison(
     rows = comparison_rows(evaluation, pooled)
     with_pooled = isinstance(pooled, Mapping) and bool(pooled)
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column("hold-out rows", ratio=1)
+    table.add_column("hold-out sample", ratio=1)
     for name in (*names, "difference", *(("pooled",) if with_pooled else ())):
         table.add_column(name, justify="right", no_wrap=True)
     for row in rows:
@@ -200,7 +200,7 @@ def print_comparison(
     test, bad = number(entry(evaluation, "rows", "test")), number(entry(evaluation, "rows", "bad"))
     if test is not None:
         of_them = "" if bad is None else f", {bad:,.0f} of them bad"
-        rows_text = f"[dim]{test:,.0f} hold-out rows{of_them}; second lines are 95 % intervals[/]"
+        rows_text = f"[dim]hold-out sample of {test:,.0f} rows{of_them}; second lines are 95 % intervals[/]"
         console.print(Text.from_markup(rows_text))
     console.print(Text.from_markup(f"[bold]Verdict: {escape(verdict_text(evaluation))}[/]"))
 

@@ -35,7 +35,7 @@ def _note(found: Json) -> str:
     show, to = text(entry(found, "show")), (text(entry(found, "to")) or "").replace("_", " ")
     said = "Columns as they entered the model (with bins, their weights of evidence)"
     if rows is not None and step is not None:
-        said += f", on {rows:,.0f} training rows, rounded to steps of {step:.2g}"
+        said += f", on {rows:,.0f} rows of the development sample, rounded to steps of {step:.2g}"
     what = {"pairs": f"pairs of {least:g} or more" if least is not None else "pairs",
             "matrix": "every pair", "inflation": "how much of its columns another institution's explain"}
     said += f". Shown to {to or 'all'}: {what.get(show or '', 'nothing')}; found on shares, without showing rows."

@@ -25,9 +25,9 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     add("home", type=Path, metavar="DIR", help="the --out of run_local_cluster.py")
     add("--job", default="", help="how the job's id begins; else the latest")
     add("--out", type=Path, help="the folder to write; else DIR/report")
-    add("--base-score", type=float, help="the score at --odds; else as the job says")
-    add("--odds", type=float, help="good customers to one bad, at --base-score; likewise")
-    add("--doubling", type=float, help="points that double the odds; likewise")
+    add("--base-score", type=float, help="the score at --base-odds; else as the job says")
+    add("--base-odds", type=float, help="good customers to one bad, at --base-score; likewise")
+    add("--pdo", type=float, help="points to double the odds; likewise")
     add("--decimals", type=int, help="digits of the points; likewise")
     add("--lgd", type=float, help="loss given default, as a share of the exposure")
     add("--margin", type=float, help="earned on a good customer, likewise")
@@ -42,7 +42,7 @@ def main() -> int:
     options = arguments()
     try:
         agreed = signed_terms(options.home, options.job)
-        scale = scale_of(agreed, options.base_score, options.odds, options.doubling, options.decimals)
+        scale = scale_of(agreed, options.base_score, options.base_odds, options.pdo, options.decimals)
         wanted = asked(scale, (options.lgd, options.margin, options.exposure), options.segment)
         out = options.out or options.home / "report"
         made = make_report(options.home, options.job, wanted, out)

@@ -34,7 +34,7 @@ class _Parser(argparse.ArgumentParser):
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="compare_joint_vs_solo.py",
-        description="Compare the joint model with the label holder's own, on the hold-out rows. "
+        description="Compare the joint model with the label holder's own, on the hold-out sample. "
         "Runs at the label holder; nothing leaves this machine.",
     )
     parser.add_argument("--scores", required=True, type=Path, metavar="PATH", help="scores.npz of the kept model")

@@ -163,8 +163,8 @@ def _bins(rules: BinningSpec, scale: ScaleSpec) -> dict[str, Any]:
         "minimum_share": rules.minimum_share,
         "minimum_information": rules.minimum_information,
         "base_score": scale.base_score,
-        "odds": scale.odds,
-        "doubling": scale.doubling,
+        "base_odds": scale.base_odds,
+        "pdo": scale.pdo,
     }
 
 

@@ -30,9 +30,9 @@ PARAMETER_WORDS = {
     "clip": "winsorised at, standard deviations",
     "missing": "missing values become",
     "minimum_support": "fewest rows of a category",
-    "hold_out": "share of rows held out",
-    "hold_out_column": "held out by period, column of the label holder",
-    "hold_out_since": "held out from",
+    "hold_out": "hold-out sample, share of rows",
+    "hold_out_column": "out-of-time sample by period, column of the label holder",
+    "hold_out_since": "out-of-time sample from",
     "minimum_intersection": "fewest customers in common",
     "align_engine": "engine of the alignment",
     "align_output": "who learns the customers in common",
@@ -48,11 +48,13 @@ PARAMETER_WORDS = {
     "bins_counts_at": "counts of fine bins are seen by",
     "bins_trend": "trend of the bad rate over a column's bins",
     "fine_bins": "fine bins of a column, at most",
-    "maximum_bins": "joined bins of a column, at most",
+    "maximum_bins": "merged bins of a column, at most",
     "minimum_cell": "fewest customers in a fine bin",
-    "minimum_outcome": "fewest good, and fewest bad, customers in a joined bin",
-    "minimum_share": "smallest share of customers in a joined bin",
+    "minimum_outcome": "fewest good, and fewest bad, customers in a merged bin",
+    "minimum_share": "smallest share of customers in a merged bin",
     "minimum_information": "least information value of a column",
+    "base_odds": "base odds, good customers to one bad",
+    "pdo": "points to double the odds (PDO)",
 }
 
 
@@ -108,9 +110,9 @@ def render(
         withheld=[text(line) for line in items(entry(evaluation, "withheld"))],
         flow=_flow(entry(record, "rows")),
         flow_words=committee_tables.FLOW,
-        totals=[(word, count(entry(record, key))) for key, word in
-                (("common", "in common"), ("train_rows", "to train"), ("test_rows", "held out to judge"))],
+        totals=_totals(record),
         judged_on_training=_judged_on_training(record),
+        judging_sample=_judging_sample(record),
         out_of_time=_out_of_time(entry(record, "parameters")),
         weighed=_weighed(entry(record, "parameters")),
         ledger=committee_tables.ledger(record),
@@ -203,9 +205,24 @@ def _flow(rows: Json) -> list[dict[str, Any]]:  # handed to the template
 
 
 def _judged_on_training(record: Mapping[str, Any]) -> bool:
-    """Whether the same rows trained and judged the model (hold-out share 0)."""
+    """Whether the development sample judged the model too (hold-out share 0)."""
     train, test = (number(record.get(key)) for key in ("train_rows", "test_rows"))
     return train is not None and train == test and number(entry(record, "parameters", "hold_out")) == 0
+
+
+def _judging_sample(record: Mapping[str, Any]) -> str:
+    """The sample that judged the model, by its name."""
+    if _judged_on_training(record):
+        return "development sample"
+    return "out-of-time sample" if _out_of_time(entry(record, "parameters")) else "hold-out sample"
+
+
+def _totals(record: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """How many customers are in common, and in each sample."""
+    words = {"common": "in common", "train_rows": "in the development sample"}
+    if not _judged_on_training(record):
+        words["test_rows"] = f"in the {_judging_sample(record)}"
+    return [(word, count(entry(record, key))) for key, word in words.items()]
 
 
 def _out_of_time(parameters: Json) -> str:

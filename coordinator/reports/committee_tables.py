@@ -71,7 +71,7 @@ def comparison(evaluation: Json) -> Sheet:
         if any(cell is not None for cell in cells):
             gap = entry(evaluation, "difference", measure.key)
             rows.append((measure.label, *cells, *_figure(gap), number(entry(gap, "p_value"))))
-    return Sheet("solo_joint", "What the joint model is worth, hold-out customers",
+    return Sheet("solo_joint", "What the joint model is worth, hold-out sample",
                  (Column("measure"), *interval("solo", "figure"), *interval("joint", "figure"),
                   *interval("difference", "weight"), Column("p", "figure")), tuple(rows))
 

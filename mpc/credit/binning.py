@@ -1,8 +1,8 @@
 """The best merging of a column's fine bins, found from counts alone.
 
 A column's owner cuts it into fine bins (mpc/credit/fine_bins.py). From how many good and bad customers each holds,
-`best_bins` joins neighbours so that the information value is greatest under the constraints. It is the same function
-on a pooled table and on counts that were found jointly. Bins apart (missing, special values) are never joined.
+`best_bins` merges neighbours so that the information value is greatest under the constraints. It is the same function
+on a pooled table and on counts that were found jointly. Bins apart (missing, special values) are never merged.
 
 Bad rates are compared as whole numbers, so a trend holds exactly; equal rates may stand side by side in any trend.
 Refuses to know rows, parties and messages.
@@ -65,9 +65,9 @@ class Constraints:
 
 @dataclass(frozen=True)
 class BinCounts:
-    """Good and bad customers per fine bin, [count]; the first `regular` bins may be joined.
+    """Good and bad customers per fine bin, [count]; the first `regular` bins may be merged.
 
-    `ordered`: only neighbours may be joined (numbers); otherwise any (levels).
+    `ordered`: only neighbours may be merged (numbers); otherwise any (levels).
     """
 
     good: I64

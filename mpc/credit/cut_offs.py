@@ -46,7 +46,7 @@ class SwapSet:
 
 
 @dataclass(frozen=True)
-class CutoffTable:
+class CutOffTable:
     """Customers at and above each cut of a score that rises with safety (points), and how many were bad, [k]."""
 
     cuts: F64
@@ -116,7 +116,7 @@ def approved_rows(ranking: Ranking, approval: float) -> NDArray[np.bool_]:
     return mask
 
 
-def cutoff_table(outcome: ArrayLike, points: ArrayLike, cuts: ArrayLike) -> CutoffTable:
+def cut_off_table(outcome: ArrayLike, points: ArrayLike, cuts: ArrayLike) -> CutOffTable:
     """What each cut-off would have approved. `points` are of a scorecard: a higher score is safer."""
     y, score = checked(outcome, points)
     at = np.unique(np.asarray(cuts, dtype=np.float64))
@@ -125,7 +125,7 @@ def cutoff_table(outcome: ArrayLike, points: ArrayLike, cuts: ArrayLike) -> Cuto
     ranked, ranked_bad = np.sort(score), np.sort(score[y == 1.0])
     approved = len(ranked) - np.searchsorted(ranked, at, side="left")
     approved_bad = len(ranked_bad) - np.searchsorted(ranked_bad, at, side="left")
-    return CutoffTable(at, approved.astype(np.int64), approved_bad.astype(np.int64), len(y), len(ranked_bad))
+    return CutOffTable(at, approved.astype(np.int64), approved_bad.astype(np.int64), len(y), len(ranked_bad))
 
 
 def swap_set(outcome: ArrayLike, joint: ArrayLike, solo: ArrayLike, approval: float) -> SwapSet:

@@ -43,7 +43,7 @@ class Terms:
 
 
 @dataclass(frozen=True)
-class CutoffMoney:
+class CutOffMoney:
     """One cut-off. expected_loss is what the model predicts, loss what happened."""
 
     cut: float
@@ -82,7 +82,7 @@ def money_at(
     *,
     exposure: ArrayLike | None = None,
     replicates: int = REPLICATES,
-) -> list[CutoffMoney]:
+) -> list[CutOffMoney]:
     """Approval rate, expected loss, loss and profit at each cut; `exposure` [n] of each applicant (None: 1)."""
     y, z = checked(outcome, log_odds)
     lent = _exposures(exposure, len(y))
@@ -103,7 +103,7 @@ def money_at(
     value, drawn = bootstrap(y, statistics, rng, replicates)
     found = [bias_corrected(float(v), drawn[:, k]) for k, v in enumerate(value)]
     count = len(at)
-    return [CutoffMoney(float(cut), *(found[row * count + k] for row in range(4))) for k, cut in enumerate(at)]
+    return [CutOffMoney(float(cut), *(found[row * count + k] for row in range(4))) for k, cut in enumerate(at)]
 
 
 def challenge(

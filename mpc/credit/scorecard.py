@@ -1,7 +1,7 @@
 """Points: a model on weights of evidence as a scorecard, split among the owners of its characteristics.
 
-    score = offset - factor * log-odds of being bad      factor = points that double the odds / ln 2
-                                                         offset = base score - factor * ln(odds good : bad there)
+    score = offset - factor * log-odds of being bad      factor = PDO (points to double the odds) / ln 2
+                                                         offset = base score - factor * ln(base odds, good : bad)
 
 A higher score is safer. Each party's part holds the points of its own characteristics, -factor * coefficient * weight
 of evidence per bin, and base points that everybody gets: offset and intercept at the label holder. So the parts' points
@@ -32,25 +32,25 @@ class Scale:
     """Equal at all parties. `decimals`: to how many digits points are rounded; None: not at all."""
 
     base_score: float = 600.0
-    odds: float = 50.0  # good customers to one bad, at the base score
-    doubling: float = 20.0  # points that double the odds
+    base_odds: float = 50.0  # good customers to one bad, at the base score
+    pdo: float = 20.0  # points to double the odds
     decimals: int | None = 0
 
     def __post_init__(self) -> None:
-        if not math.isfinite(self.base_score) or not 0 < self.odds < math.inf or not 0 < self.doubling < math.inf:
-            raise LocalError("a scale needs a base score, odds above 0 and points above 0 that double them")
+        if not math.isfinite(self.base_score) or not 0 < self.base_odds < math.inf or not 0 < self.pdo < math.inf:
+            raise LocalError("a scale needs a base score, and base odds and points to double the odds (PDO) above 0")
         if self.decimals is not None and not 0 <= self.decimals <= 12:
             raise LocalError("points have 0 to 12 decimals")
 
     @property
     def factor(self) -> float:
         """Points per unit of log-odds."""
-        return self.doubling / math.log(2.0)
+        return self.pdo / math.log(2.0)
 
     @property
     def offset(self) -> float:
         """The score at even odds."""
-        return self.base_score - self.factor * math.log(self.odds)
+        return self.base_score - self.factor * math.log(self.base_odds)
 
     def score(self, log_odds: F64) -> F64:
         """The exact score at log-odds of being bad."""

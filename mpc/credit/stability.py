@@ -3,7 +3,8 @@
 The population stability index of shares e (base period) and a (now) is sum (a - e) ln(a / e): the same formula as an
 information value, and so the same rule for empty cells (weight_of_evidence.py). Chance alone moves it: with k bins and
 n and m rows it is about (1/n + 1/m) times a chi-square of k - 1 degrees of freedom when nothing changed (Yurdakul,
-Statistical Properties of PSI, 2018), so `limit`, below which 95 of 100 such indices stay, stands beside the value.
+Statistical Properties of Population Stability Index, 2018), so `limit`, below which 95 of 100 such indices stay,
+stands beside the value.
 Refuses to know rows of two periods at once from different owners: each owner computes it for its own columns.
 """
 

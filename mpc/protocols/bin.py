@@ -4,14 +4,14 @@
  1 E(y_i), one per row     -- PublicKeyMessage, EncryptedLabels -->  S_b = prod of E(y_i) over the rows of fine bin b
    counts_at label_holder: columns shuffled, each turned round or not, its levels and bins apart shuffled
  2 the counts              <-- AnonymousCounts --   customers per bin; all S_b, packed side by side, re-randomised
- 3 joins bins              -- JoinedBins -->        which fine bins are one, and the bad customers of each joined bin
+ 3 merges bins             -- MergedBins -->        which fine bins are one, and the bad customers of each merged bin
    counts_at feature_holder
  2 decrypts, learns nothing   <-- MaskedCounts --   the same, in own order, plus u uniform in Z_n
- 3                         -- Unmasked -->          minus u: the bad customers of each fine bin; joins them itself
+ 3                         -- Unmasked -->          minus u: the bad customers of each fine bin; merges them itself
 
 Customers per bin are the feature holder's own knowledge, so it enforces the minimum cell before anything is sent: a
 bin below it is merged into another, never left out, for what is left out is the difference to the whole. The label
-holder checks the cells that it is shown, and shows no joined bin with fewer good or bad customers than the minimum.
+holder checks the cells that it is shown, and shows no merged bin with fewer good or bad customers than the minimum.
 
 Source: [Pai99], the sums of ciphertexts; weight of evidence and its bins as in mpc.credit.binning. The packing and
 re-randomisation are those of mpc.products.matrix_vector. Departures: docs/protocols/bin.md.
@@ -73,7 +73,7 @@ class EncryptedLabels:
 
 @dataclass(frozen=True)
 class AnonymousCounts:
-    """Step 2: of each column, in an order of its own, how many of its bins may be joined and under which trend; the
+    """Step 2: of each column, in an order of its own, how many of its bins may be merged and under which trend; the
     customers of every bin; and their bad ones, packed, under the label holder's key. Empty columns stand last."""
 
     regular: RingVector
@@ -83,8 +83,8 @@ class AnonymousCounts:
 
 
 @dataclass(frozen=True)
-class JoinedBins:
-    """Step 3: for every bin, in the order of step 2, the joined bin; and the bad customers of each joined bin."""
+class MergedBins:
+    """Step 3: for every bin, in the order of step 2, the merged bin; and the bad customers of each merged bin."""
 
     groups: RingVector
     bad: RingVector
@@ -152,13 +152,13 @@ async def _join(me: Party, link: Link, options: BinOptions, key: PrivateKey, all
     bad, rest = digits(await me.compute(key.decrypt, vector), options, link.peer)
     link.require(rest == 0 and counts_fit(bad, totals, all_bad), Reason.OUT_OF_RANGE)
     me.ledger.record("bin.counts", columns * slots)
-    groups, joined_bad = np.zeros(shape, np.int64), np.zeros(shape, np.int64)
+    groups, merged_bad = np.zeros(shape, np.int64), np.zeros(shape, np.int64)
     learned = anonymous_counts(regular, forms, totals, bad)
     for c, (counts, trend) in enumerate(learned):
         answer = await me.compute(options.told, counts, trend)
-        groups[c, : len(answer.group)], joined_bad[c, : len(answer.bad)] = answer.group, answer.bad
-    me.ledger.record("bin.joined", columns)
-    await link.send(JoinedBins(_ring(groups, FORM_BITS), _ring(joined_bad, COUNT_BITS)))            # 3
+        groups[c, : len(answer.group)], merged_bad[c, : len(answer.bad)] = answer.group, answer.bad
+    me.ledger.record("bin.merged", columns)
+    await link.send(MergedBins(_ring(groups, FORM_BITS), _ring(merged_bad, COUNT_BITS)))            # 3
     return [counts for counts, _ in learned]
 
 
@@ -176,7 +176,7 @@ async def _unmask(me: Party, link: Link, options: BinOptions, key: PrivateKey) -
 async def run_feature_holder(
     me: Party, label_holder: Link, columns: Sequence[Column], options: BinOptions
 ) -> list[Told]:
-    """The joined bins of each of `columns`, at most as many as were agreed.
+    """The merged bins of each of `columns`, at most as many as were agreed.
 
     PeerError as for the label holder, or of the gate for keys; LocalError for a bin below the minimum cell.
     """
@@ -205,13 +205,13 @@ async def _show(
     await link.send(AnonymousCounts(
         _ring(regular, FORM_BITS), _ring(forms, FORM_BITS), _ring(totals, COUNT_BITS), sealed
     ))                                                                                              # 2
-    answer = await link.receive(JoinedBins)                                                         # 3
+    answer = await link.receive(MergedBins)                                                         # 3
     groups = _words(link, answer.groups, totals.size, FORM_BITS).reshape(totals.shape)
     bad = _words(link, answer.bad, totals.size, COUNT_BITS).reshape(totals.shape)
     found = disguise.lifted(columns, groups, bad)
     link.require(found is not None and can_be(found, columns, options), Reason.OUT_OF_RANGE)
     assert found is not None
-    me.ledger.record("bin.joined", options.columns[me.id])
+    me.ledger.record("bin.merged", options.columns[me.id])
     return found
 
 
@@ -307,7 +307,7 @@ def digits(values: Sequence[int], options: BinOptions, party: PartyId) -> tuple[
 def ideal(
     labels: NDArray[np.bool_], columns: Mapping[PartyId, Sequence[Column]], options: BinOptions
 ) -> dict[PartyId, list[Told]]:
-    """The joined bins of each feature holder's columns, by whoever has labels and columns in one place."""
+    """The merged bins of each feature holder's columns, by whoever has labels and columns in one place."""
     return {party: [options.told(own_counts(column, labels), column.trend) for column in own]
             for party, own in columns.items()}
 
@@ -315,25 +315,25 @@ def ideal(
 LEDGER = (
     LedgerLine("bin.counts", "revealed", "label_holder",
                "how many good and bad customers each fine bin of an anonymous column holds"),
-    LedgerLine("bin.joined", "revealed", "owner",
-               "how many good and bad customers each joined bin of its own columns holds"),
+    LedgerLine("bin.merged", "revealed", "owner",
+               "how many good and bad customers each merged bin of its own columns holds"),
     LedgerLine("bin.masked", "masked", "label_holder", "counts of bad customers plus a uniform mask"),
     LedgerLine("bin.fine", "revealed", "owner",
                "how many good and bad customers each fine bin of its own columns holds"),
 )
-CODES = {"label_holder": ("bin.counts", "bin.joined"), "feature_holder": ("bin.masked", "bin.fine")}
+CODES = {"label_holder": ("bin.counts", "bin.merged"), "feature_holder": ("bin.masked", "bin.fine")}
 
 PROTOCOL = ProtocolSpec(
     name="bin",
     version=1,
-    messages=(PublicKeyMessage, EncryptedLabels, AnonymousCounts, JoinedBins, MaskedCounts, Unmasked),
+    messages=(PublicKeyMessage, EncryptedLabels, AnonymousCounts, MergedBins, MaskedCounts, Unmasked),
     roles={"label_holder": run_label_holder, "feature_holder": run_feature_holder},
     ideal=ideal,
     learns={
         "label_holder": "of each feature holder's columns, shuffled and nameless, how many good and bad customers each "
                         "fine bin holds, none below the minimum cell; nothing, if the job has the counts at the "
                         "feature holders",
-        "feature_holder": "how many good and bad customers each joined bin of its own columns holds, none below the "
+        "feature_holder": "how many good and bad customers each merged bin of its own columns holds, none below the "
                           "minimum cell or with fewer good or bad ones than the minimum; each fine bin, if the job has "
                           "the counts at the feature holders; and so the share of bad customers in all",
     },

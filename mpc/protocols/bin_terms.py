@@ -72,7 +72,7 @@ class BinOptions:
 @dataclass(frozen=True, repr=False)
 class Column:
     """One column's training rows as its owner has cut them: `codes` (rows,) are bins 0..count-1, each holding at least
-    the minimum cell; the first `regular` may be joined, neighbours only if `ordered`."""
+    the minimum cell; the first `regular` may be merged, neighbours only if `ordered`."""
 
     codes: NDArray[np.uint8]
     regular: int
@@ -87,8 +87,8 @@ class Column:
 
 @dataclass(frozen=True)
 class Told:
-    """What the owner hears of one column. `group`: for each of its fine bins the bin it was joined to, numbered as they
-    first appear; `good`, `bad`: customers per joined bin."""
+    """What the owner hears of one column. `group`: for each of its fine bins the bin it was merged into, numbered as
+    they first appear; `good`, `bad`: customers per merged bin."""
 
     group: tuple[int, ...]
     good: tuple[int, ...]
@@ -111,10 +111,10 @@ def in_own_order(group: I64, rows: I64, bad: I64) -> Told:
     order = names[np.argsort(first)]
     place = np.empty(len(bad), dtype=np.int64)
     place[order] = np.arange(len(order))
-    joined = place[group]
+    merged = place[group]
     in_bad = bad[order]
-    in_good = np.bincount(joined, weights=rows, minlength=len(order)).astype(np.int64) - in_bad
-    return Told(tuple(joined.tolist()), tuple(in_good.tolist()), tuple(in_bad.tolist()))
+    in_good = np.bincount(merged, weights=rows, minlength=len(order)).astype(np.int64) - in_bad
+    return Told(tuple(merged.tolist()), tuple(in_good.tolist()), tuple(in_bad.tolist()))
 
 
 def _sums(counts: BinCounts, group: I64) -> tuple[I64, I64]:
@@ -124,7 +124,7 @@ def _sums(counts: BinCounts, group: I64) -> tuple[I64, I64]:
 
 
 def _without_bare_bins(counts: BinCounts, group: I64, constraints: Constraints) -> I64:
-    """Bins with too few good or bad customers join the one with the nearest bad rate, the smallest first."""
+    """Bins with too few good or bad customers are merged into the one with the nearest bad rate, the smallest first."""
     while True:
         group = np.unique(group, return_inverse=True)[1]
         good, bad = _sums(counts, group)
@@ -215,7 +215,7 @@ class Disguise:
 
 
 def forms_of(shown: Sequence[Column], count: int) -> tuple[I64, I64]:
-    """Of each shown column how many of its bins may be joined, and its form; zeros to `count`."""
+    """Of each shown column how many of its bins may be merged, and its form; zeros to `count`."""
     regular, forms = np.zeros(count, np.int64), np.zeros(count, np.int64)
     for c, column in enumerate(shown):
         regular[c], forms[c] = column.regular, FORMS.index(column.trend if column.ordered else None)
@@ -243,7 +243,7 @@ def counts_fit(bad: I64, totals: I64, all_bad: int | None) -> bool:
 
 
 def anonymous_counts(regular: I64, forms: I64, totals: I64, bad: I64) -> list[tuple[BinCounts, Trend]]:
-    """The shown columns, and the trend under which each is to be joined."""
+    """The shown columns, and the trend under which each is to be merged."""
     found = []
     for c in range(int(np.count_nonzero(regular))):
         used, form = int(np.count_nonzero(totals[c])), FORMS[forms[c]]
@@ -253,7 +253,7 @@ def anonymous_counts(regular: I64, forms: I64, totals: I64, bad: I64) -> list[tu
 
 
 def can_be(found: Sequence[Told], columns: Sequence[Column], options: BinOptions) -> bool:
-    """Whether this can be told of one's columns: neighbours joined where there is an order, both outcomes as often as
+    """Whether this can be told of one's columns: neighbours merged where there is an order, both outcomes as often as
     was agreed, and the same number of bad customers in every column."""
     limits = options.constraints
     for column, answer in zip(columns, found, strict=True):

@@ -140,13 +140,13 @@ _BIN = (
     Corruption("bad customers of somebody else", bin.AnonymousCounts,
                field_set(bad=lambda v: small_key(KEY_BITS).encryptor(Rng(bytes(32)), 8).encrypt([7] * v.count)),
                (Reason.OUT_OF_RANGE,)),
-    Corruption("groups with a gap", bin.JoinedBins,
+    Corruption("groups with a gap", bin.MergedBins,
                field_set(groups=_words(lambda v: v.__setitem__(0, SLOTS - 1))), (Reason.OUT_OF_RANGE,)),
-    Corruption("a group for no bin", bin.JoinedBins,
+    Corruption("a group for no bin", bin.MergedBins,
                field_set(groups=_words(lambda v: v.__setitem__(-1, 1))), (Reason.OUT_OF_RANGE,)),
-    Corruption("more bad customers than customers", bin.JoinedBins,
+    Corruption("more bad customers than customers", bin.MergedBins,
                field_set(bad=_words(lambda v: v.__setitem__(0, ROWS + 1))), (Reason.OUT_OF_RANGE,)),
-    Corruption("another number of bad customers in all", bin.JoinedBins,
+    Corruption("another number of bad customers in all", bin.MergedBins,
                field_set(bad=_words(lambda v: v.__setitem__(0, v[0] + 1))), (Reason.OUT_OF_RANGE,)),
 )
 _BIN_MASKED = (

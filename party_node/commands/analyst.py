@@ -14,9 +14,9 @@ from party_node.commands.session import Session, opened
 from wire.command import console
 
 Job = Annotated[str, typer.Argument(help="The job's id, or its first characters.")]
-BaseScore = Annotated[float | None, typer.Option(help="The score at --odds; else as the job says.")]
-Odds = Annotated[float | None, typer.Option(help="Good customers to one bad, at --base-score; likewise.")]
-Doubling = Annotated[float | None, typer.Option(help="Points that double the odds; likewise.")]
+BaseScore = Annotated[float | None, typer.Option(help="The score at --base-odds; else as the job says.")]
+BaseOdds = Annotated[float | None, typer.Option(help="Good customers to one bad, at --base-score; likewise.")]
+Pdo = Annotated[float | None, typer.Option(help="Points to double the odds; likewise.")]
 Decimals = Annotated[int | None, typer.Option(help="Digits of the points; likewise.")]
 Data = dict[str, Any]
 
@@ -33,8 +33,8 @@ def scorecard_command(
     job: Job,
     out: Annotated[Path | None, typer.Option(help="Write our part there: .json or .pmml.")] = None,
     base_score: BaseScore = None,
-    odds: Odds = None,
-    doubling: Doubling = None,
+    base_odds: BaseOdds = None,
+    pdo: Pdo = None,
     decimals: Decimals = None,
 ) -> Data:
     """Show our part of a finished model as points, on the job's scale; all parties have to use one."""
@@ -47,7 +47,7 @@ def scorecard_command(
     session: Session = ctx.obj
     with opened(session) as (config, store, audit):
         spec = agreed(store, load_part(session.directory.models, job).job)
-        scale = scorecard.scale_of(spec, base_score, odds, doubling, decimals)
+        scale = scorecard.scale_of(spec, base_score, base_odds, pdo, decimals)
         return scorecard.show(session.directory.models, config.party, audit, job, scale, out)
 
 
@@ -56,8 +56,8 @@ def report_command(
     job: Job,
     out: Annotated[Path | None, typer.Option(help="The folder to write; else models/JOB/report.")] = None,
     base_score: BaseScore = None,
-    odds: Odds = None,
-    doubling: Doubling = None,
+    base_odds: BaseOdds = None,
+    pdo: Pdo = None,
     decimals: Decimals = None,
     lgd: Annotated[float | None, typer.Option(help="Loss given default, as a share of the exposure.")] = None,
     margin: Annotated[float | None, typer.Option(help="Earned on a good customer, likewise.")] = None,
@@ -73,7 +73,7 @@ def report_command(
     session: Session = ctx.obj
     with opened(session) as (config, store, audit):
         found = finished_job.load(session.directory, config.party, store, job, segment or ())
-        scale = scale_of(found.spec, base_score, odds, doubling, decimals)
+        scale = scale_of(found.spec, base_score, base_odds, pdo, decimals)
         wanted = asked(scale, (lgd, margin, exposure), segment or ())
         part = own_part.own_part(found, wanted)
         folder = out or session.directory.models / found.model.job / own_part.FOLDER

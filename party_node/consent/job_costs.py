@@ -36,7 +36,7 @@ def correlations_told(spec: JobSpec, me: str) -> int:
 
 
 def bins_told(rules: BinningSpec) -> int:
-    """Bins of one column of which its owner hears at most: joined ones, or fine ones where it counts itself."""
+    """Bins of one column of which its owner hears at most: merged ones, or fine ones where it counts itself."""
     apart = rules.slots - rules.fine_bins
     return rules.slots if rules.counts_at == "feature_holder" else rules.maximum_bins + apart
 

@@ -59,10 +59,10 @@ def _computed(spec: JobSpec) -> list[str]:
     lines = []
     if spec.goal == "precompute":
         lines.append("no model is made: this job works ahead of one that has to be agreed by itself. What that needs "
-                     "is kept here, for one job; all parties learn the number of training rows and, to 16, how many "
-                     "columns each brings")
+                     "is kept here, for one job; all parties learn the number of rows of the development sample "
+                     "and, to 16, how many columns each brings")
     if spec.prepared is not None:
-        return [f"the customers in common, the hold-out and the columns are those of job {spec.prepared[:12]}, which "
+        return [f"the customers in common, the samples and the columns are those of job {spec.prepared[:12]}, which "
                 "worked ahead of this one; what it kept here is burnt when training begins, even if this job fails"]
     if spec.hold_out.column is not None and spec.goal != "alignment":
         which = f"from {spec.hold_out.since} on" if spec.hold_out.since else f"of the latest {spec.hold_out.fraction:g}"
@@ -85,7 +85,8 @@ def _computed(spec: JobSpec) -> list[str]:
         shown = f"pairs from {rules.threshold:g} on" if rules.show == "pairs" else f"the {rules.show}"
         digits = "as many bits as the rows support" if rules.bits is None else f"{rules.bits} bits"
         lines.append("columns are correlated with those of the others, on at least "
-                     f"{rules.minimum_rows} training rows: {shown}, to {rules.to.replace('_', ' ')}, {digits}"
+                     f"{rules.minimum_rows} rows of the development sample: {shown}, "
+                     f"to {rules.to.replace('_', ' ')}, {digits}"
                      + (", and the later column of a pair is dropped" if rules.drop else ""))
     return lines
 

@@ -26,8 +26,8 @@ Rows = NDArray[np.int64]
 
 @dataclass(frozen=True, repr=False)
 class BinnedColumn:
-    """One table column. `bins`: its fine bins; `group`: for each of these the joined bin; `good`, `bad`: training
-    customers of each joined bin."""
+    """One table column. `bins`: its fine bins; `group`: for each of these the merged bin; `good`, `bad`: training
+    customers of each merged bin."""
 
     name: str
     bins: FineBins
@@ -42,7 +42,7 @@ class BinnedColumn:
 
     @property
     def weights(self) -> F64:
-        """Weight of evidence of each joined bin."""
+        """Weight of evidence of each merged bin."""
         return weight_of_evidence(self.good, self.bad)
 
     @property
@@ -52,7 +52,7 @@ class BinnedColumn:
 
     @property
     def order(self) -> list[int]:
-        """The joined bins in the order of the column, each by its place among the counts."""
+        """The merged bins in the order of the column, each by its place among the counts."""
         return list(dict.fromkeys(self.group))
 
     @property
@@ -62,18 +62,18 @@ class BinnedColumn:
         if isinstance(self.bins, NumericBins):
             return self.order
         weights, regular = self.weights, set(self.group[: self.bins.regular])
-        return sorted(self.order, key=lambda joined: (joined not in regular, -float(weights[joined])))
+        return sorted(self.order, key=lambda merged: (merged not in regular, -float(weights[merged])))
 
     @property
-    def joined(self) -> FineBins:
-        """The joined bins themselves, numbered in the order of the column."""
+    def merged(self) -> FineBins:
+        """The merged bins themselves, numbered in the order of the column."""
         order = self.order
         rank = {group: place for place, group in enumerate(order)}
         regular = len(set(self.group[: self.bins.regular]))
         return Merging(tuple(rank[group] for group in self.group), regular, Trend.FREE).bins(self.bins)
 
     def labels(self) -> list[str]:
-        """What each joined bin holds, in words, for its owner's eyes."""
+        """What each merged bin holds, in words, for its owner's eyes."""
         return words(self.bins, self.group)
 
     def values(self, column: Column, rows: Rows) -> F64:
@@ -102,10 +102,10 @@ class BinnedColumn:
 
 
 def words(bins: FineBins, group: Sequence[int]) -> list[str]:
-    """What each joined bin holds; `group`: for each fine bin the joined one."""
+    """What each merged bin holds; `group`: for each fine bin the merged one."""
     parts: list[list[str]] = [[] for _ in range(max(group) + 1)]
-    for joined, text in _ranges(bins, group) if isinstance(bins, NumericBins) else _levels(bins, group):
-        parts[joined].append(text)
+    for merged, text in _ranges(bins, group) if isinstance(bins, NumericBins) else _levels(bins, group):
+        parts[merged].append(text)
     if bins.missing is not None:
         parts[group[bins.missing]].append("missing")
     return ["; ".join(texts) for texts in parts]
@@ -113,9 +113,9 @@ def words(bins: FineBins, group: Sequence[int]) -> list[str]:
 
 def _ranges(bins: NumericBins, group: Sequence[int]) -> Iterator[tuple[int, str]]:
     ends = [None, *(f"{edge:.6g}" for edge in bins.edges), None]
-    for joined, places in groupby(range(bins.regular), key=group.__getitem__):
+    for merged, places in groupby(range(bins.regular), key=group.__getitem__):
         first, *more = places
-        yield joined, _between(ends[first], ends[(more or [first])[-1] + 1])
+        yield merged, _between(ends[first], ends[(more or [first])[-1] + 1])
     yield from ((group[home], f"{value:.6g}") for value, home in bins.special)
 
 

@@ -58,7 +58,7 @@ def read_label(
 
 
 def require_both(labels: NDArray[np.bool_], what: str) -> None:
-    """Raise DataError label_one_sided unless `labels` has both outcomes; call it on the training rows too."""
+    """Raise DataError label_one_sided unless `labels` has both outcomes; call it on the development sample too."""
     if not labels.any() or labels.all():
         raise DataError(
             "label_one_sided",

@@ -129,12 +129,12 @@ def _coarser(cut: CutColumn, found: F64) -> _Looked:
     else:
         regular[places] = -1
         home[places] = int(np.argmax(regular))
-    made, number = _joined(bins, home)
+    made, number = _merged(bins, home)
     coarser = CutColumn(cut.name, made, number[cut.codes].astype(np.uint8))
     return _Looked(coarser, _sets(made))
 
 
-def _joined(bins: FineBins, home: I64) -> tuple[FineBins, I64]:
+def _merged(bins: FineBins, home: I64) -> tuple[FineBins, I64]:
     """Bins of which each went to its `home`, and the new number of every old one."""
     number = np.unique(home, return_inverse=True)[1]
     missing = None if bins.missing is None else int(number[bins.missing])

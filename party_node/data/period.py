@@ -68,7 +68,8 @@ def read_period(table: Table, column: str, since: str | None) -> Period:
     if since is not None:
         found = kind(since)
         if found is None:
-            raise DataError("period_values", f"the boundary of the hold-out is of another kind than `{column}`",
+            raise DataError("period_values",
+                            f"the boundary of the out-of-time sample is of another kind than `{column}`",
                             "Write it as the column does: as a number, or as a date.")
         boundary = found[0]
         whole = [span is not None and not span[0] < boundary < span[1] for span in spans]

@@ -94,8 +94,8 @@ class PreparationReport:
         if self.leverage is None or self.leverage.shrunk_rows <= _MANY_SHRUNK * self.rows:
             return None
         return (
-            f"{self.leverage.shrunk_rows} of {self.rows} training rows were scaled down to bound their leverage: "
-            "too few rows for so many columns. Offer fewer columns or take a greater lambda."
+            f"{self.leverage.shrunk_rows} of {self.rows} rows of the development sample were scaled down to bound "
+            "their leverage: too few rows for so many columns. Offer fewer columns or take a greater lambda."
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -209,8 +209,8 @@ def fit(
     if len(rows) < max(2, spec.minimum_support):
         raise DataError(
             "too_few_rows",
-            f"{len(rows)} training rows, but at least {max(2, spec.minimum_support)} are needed",
-            "Align larger tables, or keep fewer rows for the hold-out.",
+            f"{len(rows)} rows in the development sample, but at least {max(2, spec.minimum_support)} are needed",
+            "Align larger tables, or keep fewer rows for the hold-out sample.",
         )
     encodings: tuple[Encoding, ...] = tuple(
         fit_encoding(table.column(name), rows, spec.missing, spec.constant, spec.minimum_support, spec.most_levels)

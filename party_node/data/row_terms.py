@@ -44,12 +44,13 @@ def read_weights(
     weights /= weights.mean()
     if float(weights.max()) > limits.largest + 1e-6:     # the rows' own are as agreed: it is those of classes
         raise DataError(
-            "weights_uneven", "one outcome is so rare in the training rows that its rows weigh more than agreed",
+            "weights_uneven", "one outcome is so rare in the development sample that its rows weigh more than agreed",
             "Set training.expected_default_rate nearer to the true rate.",
         )
     if float(weights.sum()) ** 2 < (1 - 1e-9) * limits.least * float(weights @ weights):
         raise DataError(
-            "weights_uneven", "the weighted training rows are worth fewer rows than the minimum that was agreed",
+            "weights_uneven",
+            "the weighted rows of the development sample are worth fewer rows than the minimum that was agreed",
             "Use more even weights or more customers, or lower minimum_intersection.",
         )
     return weights, float(np.log(ratio))
@@ -60,7 +61,7 @@ def _weights(table: Table, rows: NDArray[np.int64], name: str, largest: float) -
     light = int((found <= 0).sum())
     if light:       # a row of no weight would leave all that is promised about numbers of rows to the others
         raise DataError(
-            "weights_values", f"column `{name}` holds no weight above 0 in {light} training rows",
+            "weights_values", f"column `{name}` holds no weight above 0 in {light} rows of the development sample",
             "Mend the table: a weight is above 0, and a row that shall not count is no row of the table.",
         )
     mean = float(found.mean())
@@ -68,7 +69,8 @@ def _weights(table: Table, rows: NDArray[np.int64], name: str, largest: float) -
     if float(found.max()) > most * mean or float(found.min()) * most < mean:
         raise DataError(
             "weights_uneven", f"weights in column `{name}` are more than {largest:g} times as large or as small as "
-            "their mean over the training rows", "Raise label.largest_weight in the job, or draw the weights together.",
+            "their mean over the development sample",
+            "Raise label.largest_weight in the job, or draw the weights together.",
         )
     return found
 

@@ -197,7 +197,7 @@ def verdict(auc: AucComparison, p_value: float, bad: int, good: int, challenger:
     figures = f"AUC {gap.value:+.3f} ({gap.low:+.3f}..{gap.high:+.3f})"
     for count, name in ((bad, "bad"), (good, "good")):
         if count < MINIMUM_BAD:
-            text = f"too few {name} customers to tell: fewer than {MINIMUM_BAD} in the hold-out rows"
+            text = f"too few {name} customers to tell: fewer than {MINIMUM_BAD} in the hold-out sample"
             return {"kind": "unclear", "text": text, "p_value": rounded}
     if p_value < VERDICT_LEVEL and gap.value > 0.0:
         better = "ranks better" if gap.low > 0.0 else "knows more, too few rows to say how much"

@@ -44,7 +44,7 @@ class Finished:
 
     @property
     def trained(self) -> Rows:
-        """Rows of the table that trained the model."""
+        """Rows of the table that trained the model: the development sample."""
         return self.model.rows[~self.model.test]
 
     @property
@@ -56,6 +56,11 @@ class Finished:
     def held_out(self) -> bool:
         """Whether the rows that judged are others than those that trained."""
         return bool(self.model.test.any())
+
+    @property
+    def judging_sample(self) -> str:
+        """What the rows that judged are called, where they are others."""
+        return "out-of-time sample" if self.spec.hold_out.column else "hold-out sample"
 
     def outcome(self) -> NDArray[np.bool_] | None:
         """Who is bad, per row of the table; None where this party has no label, or no table any more."""

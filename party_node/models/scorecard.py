@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from rich.table import Table as Grid
 
-from mpc.credit.cut_offs import CutoffTable, cutoff_table
+from mpc.credit.cut_offs import CutOffTable, cut_off_table
 from mpc.credit.scorecard import Characteristic, Scale, ScorecardPart
 from mpc.errors import LocalError
 from mpc.statistics.logistic import F64
@@ -49,14 +49,14 @@ class Card:
 
 
 def scale_of(
-    spec: JobSpec, base_score: float | None, odds: float | None, doubling: float | None, decimals: int | None
+    spec: JobSpec, base_score: float | None, base_odds: float | None, pdo: float | None, decimals: int | None
 ) -> Scale:
     """The scale that the parties agreed on, with what is asked for otherwise (None: as agreed)."""
     agreed = spec.scale
     return Scale(
         agreed.base_score if base_score is None else base_score,
-        agreed.odds if odds is None else odds,
-        agreed.doubling if doubling is None else doubling,
+        agreed.base_odds if base_odds is None else base_odds,
+        agreed.pdo if pdo is None else pdo,
         agreed.decimals if decimals is None else decimals,
     )
 
@@ -82,7 +82,7 @@ def card_of(model: ModelPart, scale: Scale) -> Card:
         evidence = np.append(column.weights[order], 0.0)        # the last is of a cell in no bin
         value = weight * _prepared(evidence, prepared.outputs[place], prepared.spec.clip)
         points = scale.rounded(-scale.factor * (value[:-1] - value[-1]))
-        entries.append(Characteristic(column.name, column.joined, tuple(points.tolist())))
+        entries.append(Characteristic(column.name, column.merged, tuple(points.tolist())))
         labels = column.labels()
         words.append(tuple(labels[one] for one in order))
         base += float(value[-1])
@@ -114,15 +114,15 @@ def export(card: Card, job: str, party: str, path: Path) -> None:
         raise LocalError(f"{path} cannot be written", "Check the directory.") from None
 
 
-def cut_offs(scores: KeptScores, scale: Scale) -> CutoffTable:
-    """What cut-offs on the joint score would have approved of the hold-out rows; for the label holder's eyes."""
+def cut_offs(scores: KeptScores, scale: Scale) -> CutOffTable:
+    """What cut-offs on the joint score would have approved of the hold-out sample; for the label holder's eyes."""
     points = scale.score(scores.joint)
     low, high = np.quantile(points, [0.02, 0.98])
-    step = scale.doubling / 2
+    step = scale.pdo / 2
     while (high - low) / step > MOST_CUTS:
         step *= 2
     cuts = np.arange(np.ceil(low / step), np.floor(high / step) + 1) * step
-    return cutoff_table(scores.outcome, points, cuts if cuts.size else [low])
+    return cut_off_table(scores.outcome, points, cuts if cuts.size else [low])
 
 
 def show(
@@ -141,7 +141,8 @@ def show(
     printed.print(grid)
     printed.print(f"base points {card.part.base:g}")
     if card.bounded_rows:
-        printed.print(f"{card.bounded_rows} training rows had their leverage bounded, which a card does not follow")
+        printed.print(f"{card.bounded_rows} rows of the development sample had their leverage bounded, "
+                      "which a card does not follow")
     kept = models / model.job / FILE_NAME
     if kept.exists():
         printed.print(_grid(cut_offs(read_scores(kept), scale)))
@@ -151,7 +152,7 @@ def show(
             "bounded_rows": card.bounded_rows, "path": str(out) if out else None}
 
 
-def _grid(table: CutoffTable) -> Grid:
+def _grid(table: CutOffTable) -> Grid:
     grid = Grid("cut-off", "approved", "bad among them", "bad declined", "good declined")
     columns = (table.cuts, table.approval_rate, table.bad_rate, table.bad_declined, table.good_declined)
     for cut, *shares in zip(*(column.tolist() for column in columns), strict=True):

@@ -31,8 +31,8 @@ class ScaleJson(_Strict):
     """How log-odds become points; equal in all parts of one card."""
 
     base_score: Finite
-    odds: Finite
-    doubling: Finite
+    base_odds: Finite
+    pdo: Finite
     decimals: int | None
 
 
@@ -84,7 +84,7 @@ class ScorecardFile(_Strict):
             job=job,
             party=party,
             scale=ScaleJson(
-                base_score=scale.base_score, odds=scale.odds, doubling=scale.doubling, decimals=scale.decimals
+                base_score=scale.base_score, base_odds=scale.base_odds, pdo=scale.pdo, decimals=scale.decimals
             ),
             base_points=part.base,
             characteristics=[_entry(one) for one in part.characteristics],
@@ -108,7 +108,7 @@ class ScorecardFile(_Strict):
 
     def part(self) -> ScorecardPart:
         """The part itself. LocalError: bins and points do not fit."""
-        scale = Scale(self.scale.base_score, self.scale.odds, self.scale.doubling, self.scale.decimals)
+        scale = Scale(self.scale.base_score, self.scale.base_odds, self.scale.pdo, self.scale.decimals)
         entries = [Characteristic(one.name, _bins(one), tuple(one.points)) for one in self.characteristics]
         return ScorecardPart(scale, self.base_points, tuple(entries))
 

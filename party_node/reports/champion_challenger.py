@@ -42,8 +42,8 @@ def kept(directory: PartyDirectory, store: Store, job: str) -> Kept:
     if not scores.exists():
         raise LocalError(f"job {model.job[:12]} left no scores here", "scores are kept at the label holder")
     if not model.test.any():
-        raise LocalError(f"the model of job {model.job[:12]} was judged on its own training rows",
-                         "compare jobs with a hold-out")
+        raise LocalError(f"the model of job {model.job[:12]} was judged on its own development sample",
+                         "compare jobs with a hold-out sample")
     return Kept(model.job, agreed(store, model.job), model.rows[model.test], read_scores(scores))
 
 
@@ -70,7 +70,7 @@ def caveat(champion: Kept, challenger: Kept, found: Evaluation) -> str:
     """What has to be said beside the figures."""
     judged = found["rows"]["test"] or 0
     most = max(len(champion.rows), len(challenger.rows))
-    said = f"Judged by {judged:,} of {most:,} hold-out customers: those that trained neither model."
+    said = f"Judged by {judged:,} of {most:,} customers of the hold-out sample: those that trained neither model."
     if judged < most:
         said += " With one boundary in time all of them would judge."
     return said + " A challenger chosen among several flatters itself: judge the one that is chosen on later customers."

@@ -72,7 +72,7 @@ def characteristics(found: Finished) -> Section:
     left_out = Sheet("left_out", "Columns that were offered and left out", (Column("column"), Column("reason")),
                      tuple(found.model.preparation.report.dropped))
     lines = {one.name: list(_bin_lines(one)) for one in columns}
-    every = Sheet("bins", "Bins of all own characteristics, training customers", _BIN_FILE,
+    every = Sheet("bins", "Bins of all own characteristics, development sample", _BIN_FILE,
                   tuple((name, *line) for name, rows in lines.items() for line in rows))
     blocks = [Block(sheet=summary)] if columns else [Block(note="The columns entered as they are, without bins.")]
     if left_out.rows:
@@ -85,11 +85,11 @@ def characteristics(found: Finished) -> Section:
 def _bin_lines(column: BinnedColumn) -> Iterator[_Bin]:
     words, weights = column.labels(), column.weights
     added, total = information_values(column.good, column.bad), sum(column.good) + sum(column.bad)
-    for place, joined in enumerate(column.reading_order, start=1):
-        good, bad = column.good[joined], column.bad[joined]
+    for place, merged in enumerate(column.reading_order, start=1):
+        good, bad = column.good[merged], column.bad[merged]
         rate = wilson(bad, good + bad)
-        yield _Bin(place, words[joined], good + bad, (good + bad) / total, good, bad, rate.value, rate.low, rate.high,
-                   float(weights[joined]), float(added[joined]))
+        yield _Bin(place, words[merged], good + bad, (good + bad) / total, good, bad, rate.value, rate.low, rate.high,
+                   float(weights[merged]), float(added[merged]))
 
 
 def _bin_block(column: BinnedColumn, lines: Sequence[_Bin]) -> Block:
@@ -143,15 +143,17 @@ def points(found: Finished, scale: Scale) -> Section:
     rows = [*card.lines(), ("base points", "every customer", card.part.base)]
     sheet = Sheet("points", "Own part of the scorecard: a higher score is safer",
                   (Column("characteristic", runs=True), Column("holds"), Column("points", "points")), tuple(rows))
-    note = (f"Scale: {scale.base_score:g} points at {scale.odds:g} good customers to one bad, {scale.doubling:g} "
-            "points double the odds. A customer's score is the sum over all institutions' parts.")
+    note = (f"Scale: base score {scale.base_score:g} at base odds of {scale.base_odds:g} good customers to one bad, "
+            f"{scale.pdo:g} points to double the odds (PDO). A customer's score is the sum over all institutions' "
+            "parts.")
     if card.bounded_rows:
-        note += f" {card.bounded_rows:,} training rows had their leverage bounded, which a card does not follow."
+        note += (f" {card.bounded_rows:,} rows of the development sample had their leverage bounded, which a card does "
+                 "not follow.")
     if found.table is None:
         return Section("scorecard", (Block(note=note, sheet=sheet),), (sheet,))
     lost = shortfalls(found, scale)
     reasons = Sheet(
-        "reasons", "Points below the best bin, hold-out customers: the reasons that we give",
+        "reasons", "Adverse action reasons that we give: points below the best bin, hold-out sample",
         (Column("characteristic"), Column("customers below", "share"), Column("mean points below", "ratio"),
          Column("most points below", "points")),
         tuple((one.name, float((fallen > 0).mean()), float(fallen.mean()), float(fallen.max()))
@@ -165,16 +167,17 @@ def has_card(found: Finished) -> bool:
 
 
 def shortfalls(found: Finished, scale: Scale) -> F64:
-    """How far each hold-out customer lies below the best bin of each own characteristic, in points, [n, m]."""
+    """How far each customer of the hold-out sample lies below the best bin of each own characteristic, in points,
+    [n, m]."""
     assert found.table is not None
     part = card_of(found.model, scale).part
     return part.shortfalls(points_of(part, found.table)[found.judged])
 
 
 def moved(found: Finished) -> Section:
-    """The stability index of every own characteristic, training rows against hold-out rows, and of the own scores."""
+    """The stability index of every own characteristic, development against hold-out sample, and of the own scores."""
     if not found.held_out:
-        return Section("stability", (Block(note="No rows were held out, so nothing can have moved."),))
+        return Section("stability", (Block(note="There is no hold-out sample, so nothing can have moved."),))
     if found.table is None:
         return Section("stability", (Block(note=f"Left out: {found.changed}."),))
     table, trained, judged = found.table, found.trained, found.judged
@@ -183,7 +186,7 @@ def moved(found: Finished) -> Section:
     unstable: dict[stability.Shift, list[str]] = {stability.Shift.LARGE: [], stability.Shift.MODERATE: []}
     for encoding in found.model.preparation.encodings:
         column = table.column(encoding.name)
-        cut = encoding.joined if isinstance(encoding, BinnedColumn) else fine_bins(
+        cut = encoding.merged if isinstance(encoding, BinnedColumn) else fine_bins(
             column, trained, most=STABILITY_BINS, minimum_rows=1, special=())
         before, after = (bin_codes(cut, column, sample) for sample in (trained, judged))
         index = stability.characteristic_stability(before, after, cut.count)
@@ -191,9 +194,9 @@ def moved(found: Finished) -> Section:
         if index.shift in unstable:
             unstable[index.shift].append(encoding.name)
     sheet = stability_sheet("stability", rows)
-    note = ("Population stability index, training against hold-out customers"
-            f"{', earlier against later ones' if found.spec.hold_out.column else ''}. Below the limit, chance alone "
-            f"explains it (95 of 100 times); above, 0.1 and 0.25 are the trade's marks. {_moved_most(unstable)}")
+    note = (f"Population stability index, development against {found.judging_sample}"
+            f"{', earlier against later customers' if found.spec.hold_out.column else ''}. Below the limit, chance "
+            f"alone explains it (95 of 100 times); above, 0.1 and 0.25 are the trade's marks. {_moved_most(unstable)}")
     return Section("stability", (Block(note=note, sheet=sheet),), (sheet,))
 
 
@@ -207,9 +210,9 @@ def _moved_most(unstable: Mapping[stability.Shift, Sequence[str]]) -> str:
 
 def stability_sheet(name: str, rows: list[tuple[Cell, ...]]) -> Sheet:
     """One line per index."""
-    return Sheet(name, "Stability, training against hold-out customers",
+    return Sheet(name, "Stability, development against hold-out sample",
                  (Column("what"), Column("index", "figure"), Column("limit of chance", "figure"), Column("reading"),
-                  Column("training", "count"), Column("hold-out", "count")), tuple(rows))
+                  Column("development", "count"), Column("hold-out", "count")), tuple(rows))
 
 
 def stability_line(name: str, index: stability.Stability) -> tuple[Cell, ...]:

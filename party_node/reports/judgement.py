@@ -1,6 +1,6 @@
 """What the label holder alone can say of a finished model, for its own report: cut-offs, bands, segments, money.
 
-Computed from the kept scores of the hold-out customers, for its own eyes and at full detail; what leaves its site is
+Computed from the kept scores of the hold-out sample, for its own eyes and at full detail; what leaves its site is
 made by party_node/models/evaluation.py and by nothing else.
 """
 
@@ -16,7 +16,7 @@ import numpy as np
 
 from mpc.credit import money as worth
 from mpc.credit.bands import by_segment, calibration_bands
-from mpc.credit.cut_offs import CutoffTable
+from mpc.credit.cut_offs import CutOffTable
 from mpc.credit.money import Terms
 from mpc.credit.scorecard import Scale
 from mpc.domains import Domain
@@ -63,7 +63,7 @@ class Judgement:
     asked: Asked
 
     @cached_property
-    def cuts(self) -> CutoffTable:
+    def cuts(self) -> CutOffTable:
         return cut_offs(self.scores, self.asked.scale)
 
     def sections(self) -> list[Section]:
@@ -80,7 +80,7 @@ class Judgement:
         columns = (table.cuts, table.approved, table.approval_rate, table.bad_rate, table.bad_declined,
                    table.good_declined)
         sheet = Sheet(
-            "cut_offs", "What each cut-off would have approved of the hold-out customers",
+            "cut_offs", "What each cut-off would have approved of the hold-out sample",
             (Column("cut-off", "points"), Column("approved", "count", minor=True), Column("approval rate", "share"),
              Column("bad among them", "share"), Column("bad declined", "share"), Column("good declined", "share")),
             tuple(zip(*(column.tolist() for column in columns), strict=True)))
@@ -105,7 +105,7 @@ class Judgement:
                 drawn.append(Bar(f"{high if low is None else low:g}", band.observed.value,
                                  PLAIN if band.fits else RISKIER, band.observed.low, band.observed.high))
         sheet = Sheet(
-            "calibration_bands", "Calibration by band of the score, hold-out customers",
+            "calibration_bands", "Calibration by band of the score, hold-out sample",
             (Column("points"), Column("customers", "count"), Column("bad", "count"), Column("predicted", "share"),
              *interval("observed", "share"), Column("in interval")), tuple(rows))
         picture = Drawing("Observed bad rate by band", "With 95 % intervals; orange: the prediction lies outside.",
@@ -124,7 +124,7 @@ class Judgement:
             rows += [(name, joint.name, joint.rows, joint.bad, joint.bad / joint.rows, *_ends(joint.auc),
                       *_ends(solo.auc), joint.ks) for joint, solo in zip(*both, strict=True) if joint.rows]
         sheet = Sheet(
-            "segments", "The joint model within segments of the hold-out customers",
+            "segments", "The joint model within segments of the hold-out sample",
             (Column("column", runs=True), Column("segment"), Column("customers", "count"), Column("bad", "count"),
              Column("bad rate", "share"), *interval("AUC, joint", "figure"), *interval("AUC, solo", "figure"),
              Column("KS, joint", "figure")), tuple(rows))
@@ -171,7 +171,7 @@ def _gain(rows: Sequence[Money]) -> Sheet:
 
 
 def _segments_of(table: Table, name: str, found: Finished) -> tuple[Rows, list[str]]:
-    """The segment of each hold-out row, and the names of the segments."""
+    """The segment of each row of the hold-out sample, and the names of the segments."""
     column = table.column(name)
     if isinstance(column, NumericColumn):
         distinct = np.unique(column.values[~column.missing])

@@ -90,7 +90,8 @@ def _data(found: Finished) -> Section:
     blocks, files = [Block(sheet=columns)], [columns]
     outcome = found.outcome()
     if outcome is not None:
-        samples = {"training": found.trained} | ({"hold-out": found.judged} if found.held_out else {})
+        samples = {"development sample": found.trained} | (
+            {found.judging_sample: found.judged} if found.held_out else {})
         counted = {name: (len(rows), int(outcome[rows].sum())) for name, rows in samples.items()}
         sample = Sheet("outcomes", "Outcomes of the customers in common",
                        (Column("sample"), Column("customers", "count"), Column("bad", "count"),
@@ -114,7 +115,7 @@ def _periods(found: Finished, samples: Mapping[str, Rows]) -> list[Sheet]:
     for name, members in samples.items():
         order = members[np.argsort(starts[members], kind="stable")]
         rows.append((name, len(members), *(cells.levels[cells.codes[row]] for row in (order[0], order[-1]))))
-    title = f"Out of time: periods of the samples, by {rules.column}"
+    title = f"Periods of the development and the out-of-time sample, by {rules.column}"
     return [Sheet("periods", title, (Column("sample"), Column("customers", "count"), Column("first"), Column("last")),
                   tuple(rows))]
 
@@ -122,7 +123,9 @@ def _periods(found: Finished, samples: Mapping[str, Rows]) -> list[Sheet]:
 def _population(found: Finished) -> Section:
     public = found.public
     rows: list[tuple[Cell, ...]] = [(name, public.rows[name]) for name in FLOW if name in public.rows]
-    rows += [("in common", public.common), ("to train", public.train_rows), ("to judge", public.test_rows)]
+    rows += [("in common", public.common), ("development sample", public.train_rows)]
+    if found.held_out:
+        rows.append((found.judging_sample, public.test_rows))
     sheet = Sheet("population", "Own rows: what was read is the sum of the five that follow",
                   (Column("rows"), Column("number", "count")), tuple(rows))
     return Section("population", (Block(sheet=sheet),), (sheet,))

@@ -78,7 +78,7 @@ def test_the_tables_are_those_of_the_job(home: Path, report: Path) -> None:
     assert float(auc["joint"]) == pytest.approx(result["auc"]["joint"], abs=1e-6)
     assert float(auc["solo"]) == pytest.approx(result["auc"]["solo"], abs=1e-6)
     outcomes = {row["sample"]: row for row in rows(report, "bank_outcomes")}
-    assert int(outcomes["training"]["customers"]) == result["train_rows"]
+    assert int(outcomes["development sample"]["customers"]) == result["train_rows"]
     assert sum(int(row["customers"]) for row in rows(report, "bank_segments")) == result["test_rows"]
     for party in PARTIES:
         found = rows(report, f"{party}_bins")
@@ -86,7 +86,7 @@ def test_the_tables_are_those_of_the_job(home: Path, report: Path) -> None:
         for row in (row for row in found if row["bin"] == "1"):
             bins = [other for other in found if other["characteristic"] == row["characteristic"]]
             assert sum(int(other["customers"]) for other in bins) == result["train_rows"]
-            assert sum(int(other["bad"]) for other in bins) == int(outcomes["training"]["bad"])
+            assert sum(int(other["bad"]) for other in bins) == int(outcomes["development sample"]["bad"])
     reasons = rows(report, "joint_reasons")
     assert {(row["institution"], row["characteristic"]) for row in reasons} == {
         (party, row["characteristic"]) for party in PARTIES for row in rows(report, f"{party}_bins")}

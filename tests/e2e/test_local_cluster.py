@@ -78,7 +78,7 @@ def test_weights_and_an_offset_make_the_weighted_fit_and_stay_at_their_owner(tmp
 
 
 @pytest.mark.parametrize(("counts_at", "codes"), [
-    ("label_holder", {"bin.counts", "bin.joined"}), ("feature_holder", {"bin.fine", "bin.masked"}),
+    ("label_holder", {"bin.counts", "bin.merged"}), ("feature_holder", {"bin.fine", "bin.masked"}),
 ])
 def test_a_job_with_bins_has_those_of_the_pooled_table(counts_at: str, codes: set[str], tmp_path: Path) -> None:
     code, found, text = run(tmp_path, table("bank"), table("shop"), "--bins", "--counts-at", counts_at)

@@ -58,11 +58,12 @@ def test_the_later_period_judges_at_every_party_and_the_report_says_so(two: Scen
     assert "vintage" not in " ".join(parts["bank"].preparation.inputs)
     folder = CoordinatorDirectory(two.directory(COORDINATOR)).job(record["job_id"])
     page = (folder / "report.html").read_text()
-    assert "Out of time: customers whose vintage is 2024-01 or later judge, earlier ones trained." in page
+    assert "Out-of-time sample: customers whose vintage is 2024-01 or later judge, earlier ones trained." in page
     assert "drawn at random" not in page
     own = two.operator("bank", "report", record["job_id"]).data
     periods = (Path(own["path"]) / "tables" / "periods.csv").read_text().splitlines()
-    assert periods[1:] == [f"training,{COMMON_OF_TWO - LATE},2023-11,2023-12", f"hold-out,{LATE},2024-01,2024-02"]
+    assert periods[1:] == [f"development sample,{COMMON_OF_TWO - LATE},2023-11,2023-12",
+                           f"out-of-time sample,{LATE},2024-01,2024-02"]
     assert two.operator("shop", "report", record["job_id"]).code == 0
     job = record["job_id"]
     compared = two.operator("bank", "compare", job[:12], job).data["evaluation"]

@@ -177,7 +177,7 @@ async def test_a_bin_below_the_minimum_cell_that_was_sent_all_the_same_is_refuse
     with pytest.raises(PeerError) as caught:
         await counted(labels, columns, options_for(columns, len(labels)), network)
     assert (caught.value.culprit, caught.value.reason) == (SHOP, Reason.SMALL_CELL)
-    assert not [sent for sent in network.transcript if isinstance(sent.message, bin.JoinedBins)]
+    assert not [sent for sent in network.transcript if isinstance(sent.message, bin.MergedBins)]
 
 
 BARE = {
@@ -189,7 +189,7 @@ BARE = {
 
 
 @pytest.mark.parametrize("case", BARE)
-def test_no_joined_bin_has_fewer_good_or_bad_customers_than_the_minimum(case):
+def test_no_merged_bin_has_fewer_good_or_bad_customers_than_the_minimum(case):
     good, bad, regular = BARE[case]
     options = options_for({SHOP: [None]}, 500)
     counts = bin_terms.BinCounts(np.array(good), np.array(bad), regular)
@@ -336,7 +336,7 @@ async def test_the_ledger_counts_room_and_not_what_is_in_it():
         SHOP: bin.run_feature_holder(people[SHOP], network.link(SHOP, BANK), columns[SHOP], options),
     })
     assert {name: me.ledger.opened for name, me in people.items()} == \
-        {name: {"bin.counts": 5 * 8, "bin.joined": 5} for name in people}
+        {name: {"bin.counts": 5 * 8, "bin.merged": 5} for name in people}
     assert Ledger({line.code: line for line in bin.PROTOCOL.ledger}).record("bin.fine", 3, common=False) is None
 
 

@@ -51,7 +51,8 @@ def test_lines_carry_figures_intervals_and_which_way_is_better():
 
 def test_the_terminal_shows_the_table_and_the_verdict_in_eighty_columns():
     text = printed(released(), pooled={"auc": 0.7512})
-    for words in ("solo", "joint", "difference", "pooled", "0.7512", "+0.0500", "0.6800..0.7200", "1,250 hold-out"):
+    for words in ("solo", "joint", "difference", "pooled", "0.7512", "+0.0500", "0.6800..0.7200",
+                  "sample of 1,250 rows"):
         assert words in text
     assert "Verdict: joint ranks better: AUC +0.050 (+0.040..+0.060)" in text
     assert max(len(line) for line in text.splitlines()) <= 80

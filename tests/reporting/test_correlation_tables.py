@@ -40,7 +40,7 @@ def test_pairs_and_what_was_left_out_for_them_stand_by_name() -> None:
         "correlation_dropped": [("shop", "basket", "bank", "income"), ("telco", HOSTILE, "shop", "visits")],
     }
     page = str(section(SHOWN).html())  # type: ignore[union-attr]
-    assert "on 2,917 training rows, rounded to steps of 0.016" in page
+    assert "on 2,917 rows of the development sample, rounded to steps of 0.016" in page
     assert "pairs of 0.7 or more" in page
     assert "-0.8100" in page
     assert "<script>" not in page

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 import numpy as np
 
-from mpc.protocols.bin import AnonymousCounts, EncryptedLabels, JoinedBins, MaskedCounts
+from mpc.protocols.bin import AnonymousCounts, EncryptedLabels, MaskedCounts, MergedBins
 from tests.simulation.checks import CHECKS, Check, Findings, looks_right, numbers, without
 from tests.simulation.observer import Recording, Summed
 
@@ -21,13 +21,13 @@ def bins_keep_the_minimum(recording: Recording) -> Findings:
             totals, cell = sent.message.totals.values, recording.summed[sent.sender].options.constraints.minimum_rows
             if np.any((totals > 0) & (totals < cell)):
                 found.append(f"{sent.sender} sent counts of bins below the minimum cell")
-        elif isinstance(sent.message, JoinedBins):
+        elif isinstance(sent.message, MergedBins):
             found += [f"{sent.receiver} hears of a bin with {what} customers"
                       for what in _bare(shown[sent.receiver], sent.message, recording.summed[sent.receiver])]
     return found
 
 
-def _bare(shown: AnonymousCounts, told: JoinedBins, summed: Summed) -> Iterator[str]:
+def _bare(shown: AnonymousCounts, told: MergedBins, summed: Summed) -> Iterator[str]:
     limits, slots = summed.options.constraints, summed.options.slots
     totals, groups, bad = (vector.values.astype(np.int64).reshape(-1, slots)
                            for vector in (shown.totals, told.groups, told.bad))

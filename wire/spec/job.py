@@ -88,16 +88,16 @@ class PreparationSpec(_Part):
 
 class BinningSpec(_Part):
     """Columns enter the model as the weight of evidence of their bins. What each side learns of the counts is
-    `counts_at`: the label holder sees those of nameless fine bins and joins them, or the feature holder sees those of
+    `counts_at`: the label holder sees those of nameless fine bins and merges them, or the feature holder sees those of
     its own fine bins (docs/protocols/bin.md)."""
 
     counts_at: Literal["label_holder", "feature_holder"] = "label_holder"
-    fine_bins: Annotated[int, Field(ge=2, le=64)] = 20             # of one column at most, before joining
+    fine_bins: Annotated[int, Field(ge=2, le=64)] = 20             # of one column at most, before merging
     special_values: Annotated[list[Annotated[float, Field(ge=-1e100, le=1e100)]], Field(max_length=16)] = []
     minimum_cell: Annotated[int, Field(ge=1)] = 20                 # fewest customers in a fine bin
-    minimum_outcome: Annotated[int, Field(ge=1)] = 5               # fewest good, and fewest bad, in a joined bin
-    minimum_share: Annotated[float, Field(ge=0.0, le=0.5)] = 0.05  # of the training rows, in a joined bin
-    maximum_bins: Annotated[int, Field(ge=2, le=20)] = 6           # of one column after joining, missing ones aside
+    minimum_outcome: Annotated[int, Field(ge=1)] = 5               # fewest good, and fewest bad, in a merged bin
+    minimum_share: Annotated[float, Field(ge=0.0, le=0.5)] = 0.05  # of the development sample, in a merged bin
+    maximum_bins: Annotated[int, Field(ge=2, le=20)] = 6           # of one column after merging, missing ones aside
     trend: Trends = "auto"                                         # of the bad rate over a column of numbers
     minimum_information: Annotated[float, Field(ge=0.0, le=10.0)] = 0.02
     maximum_correlation: Annotated[float, Field(gt=0.0, le=1.0)] = 1.0         # between columns of one party; 1: any
@@ -138,8 +138,8 @@ class ScaleSpec(_Part):
     """How log-odds become points of a scorecard, where the job has bins: alike at all parties, so that parts add up."""
 
     base_score: Annotated[float, Field(ge=-1e6, le=1e6)] = 600.0
-    odds: Annotated[float, Field(gt=0.0, le=1e6)] = 50.0        # good customers to one bad, at the base score
-    doubling: Annotated[float, Field(gt=0.0, le=1e6)] = 20.0    # points that double the odds
+    base_odds: Annotated[float, Field(gt=0.0, le=1e6)] = 50.0   # good customers to one bad, at the base score
+    pdo: Annotated[float, Field(gt=0.0, le=1e6)] = 20.0         # points to double the odds
     decimals: Annotated[int, Field(ge=0, le=12)] = 0
 
 
@@ -296,9 +296,9 @@ def _check_columns(party: PartySpec, job: JobSpec) -> None:
     named = [*party.columns, *party.id_columns, *(held if party.role == "label_holder" else [])]
     if len(set(named)) != len(named):
         raise ValueError(f"columns of {party.id} repeat, or hold the id, the label, weights, the offset or the period "
-                         "of the hold-out")
+                         "of the out-of-time sample")
     if job.hold_out.column and party.duplicates == "keep_all":
-        raise ValueError("a hold-out by column counts customers: not with duplicates keep_all")
+        raise ValueError("an out-of-time sample counts customers: not with duplicates keep_all")
     if (job.label.weights is not None or job.label.class_weights != "none") and party.duplicates == "keep_all":
         raise ValueError("rows that weigh differently are worth so many customers: not with duplicates keep_all")
     if not set(party.categorical) <= set(party.columns):

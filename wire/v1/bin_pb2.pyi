@@ -41,7 +41,7 @@ Global___EncryptedLabels: _TypeAlias = EncryptedLabels  # noqa: Y015
 
 @_typing.final
 class AnonymousCounts(_message.Message):
-    """Columns in an order of their own: how many bins may be joined, under which trend, customers of every bin; and their
+    """Columns in an order of their own: how many bins may be merged, under which trend, customers of every bin; and their
     bad ones, packed, under the label holder's key, re-randomised.
     """
 
@@ -76,8 +76,8 @@ class AnonymousCounts(_message.Message):
 Global___AnonymousCounts: _TypeAlias = AnonymousCounts  # noqa: Y015
 
 @_typing.final
-class JoinedBins(_message.Message):
-    """For every bin of AnonymousCounts the joined bin, and the bad customers of each joined bin."""
+class MergedBins(_message.Message):
+    """For every bin of AnonymousCounts the merged bin, and the bad customers of each merged bin."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -99,7 +99,7 @@ class JoinedBins(_message.Message):
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___JoinedBins: _TypeAlias = JoinedBins  # noqa: Y015
+Global___MergedBins: _TypeAlias = MergedBins  # noqa: Y015
 
 @_typing.final
 class MaskedCounts(_message.Message):

@@ -57,7 +57,7 @@ def _options(context: JobContext, rules: BinningSpec) -> bin.BinOptions:
 
 
 def limits_of(rules: BinningSpec) -> Constraints:
-    """What joined bins have to keep, whatever their trend."""
+    """What merged bins have to keep, whatever their trend."""
     return Constraints(
         minimum_rows=rules.minimum_cell, minimum_share=rules.minimum_share,
         minimum_good=rules.minimum_outcome, minimum_bad=rules.minimum_outcome, maximum_bins=rules.maximum_bins,

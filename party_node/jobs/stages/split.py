@@ -33,8 +33,8 @@ async def _accept(context: JobContext) -> None:
     assert context.test is not None
     if context.outcome is not None:
         labels = context.outcome[context.rows]
-        require_both(labels[~context.test], "the training rows")
-        require_both(labels[context.judged], "the hold-out rows")
+        require_both(labels[~context.test], "the development sample")
+        require_both(labels[context.judged], "the hold-out sample")
         await context.me.compute(_read_terms, context, labels[~context.test])
     context.accept_training(context.rows[~context.test])
 

@@ -52,7 +52,7 @@ def test_a_plan_becomes_a_canonical_spec(plan: JobPlan, nodes: Any) -> None:
 
 
 @pytest.mark.parametrize(("counts_at", "codes"), [
-    ("label_holder", {"bin.counts", "bin.joined"}), ("feature_holder", {"bin.fine", "bin.masked"}),
+    ("label_holder", {"bin.counts", "bin.merged"}), ("feature_holder", {"bin.fine", "bin.masked"}),
 ])
 def test_a_job_with_bins_reveals_what_its_way_of_counting_does(
     plan: JobPlan, nodes: Any, counts_at: str, codes: set[str]
@@ -116,8 +116,8 @@ def test_iterations_that_nobody_named_follow_from_the_expected_default_rate(
 
 
 def test_the_scale_of_the_points_is_part_of_what_is_signed(plan: JobPlan, nodes: Any) -> None:
-    assert build(plan, nodes).scale == ScaleSpec(base_score=600.0, odds=50.0, doubling=20.0, decimals=0)
-    spec = build(plan, nodes, scale=ScaleSpec(base_score=500.0, doubling=40.0))
+    assert build(plan, nodes).scale == ScaleSpec(base_score=600.0, base_odds=50.0, pdo=20.0, decimals=0)
+    spec = build(plan, nodes, scale=ScaleSpec(base_score=500.0, pdo=40.0))
     assert decode_spec(encode_spec(spec)).scale.base_score == 500.0
 
 

@@ -230,7 +230,7 @@ def test_a_hold_out_by_period_is_told_with_its_boundary():
     assert "drawn at random" not in page
     latest = render(record() | {"parameters": {"hold_out_column": "vintage", "hold_out": 0.25}})
     assert "the 25 % of the customers whose vintage is latest judge" in latest
-    assert "Out of time" not in render(record())
+    assert "Out-of-time sample" not in render(record())
 
 
 def test_correlations_have_a_section_where_the_job_showed_some():
@@ -244,8 +244,8 @@ def test_correlations_have_a_section_where_the_job_showed_some():
 
 def test_no_hold_out_is_said_in_so_many_words():
     page = render(record() | {"train_rows": 4167, "test_rows": 4167, "parameters": {"hold_out": 0.0}})
-    assert "No rows were held out" in page
-    assert "No rows were held out" not in render(record())
+    assert "There is no hold-out sample" in page
+    assert "There is no hold-out sample" not in render(record())
 
 
 def test_rows_that_do_not_add_up_are_marked():

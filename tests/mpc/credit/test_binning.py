@@ -89,7 +89,7 @@ def test_no_merging_that_keeps_the_constraints_says_more(case, constraints):
 
 @settings(max_examples=60, deadline=None)
 @given(counts(most=6))
-def test_levels_are_joined_better_than_in_any_order_of_runs(case):
+def test_levels_are_merged_better_than_in_any_order_of_runs(case):
     good, bad = case
     constraints = Constraints(minimum_rows=1, minimum_share=0.0, maximum_bins=3)
     column = BinCounts(good, bad, len(good), ordered=False)
@@ -104,7 +104,7 @@ def test_levels_are_joined_better_than_in_any_order_of_runs(case):
         assert information_value(merged.good, merged.bad) == pytest.approx(best, abs=1e-12)
 
 
-def test_equal_rates_are_joined_because_fewer_bins_say_as_much():
+def test_equal_rates_are_merged_because_fewer_bins_say_as_much():
     column = BinCounts(np.array([90, 180, 60]), np.array([10, 20, 40]), 3)
     assert best_bins(column, Constraints(Trend.ASCENDING)).group == (0, 0, 1)
 

@@ -71,8 +71,8 @@ def split(scale, merged, weights, coefficients, parties):
     st.builds(
         Scale,
         base_score=st.floats(-1000, 1000),
-        odds=st.floats(0.1, 100),
-        doubling=st.floats(1, 100),
+        base_odds=st.floats(0.1, 100),
+        pdo=st.floats(1, 100),
         decimals=st.sampled_from([None, 0, 1, 3]),
     ),
 )
@@ -151,8 +151,8 @@ def test_a_part_is_not_shown_and_not_pickled():
 @pytest.mark.parametrize(
     "make",
     [
-        lambda: Scale(odds=0.0),
-        lambda: Scale(doubling=-20.0),
+        lambda: Scale(base_odds=0.0),
+        lambda: Scale(pdo=-20.0),
         lambda: Scale(base_score=math.nan),
         lambda: Scale(decimals=-1),
         lambda: Characteristic("age", NumericBins((1.0,)), (1.0,)),
@@ -168,13 +168,13 @@ def test_cards_without_sense_are_refused(make):
 
 @settings(max_examples=60, deadline=None)
 @given(st.integers(0, 10**6), st.integers(2, 200))
-def test_the_cutoff_table_counts_what_each_cut_would_approve(seed, rows):
+def test_the_cut_off_table_counts_what_each_cut_would_approve(seed, rows):
     rng = np.random.default_rng(seed)
     bad = rng.random(rows) < 0.4
     bad[:2] = [True, False]
     points = np.round(rng.normal(600 - 20 * bad, 30), -1)
     cuts = np.array([0.0, 550.0, 600.0, 605.0, 5000.0])
-    table = cut_offs.cutoff_table(bad, points, cuts[::-1])
+    table = cut_offs.cut_off_table(bad, points, cuts[::-1])
     np.testing.assert_array_equal(table.cuts, cuts)
     for place, cut in enumerate(cuts):
         passed = points >= cut
@@ -188,7 +188,7 @@ def test_the_cutoff_table_counts_what_each_cut_would_approve(seed, rows):
             assert math.isnan(table.bad_rate[place])
 
 
-def test_a_cutoff_table_without_finite_cuts_is_refused():
+def test_a_cut_off_table_without_finite_cuts_is_refused():
     for cuts in ([], [math.nan]):
         with pytest.raises(LocalError):
-            cut_offs.cutoff_table([0, 1], [1.0, 2.0], cuts)
+            cut_offs.cut_off_table([0, 1], [1.0, 2.0], cuts)

@@ -91,8 +91,8 @@ def check_divergences(rng):
         assert abs(value - stats.entropy(a, e) - stats.entropy(e, a)) <= 1e-9
 
 
-def check_cutoffs(outcome, scores):
-    table = cut_offs.cutoff_table(outcome, -scores, np.unique(-scores))
+def check_cut_offs(outcome, scores):
+    table = cut_offs.cut_off_table(outcome, -scores, np.unique(-scores))
     fpr, tpr, _ = sk.roc_curve(outcome, scores, drop_intermediate=False)
     # declined at a cut: all riskier than it, which is the point of the curve before that score
     np.testing.assert_allclose(table.bad_declined, tpr[:-1], **CLOSE)
@@ -106,7 +106,7 @@ def test_all_metrics_equal_sklearn_and_scipy_on_1000_random_cases():
         check_probabilities(outcome, scores)
         check_bands(outcome, scores)
         check_divergences(rng)
-        check_cutoffs(outcome, scores)
+        check_cut_offs(outcome, scores)
 
 
 def test_the_cases_hold_what_they_promise():

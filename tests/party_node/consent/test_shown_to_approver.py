@@ -12,7 +12,7 @@ from tests.party_node.jobs.stages.test_stages import spec
 
 PLAIN = ["score.sum", "train.delta", "train.weights"]
 WAYS = {
-    "label_holder": (["bin.counts", "bin.joined"], "each fine bin of an anonymous column holds"),
+    "label_holder": (["bin.counts", "bin.merged"], "each fine bin of an anonymous column holds"),
     "feature_holder": (["bin.fine", "bin.masked"], "each fine bin of its own columns holds"),
 }
 
@@ -38,7 +38,7 @@ def test_who_decides_reads_who_sees_the_counts_of_bins(counts_at: str, me: str) 
 def test_who_decides_reads_that_columns_are_correlated_and_who_sees_it() -> None:
     text = told("shop", correlate={"show": "pairs", "to": "label_holder", "minimum_rows": 300},
                 reveal=sorted([*PLAIN, "correlate.rounding", "correlate.compared", "correlate.pairs_to_holder"]))
-    assert "columns are correlated with those of the others, on at least 300 training rows" in text
+    assert "columns are correlated with those of the others, on at least 300 rows of the development sample" in text
     assert "correlate.pairs_to_holder, to the label holder: which columns of two parties" in text
     assert "in correlate, feature holder:" in text
 

@@ -122,9 +122,9 @@ def test_an_unusable_label_is_refused_without_quoting_it(case: str) -> None:
 
 
 def test_training_rows_of_one_outcome_are_refused_too() -> None:
-    with pytest.raises(DataError, match="the training rows"):
-        require_both(np.array([True, True]), "the training rows")
-    require_both(np.array([True, False]), "the training rows")
+    with pytest.raises(DataError, match="the development sample"):
+        require_both(np.array([True, True]), "the development sample")
+    require_both(np.array([True, False]), "the development sample")
 
 
 SALT = bytes(range(32))

@@ -193,7 +193,7 @@ def test_a_block_with_too_many_columns_for_its_rows_carries_a_warning() -> None:
     rng = np.random.default_rng(4)
     data = table(*(numeric(f"x{j}", rng.normal(size=60)) for j in range(8)))
     crowded, roomy = fit(data, every(data), PreparationSpec()), fit(data, every(data), PreparationSpec(), ["x0"])
-    assert "of 60 training rows" in (crowded.report.warning or "")
+    assert "of 60 rows of the development sample" in (crowded.report.warning or "")
     assert roomy.report.warning is None
 
 
@@ -246,7 +246,8 @@ def test_a_row_is_high_in_the_column_of_its_own_level_and_in_no_other() -> None:
 
 
 REFUSALS = {
-    "three rows": (table(numeric("x", [1.0, 2.0, 3.0])), PreparationSpec(), "too_few_rows", "3 training rows"),
+    "three rows": (table(numeric("x", [1.0, 2.0, 3.0])), PreparationSpec(), "too_few_rows",
+                   "3 rows in the development sample"),
     "nothing but constants": (
         table(numeric("k", [1.0] * 30), text("t", ["CANARY-LEVEL"] * 30), numeric("m", [NAN] * 30)),
         PreparationSpec(),

@@ -69,8 +69,8 @@ def spoilt(place: int, value: float) -> np.ndarray:
 
 WRONG_WEIGHTS = {
     "a missing weight": (spoilt(3, math.nan), "weights_values", "no value in 1 of the rows"),
-    "a negative weight": (spoilt(3, -CANARY), "weights_values", "no weight above 0 in 1 training rows"),
-    "a weight of nothing": (spoilt(3, 0.0), "weights_values", "no weight above 0 in 1 training rows"),
+    "a negative weight": (spoilt(3, -CANARY), "weights_values", "no weight above 0 in 1 rows of the development"),
+    "a weight of nothing": (spoilt(3, 0.0), "weights_values", "no weight above 0 in 1 rows of the development"),
     "a weight far above the others": (spoilt(3, 20 * CANARY), "weights_uneven", "more than 10 times as large"),
     "a weight far below the others": (spoilt(3, CANARY / 20), "weights_uneven", "or as small as their mean"),
     "no weight on any bad customer": (np.where(outcomes(), 0.0, CANARY), "weights_values", "no weight above 0"),

@@ -45,7 +45,7 @@ def tables(seed: int, parties: int) -> tuple[list[Table], NDArray[np.bool_]]:
 
 
 def binned(table: Table, bad: NDArray[np.bool_], shuffle: bool) -> list[BinnedColumn]:
-    """The columns' bins; `shuffle` numbers joined bins in another order, as another party may."""
+    """The columns' bins; `shuffle` numbers merged bins in another order, as another party may."""
     every = np.arange(ROWS)
     found = []
     for name, column in table.columns.items():
@@ -57,7 +57,7 @@ def binned(table: Table, bad: NDArray[np.bool_], shuffle: bool) -> list[BinnedCo
         merged = counts.merged(merging)
         order = list(range(merging.count))[::-1] if shuffle else list(range(merging.count))
         found.append(BinnedColumn(
-            name, bins, tuple(order[joined] for joined in merging.group),
+            name, bins, tuple(order[merged] for merged in merging.group),
             tuple(merged.good[np.argsort(order)].tolist()), tuple(merged.bad[np.argsort(order)].tolist())))
     return found
 
@@ -158,7 +158,7 @@ def test_cut_offs_are_round_scores_and_at_most_about_twenty() -> None:
 
 
 def test_the_scale_is_the_jobs_unless_an_option_says_otherwise() -> None:
-    agreed = spec(scale={"base_score": 500.0, "odds": 20.0, "doubling": 40.0, "decimals": 1})
+    agreed = spec(scale={"base_score": 500.0, "base_odds": 20.0, "pdo": 40.0, "decimals": 1})
     assert scale_of(agreed, None, None, None, None) == Scale(500.0, 20.0, 40.0, 1)
     assert scale_of(agreed, 620.0, None, None, 0) == Scale(620.0, 20.0, 40.0, 0)
     assert scale_of(spec(), None, None, None, None) == Scale()

@@ -90,7 +90,7 @@ def test_bins_are_those_that_the_model_kept(both: tuple[Finished, Finished]) -> 
             assert column(rows, "weight of evidence") == pytest.approx(weights.tolist(), abs=1e-12)
             if kept.kind is Kind.TEXT:
                 regular = {kept.group[place] for place in range(kept.bins.regular)}
-                safest = [weight for weight, joined in zip(weights, order, strict=True) if joined in regular]
+                safest = [weight for weight, merged in zip(weights, order, strict=True) if merged in regular]
                 assert safest == sorted(safest, reverse=True)
                 assert set(order[: len(regular)]) == regular       # what stands apart comes last
             else:
@@ -106,7 +106,7 @@ def test_the_points_of_both_parts_add_up_to_the_score_of_a_customer(both: tuple[
         assert found.table is not None
         total += points.rows[-1][2]
         for kept in found.model.preparation.encodings:
-            code = bin_codes(kept.joined, found.table.column(kept.name))[0]
+            code = bin_codes(kept.merged, found.table.column(kept.name))[0]
             total += [row[2] for row in points.rows if row[0] == kept.name][code]
     log_odds = sum(found.model.partial_scores(found.table)[0] for found in both)
     assert total == pytest.approx(float(scale.score(np.array([log_odds]))[0]), abs=1e-9)
@@ -139,7 +139,7 @@ def test_reasons_are_points_below_the_best_bin(both: tuple[Finished, Finished]) 
         points, below = sheet(found, PLAIN, "points"), sheet(found, PLAIN, "reasons")
         for kept in found.model.preparation.encodings:
             given = np.array([row[2] for row in points.rows if row[0] == kept.name])
-            codes = bin_codes(kept.joined, found.table.column(kept.name), found.judged)
+            codes = bin_codes(kept.merged, found.table.column(kept.name), found.judged)
             lost = given.max() - given[codes]
             row = next(row for row in below.rows if row[0] == kept.name)
             assert row[1:] == pytest.approx(((lost > 0).mean(), lost.mean(), lost.max()))
@@ -191,7 +191,7 @@ def test_a_table_that_changed_is_said_and_nothing_is_made_up(both: tuple[Finishe
 def test_without_a_hold_out_nothing_is_said_to_have_moved(both: tuple[Finished, Finished]) -> None:
     none = replace(both[1], model=replace(both[1].model, test=np.zeros(ROWS, np.bool_)))
     assert "stability" not in {one.name for one in own_part(none, PLAIN).sheets()}
-    assert "No rows were held out" in own_part(none, PLAIN).page()
+    assert "There is no hold-out sample" in own_part(none, PLAIN).page()
 
 
 def test_a_feature_holder_has_neither_segments_nor_money(both: tuple[Finished, Finished]) -> None:
