@@ -378,7 +378,7 @@ def test_a_bug_shows_a_reference_and_the_log_has_the_traceback(joined: Desk, mon
     def broken(*_: object) -> None:
         raise ZeroDivisionError("the secret text")
 
-    monkeypatch.setattr("party_node.commands.operator.registration.prepare", broken)
+    monkeypatch.setattr("party_node.consent.registration.prepare", broken)
     code, envelope, text = joined("dataset", "register", "x.toml")
     assert code == 5
     log = joined.directory().log_file
