@@ -95,6 +95,11 @@ def exempt(path: Path) -> None:
     _EXEMPT.add(path.resolve())
 
 
+def exempted() -> list[str]:
+    """What was taken out so far, for a process that scans what this one left."""
+    return sorted(map(str, _EXEMPT))
+
+
 def _scanned(base: Path) -> Iterator[Path]:
     for path in sorted(base.rglob("*")):
         resolved = path.resolve()

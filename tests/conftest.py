@@ -1,6 +1,8 @@
 """Watches the whole run for canaries: command lines of all child processes, captured output, whatever is left on disk.
 
-A hit fails the run at its end and names file and canary, never the value.
+A hit fails the run at its end and names file and canary, never the value. Where tests run in workers (pytest-xdist),
+each worker watches its own children and the controller looks at everything: what workers captured comes with their
+reports, what they left lies under its directory, and each ends with an account of its watch.
 """
 
 from __future__ import annotations
@@ -9,6 +11,7 @@ import os
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings
@@ -22,6 +25,8 @@ settings.register_profile("fresh")  # make fuzz: new ones each time
 settings.load_profile("fixed")
 
 SAMPLE_S = 0.2
+ACCOUNT = "canary-watch"
+"""Under this name a worker tells the controller how its watch ended."""
 
 
 class CommandLines(threading.Thread):
@@ -80,6 +85,16 @@ class CanaryWatch:
         if report.passed:  # the account of a failed test quotes its source
             self.output += [text.encode() for _, text in report.sections]
 
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_testnodedown(self, node: Any) -> None:
+        account = getattr(node, "workeroutput", {}).get(ACCOUNT)
+        if account is None:
+            self.leaks.append(f"worker {node.gateway.id} ended without an account of its watch")
+            return
+        self.leaks += [f"worker {node.gateway.id}: {leak}" for leak in account["leaks"]]
+        for path in account["exempt"]:
+            canaries.exempt(Path(path))
+
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         if not self.command_lines.is_alive():
@@ -87,6 +102,10 @@ class CanaryWatch:
         self.command_lines.stop()
         values = canaries.haystack(canaries.data_needles())
         self.leaks += [f"command line: {name}" for line in self.command_lines.seen for name in values.found(line)]
+        output = getattr(self.config, "workeroutput", None)
+        if output is not None:   # a worker: the controller looks at the rest
+            output[ACCOUNT] = {"leaks": self.leaks, "exempt": canaries.exempted()}
+            return
         self.leaks += [f"captured output: {name}" for text in self.output for name in values.found(text)]
         base = self._base()
         if base is not None:
@@ -109,5 +128,5 @@ class CanaryWatch:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.pluginmanager.register(CanaryWatch(config), "canary-watch")
-    config.pluginmanager.register(LooseEnds(), "loose-ends")
+    config.pluginmanager.register(CanaryWatch(config), ACCOUNT)
+    config.pluginmanager.register(LooseEnds(config), "loose-ends")

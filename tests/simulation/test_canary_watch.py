@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import os
+import re
 import struct
 import subprocess
 import sys
@@ -16,6 +17,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from joint_risk.local_consortium import ROOT
 from mpc.testing.haystack import Haystack
 from tests import canaries
 from tests.conftest import descendants
@@ -122,6 +124,81 @@ def test_a_process_that_ends_while_it_is_looked_at_ends_nothing_but_itself(monke
         for child in children:
             child.kill()
             child.communicate()
+
+
+# ---------------------------------------------------------------- a run in workers
+
+# Another label than the one that the watch over this run looks for: it would see the command line.
+CONFTEST = """
+from tests import canaries
+
+canaries.NEGATIVE = "another-canary"
+"""
+QUIET = """
+from tests import canaries
+
+def test_a_log_and_a_spoiled_directory(tmp_path):
+    (tmp_path / "node.log").write_text("listening")
+    canaries.exempt(tmp_path / "spoiled")
+    (tmp_path / "spoiled").mkdir()
+    (tmp_path / "spoiled" / "node.log").write_text("repaid: another-canary")
+
+def test_output():
+    print("listening")
+"""
+LEAKY = """
+import subprocess, sys, time
+
+def test_a_file_and_output(tmp_path):
+    (tmp_path / "node.log").write_text("repaid: another-canary")
+    print("repaid: another-canary")
+
+def test_a_command_line():
+    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(30)", "another-canary"])
+    time.sleep(1.0)
+    child.kill()
+    child.wait()
+"""
+BLIND = """
+def test_the_watch_is_over(request):
+    watch = request.config.pluginmanager.get_plugin("canary-watch")
+    watch.command_lines.stop()
+    watch.command_lines.join()
+"""
+
+
+def run_in_workers(folder: Path, tests: str) -> tuple[int, list[str]]:
+    """(exit code, what the watch says) of a run of its own, with a worker for each test."""
+    (folder / "conftest.py").write_text(CONFTEST)
+    (folder / "test_planted.py").write_text(tests)
+    count = tests.count("def test_")
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-n", str(count), "-p", "tests.conftest", "-p", "no:cacheprovider",
+         "--rootdir", str(folder), "--basetemp", str(folder / "base"), str(folder)],
+        cwd=folder, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, timeout=120,
+        check=False)
+    assert f"{count} passed" in done.stdout, done.stdout + done.stderr
+    _, _, said = done.stdout.partition("canaries outside their cage")
+    return done.returncode, said.splitlines()[1:]
+
+
+def test_a_run_in_workers_is_green_where_nothing_leaks_but_what_a_test_spoils_on_purpose(tmp_path: Path) -> None:
+    assert run_in_workers(tmp_path, QUIET) == (0, [])
+
+
+def test_what_leaks_in_a_worker_fails_the_run_and_is_named(tmp_path: Path) -> None:
+    code, said = run_in_workers(tmp_path, LEAKY)
+    assert code == pytest.ExitCode.TESTS_FAILED
+    assert "captured output: label: raw" in said
+    assert "command line: label: raw" in said
+    assert any(re.fullmatch(r"worker gw\d: command line: label: raw", line) for line in said)
+    assert any(re.fullmatch(r"popen-gw\d/\w+/node.log: label: raw", line) for line in said)
+
+
+def test_a_watch_that_ends_early_in_a_worker_fails_the_run(tmp_path: Path) -> None:
+    code, said = run_in_workers(tmp_path, BLIND)
+    assert code == pytest.ExitCode.TESTS_FAILED
+    assert said[:2] == ["worker gw0: the watch over command lines ended before the run did", "1 in all"]
 
 
 @given(prefix=st.binary(max_size=40), suffix=st.binary(max_size=40), needle=st.binary(min_size=8, max_size=30))
