@@ -29,6 +29,7 @@ COORDINATOR = "coordinator"
 RESULT = "result.json"  # in a cluster's directory: what run_local_cluster.py found, the pooled fit included
 START_S = 60.0
 STOP_S = 15.0
+_HELD: list[socket.socket] = []   # the ports that this process gave to nodes
 
 
 @dataclass
@@ -82,12 +83,14 @@ def command(module: str, *arguments: str, show: bool = False, timeout: float = 3
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports that nobody listens on now."""
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for found in sockets:
-            found.bind(("127.0.0.1", 0))
-        return [int(found.getsockname()[1]) for found in sockets]
+    """Ports that nobody else is given while this process lives: a socket that never listens stays bound to each, and
+    only who asks for that very port may share it. A node that was stopped finds its own free when it starts again."""
+    held = [socket.socket() for _ in range(count)]
+    _HELD.extend(held)
+    for one in held:
+        one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        one.bind(("127.0.0.1", 0))
+    return [int(one.getsockname()[1]) for one in held]
 
 
 class LocalCluster:
