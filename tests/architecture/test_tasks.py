@@ -124,7 +124,7 @@ async def left() -> None:
 
 
 def test_the_watch_over_the_run_finds_a_task_that_was_left(monkeypatch: pytest.MonkeyPatch) -> None:
-    watch, log = LooseEnds(), logging.getLogger("asyncio")
+    watch, log = LooseEnds(request.config), logging.getLogger("asyncio")
     monkeypatch.setattr(log, "handlers", [watch])          # the run's own watch does not hear of it
     monkeypatch.setattr(log, "propagate", False)
     asyncio.run(left())
