@@ -85,7 +85,7 @@ def command(module: str, *arguments: str, show: bool = False, timeout: float = 3
 
 def command_here(module: str, *arguments: str) -> dict[str, Any]:
     """The same in this process: to start one takes ten times as long as what most commands do."""
-    run: Callable[[Sequence[str]], int] = importlib.import_module(f"{module}.cli").run_command
+    run: Callable[[Sequence[str]], int] = importlib.import_module(f"{module}.__main__").run_command
     line, out, err = [*arguments, "--json"], io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         code = run(line)

@@ -26,6 +26,7 @@ from tests import canaries
 PROGRAMS = ("coordinator", "party_node")
 START_S = 60.0
 
+
 class Command:
     """One that was started: what a test does with a `subprocess.Popen`."""
 
@@ -108,7 +109,7 @@ def _values() -> Haystack:
 def serve() -> None:
     """Fork for every request on stdin; tell `pid` of what was started and `pid code` of what has ended."""
     for name in PROGRAMS:
-        importlib.import_module(f"{name}.cli")
+        importlib.import_module(f"{name}.__main__")
     ended, wake = os.pipe()
     os.set_blocking(wake, False)
     signal.signal(signal.SIGCHLD, lambda *_: None)

@@ -298,8 +298,9 @@ async def test_a_dictionary_with_all_true_ids_finds_nothing_in_the_transcript(pa
 
 
 async def test_fault_unblinded_points_are_found_by_the_dictionary(monkeypatch):
-    monkeypatch.setattr(hidden_count.group, "multiply", lambda points, secret: points)
-    monkeypatch.setattr(hidden_count.group, "hash_and_multiply", lambda ids, label, secret: hash_to_group(ids, label))
+    monkeypatch.setattr(hidden_count.ristretto255, "multiply", lambda points, secret: points)
+    monkeypatch.setattr(hidden_count.ristretto255, "hash_and_multiply",
+                        lambda ids, label, secret: hash_to_group(ids, label))
     monkeypatch.setattr(ZeroSharing, "function", lambda self, label, points: np.zeros(len(points), np.uint64))
     play = Play(named(ids(range(60)), ids(range(30, 90))), 10, timeout_s=0.5)
     await play.ends()

@@ -227,7 +227,7 @@ async def test_an_element_that_differs_hides_the_function_behind_sixteen_guesses
             for guess in range(LEAVES):
                 row = known[y:y + 1].copy()
                 factors = oprf.multiples([*delta[:group], guess, *delta[group + 1:]])
-                oprf.psi.add_products(differ[y:y + 1], factors, row)
+                oprf.set_intersection.add_products(differ[y:y + 1], factors, row)
                 outputs = Outputs(b"any", 1)
                 outputs.put(slice(0, 1), row)
                 candidates.add(outputs.words(1).tobytes())

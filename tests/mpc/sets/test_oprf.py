@@ -169,7 +169,7 @@ def test_products_in_the_field_of_sixteen():
     delta = [(3 * g + 1) % 16 for g in range(GROUPS)]
     rows = np.frombuffer(bytes(range(256)), np.uint64).reshape(-1, oprf.WORDS)
     sums = np.zeros_like(rows)
-    oprf.psi.add_products(rows, multiples(delta), sums)
+    oprf.set_intersection.add_products(rows, multiples(delta), sums)
     for row, found in zip(rows, sums, strict=True):
         nibbles = [(byte >> shift) & 15 for byte in row.tobytes() for shift in (0, 4)]
         wanted = [times(x, d) for x, d in zip(nibbles, delta, strict=True)]
@@ -245,7 +245,7 @@ async def test_the_counters_list_does_not_come_back_in_its_order():
     _, network = await counted(values(*range(60)), values(*range(60)))
     sent, back = network.transcript[0].message.points, network.transcript[2].message.points
     helper = hidden_count.Scalar.random(stream(B, 1).child("secret"))
-    doubled = hidden_count.group.multiply(sent, helper)
+    doubled = hidden_count.ristretto255.multiply(sent, helper)
     assert set(doubled.values()) == set(back.values())
     assert int((doubled.values() == back.values()).sum()) < 10
 

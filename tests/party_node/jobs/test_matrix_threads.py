@@ -8,7 +8,7 @@ import subprocess
 import sys
 
 ASKED = """
-import json, party_node.commands.operator, threadpoolctl
+import json, party_node.commands.operator, numpy, threadpoolctl
 print(json.dumps([found["num_threads"] for found in threadpoolctl.threadpool_info() if found["user_api"] == "blas"]))
 """
 
