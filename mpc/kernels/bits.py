@@ -1,24 +1,11 @@
-"""Loops over packed bits and small sums, compiled by numba. They know words, not what the words stand for.
-
-Compiled on first use (about one second for all), outside the interpreter's lock. Nothing is cached on disk.
-"""
+"""Loops over packed bits and small sums (mpc.kernels.loops). They know words, not what the words stand for."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TypeVar, cast
-
 import numpy as np
-from numba import njit
 
+from mpc.kernels.loops import compiled
 from mpc.ring import I64, U64
-
-F = TypeVar("F", bound=Callable[..., object])
-
-
-def compiled(kernel: F) -> F:
-    """`kernel`, compiled when it is first called."""
-    return cast(F, njit(nogil=True)(kernel))
 
 
 @compiled
@@ -57,14 +44,17 @@ def _exchange(block: U64, jump: int, mask: np.uint64) -> None:
                 block[r + jump, v] ^= t
 
 
-@compiled
 def transpose_bits(columns: U64, rows: U64) -> None:
     """columns (64 h, words) -> rows (64 words, h): bit c of row i is bit i of column c, both little-endian.
 
     Blocks of 64 x 64 bits by recursive exchange (Warren, Hacker's Delight, section 7-3), 8 blocks side by side.
     """
+    _transpose(columns, rows, np.zeros((64, 8), np.uint64))
+
+
+@compiled
+def _transpose(columns: U64, rows: U64, block: U64) -> None:
     height, words = columns.shape
-    block = np.zeros((64, 8), np.uint64)
     for half in range(height // 64):
         for first in range(0, words, 8):
             used = min(8, words - first)

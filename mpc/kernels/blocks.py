@@ -7,29 +7,26 @@ caches may learn of the keys from the time. Both give the same blocks [FIPS 197]
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import llvmlite.binding as llvm
 import numpy as np
-from llvmlite import ir
-from numba import types
-from numba.extending import intrinsic
 
-from mpc.kernels.bits import compiled
+from mpc.kernels.loops import chosen, compiled, inserted
+from mpc.kernels.simd.jit import processor_has
 from mpc.ring import U64
+
+if TYPE_CHECKING:
+    from llvmlite import ir
 
 ROUNDS = 10
 KEY_WORDS = 2 * (ROUNDS + 1)
-_LANES = ir.VectorType(ir.IntType(64), 2)
 
 
 def has_instructions() -> bool:
     """Whether this processor encrypts by itself."""
-    try:
-        return bool(llvm.get_host_cpu_features().get("aes", False)) and "x86_64" in llvm.get_process_triple()
-    except RuntimeError:           # LLVM does not know this platform
-        return False
+    return processor_has(["aes"]) and platform.machine() in ("x86_64", "AMD64")
 
 
 # ---------------------------------------------------------------- keys
@@ -70,22 +67,26 @@ def schedule(keys: Sequence[bytes]) -> U64:
 # ---------------------------------------------------------------- one block
 
 
-@intrinsic
-def _by_instructions(_context: object, low: object, high: object, address: object) -> object:
+@inserted
+def _by_instructions() -> object:
     """The image of a block (low, high) under the round keys that lie at `address`."""
-    signature = types.UniTuple(types.uint64, 2)(types.uint64, types.uint64, types.uint64)  # type: ignore[no-untyped-call]
+    from llvmlite import ir
+    from numba import types
+    from numba.extending import intrinsic
+
+    lanes = ir.VectorType(ir.IntType(64), 2)
 
     def generate(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Sequence[ir.Value]) -> object:
         def instruction(name: str) -> ir.Function:
             declared = builder.module.globals.get(name)
-            return declared or ir.Function(builder.module, ir.FunctionType(_LANES, [_LANES, _LANES]), name)
+            return declared or ir.Function(builder.module, ir.FunctionType(lanes, [lanes, lanes]), name)
 
         def key(number: int) -> ir.Value:
             return builder.load(builder.gep(keys, [ir.IntType(64)(number)]), align=8)
 
         low, high, address = arguments
-        keys = builder.inttoptr(address, _LANES.as_pointer())
-        block = builder.insert_element(ir.Constant(_LANES, ir.Undefined), low, ir.IntType(32)(0))
+        keys = builder.inttoptr(address, lanes.as_pointer())
+        block = builder.insert_element(ir.Constant(lanes, ir.Undefined), low, ir.IntType(32)(0))
         block = builder.xor(builder.insert_element(block, high, ir.IntType(32)(1)), key(0))
         for number in range(1, ROUNDS):
             block = builder.call(instruction("llvm.x86.aesni.aesenc"), [block, key(number)])
@@ -93,13 +94,19 @@ def _by_instructions(_context: object, low: object, high: object, address: objec
         words = [builder.extract_element(block, ir.IntType(32)(lane)) for lane in (0, 1)]
         return context.make_tuple(builder, signature.return_type, words)
 
-    return signature, generate
+    @intrinsic
+    def by_instructions(_context: object, low: object, high: object, address: object) -> object:
+        word = types.uint64
+        return types.UniTuple(word, 2)(word, word, word), generate  # type: ignore[no-untyped-call]
+
+    return by_instructions
 
 
 @compiled
 def _encrypt_by_instructions(low: np.uint64, high: np.uint64, keys: U64, row: int) -> tuple[np.uint64, np.uint64]:
     address = np.uint64(keys.ctypes.data) + np.uint64(8 * KEY_WORDS * row)
-    return _by_instructions(low, high, address)  # type: ignore[call-arg]  # compiled, not called
+    image: tuple[np.uint64, np.uint64] = _by_instructions(low, high, address)
+    return image
 
 
 def _column_tables() -> np.ndarray[tuple[int, int], np.dtype[np.uint64]]:
@@ -116,33 +123,34 @@ _COLUMNS = _column_tables()
 
 @compiled
 def _encrypt_by_tables(low: np.uint64, high: np.uint64, keys: U64, row: int) -> tuple[np.uint64, np.uint64]:
-    half, byte = np.uint64(32), np.uint64(255)
-    state, turned = np.empty(8, np.uint64), np.empty(4, np.uint64)
+    byte = np.uint64(255)
     for number in range(ROUNDS + 1):
         low ^= keys[row, 2 * number]
         high ^= keys[row, 2 * number + 1]
         if number == ROUNDS:
             break
-        for k in range(2):   # twice the four columns, for the turn of the rows
-            state[4 * k], state[4 * k + 1] = low & np.uint64(0xFFFFFFFF), low >> half
-            state[4 * k + 2], state[4 * k + 3] = high & np.uint64(0xFFFFFFFF), high >> half
-        for c in range(4):
+        next_low = next_high = np.uint64(0)
+        for c in range(4):   # columns of 32 bits; byte k comes from the k-th column behind, which turns the rows
             total = np.uint64(0)
             for k in range(4):
-                at = (state[c + k] >> np.uint64(8 * k)) & byte
+                source = (c + k) & 3
+                at = ((low if source < 2 else high) >> np.uint64(32 * (source & 1) + 8 * k)) & byte
                 if number < ROUNDS - 1:
                     total ^= _COLUMNS[k, at]
                 else:
                     total |= np.uint64(_SBOX[at]) << np.uint64(8 * k)
-            turned[c] = total
-        low, high = turned[0] | turned[1] << half, turned[2] | turned[3] << half
+            if c < 2:
+                next_low |= total << np.uint64(32 * (c & 1))
+            else:
+                next_high |= total << np.uint64(32 * (c & 1))
+        low, high = next_low, next_high
     return low, high
 
 
-encrypt: Callable[[np.uint64, np.uint64, U64, int], tuple[np.uint64, np.uint64]] = (
-    _encrypt_by_instructions if has_instructions() else _encrypt_by_tables
-)
-"""For compiled loops: the image of the block (low, high) under the key in `row` of a schedule."""
+@chosen
+def encrypt() -> Callable[[np.uint64, np.uint64, U64, int], tuple[np.uint64, np.uint64]]:
+    """For compiled loops: the image of the block (low, high) under the key in `row` of a schedule."""
+    return _encrypt_by_instructions if has_instructions() else _encrypt_by_tables
 
 
 # ---------------------------------------------------------------- many blocks

@@ -1,7 +1,7 @@
-"""Loops of set intersection, compiled by numba: peeling, filling and reading an OKVS, streams and products in F_16, the
-hash of an oblivious function. They know words and positions, not whose they are.
+"""Loops of set intersection: peeling, filling and reading an OKVS, streams and products in F_16, the hash of an
+oblivious function (mpc.kernels.loops). They know words and positions, not whose they are.
 
-Compiled on first use, outside the interpreter's lock; `mpc.sets.oprf.warm` compiles them all ahead of a first job.
+`mpc.sets.oprf.warm` compiles or loads them all ahead of a first job.
 """
 
 from __future__ import annotations
@@ -9,10 +9,11 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from mpc.kernels.bits import compiled
 from mpc.kernels.blocks import encrypt
+from mpc.kernels.loops import compiled
 from mpc.ring import I64, U64
 
+U8 = NDArray[np.uint8]
 U32 = NDArray[np.uint32]
 
 # ---------------------------------------------------------------- oblivious key-value store
@@ -29,15 +30,19 @@ def places_of(seeds: U64, segment: int, places: U32) -> None:
             2 * segment + (((high & np.uint64(0xFFFFFFFF)) * np.uint64(segment)) >> np.uint64(32)))
 
 
-@compiled
 def peel(places: U32, slots: int, order: U32, owned: U32) -> int:
     """Take away, one by one, keys that have a slot to themselves.
 
     order[k] is the k-th key taken and owned[k] its slot. Returns how many were taken; the keys left over follow
     in `order`. A slot's word holds its number of keys above 2^32 and the XOR of their indices below.
     """
+    state, stack, gone = np.zeros(slots, np.uint64), np.empty(slots, np.uint32), np.zeros(len(places), np.uint8)
+    return _peel(places, slots, order, owned, state, stack, gone)
+
+
+@compiled
+def _peel(places: U32, slots: int, order: U32, owned: U32, state: U64, stack: U32, gone: U8) -> int:
     n, one, low = len(places), np.uint64(1 << 32), np.uint64(0xFFFFFFFF)
-    state, stack = np.zeros(slots, np.uint64), np.empty(slots, np.uint32)
     for i in range(n):
         for j in range(3):
             p = places[i, j]
@@ -62,14 +67,13 @@ def peel(places: U32, slots: int, order: U32, owned: U32) -> int:
                     stack[height] = p
                     height += 1
     if taken < n:
-        _left_over(places, state, order, taken)
+        _left_over(places, order, taken, gone)
     return taken
 
 
 @compiled
-def _left_over(places: U32, state: U64, order: U32, taken: int) -> None:
-    """Behind the taken keys in `order`, those that none of three lone slots freed."""
-    gone = np.zeros(len(places), np.uint8)
+def _left_over(places: U32, order: U32, taken: int, gone: U8) -> None:
+    """Behind the taken keys in `order`, those that none of three lone slots freed; `gone`: zeros, one each."""
     for k in range(taken):
         gone[order[k]] = 1
     for i in range(len(places)):
@@ -131,7 +135,14 @@ def read(places: U32, masks: U64, table: U64, tables: U64, values: U64) -> None:
 
 
 @compiled
-def fold_streams(keys: U64, row: int, first: int, totals: U64, weighted: U64, sums: U64) -> None:
+def fold_streams(keys: U64, first: int, totals: U64, weighted: U64, sums: U64) -> None:
+    """Of each 16 rows of a schedule as `_fold_group` says. totals, weighted: (groups, 4, words)."""
+    for group in range(len(totals)):
+        _fold_group(keys, 16 * group, first, totals[group], weighted[group], sums)
+
+
+@compiled
+def _fold_group(keys: U64, row: int, first: int, totals: U64, weighted: U64, sums: U64) -> None:
     """The sum of 16 pseudo-random streams and their sum weighted by index, as elements of F_16 bit by bit.
 
     Stream x is AES in counter mode under row + x of a schedule, its counter the low word of a block. Bit c of the

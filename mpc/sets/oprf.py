@@ -160,8 +160,7 @@ class Streams:
         totals = np.empty((GROUPS, FIELD_BITS, words), np.uint64)
         weighted, sums = np.empty_like(totals), np.empty((FIELD_BITS, FIELD_BITS, words), np.uint64)
         first = number * FIELD_BITS * words // 2
-        for group in range(GROUPS):
-            set_intersection.fold_streams(self._keys, LEAVES * group, first, totals[group], weighted[group], sums)
+        set_intersection.fold_streams(self._keys, first, totals, weighted, sums)
         return _as_rows(weighted)[:slots], _as_rows(totals)[:slots]
 
     def __repr__(self) -> str:

@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 from typing import Literal
 
 from mpc.errors import LocalError, MpcError
+from mpc.kernels import code_cache
 from mpc.kernels.engines.selection import NEEDS, engine_name, modulus
 from party_node.config import PartyConfig, PartyDirectory
 from party_node.records.audit import verify_log
@@ -60,6 +61,7 @@ def examine(directory: PartyDirectory) -> Iterator[Check]:
     yield _port(directory, "doctor port", config.doctor)
     yield Check("clock", "ok", f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC: compare it with a watch")
     yield _guarded("speed", _speed)
+    yield _kernels()
 
 
 def _guarded(name: str, check: Callable[[], Check]) -> Check:
@@ -173,6 +175,15 @@ def _speed() -> Check:
     if engine in NEEDS:
         return Check("speed", "ok", f"native kernel on; {text}")
     return Check("speed", "warn", f"native kernel off; {text}", "a processor with AVX2 or AVX512-IFMA is faster")
+
+
+def _kernels() -> Check:
+    """Whether the next process finds compiled what this one compiled."""
+    try:
+        return Check("kernels", "ok", f"compiled once, kept in {code_cache.state()}")
+    except code_cache.Closed as why:
+        return Check("kernels", "warn", f"every process compiles its kernels, some seconds each: {why}",
+                     f"let {code_cache.VARIABLE} name a directory of this user's alone")
 
 
 async def examine_peer(directory: PartyDirectory, peer: str) -> list[Check]:

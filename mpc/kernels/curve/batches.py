@@ -1,6 +1,6 @@
 """ristretto255 for many points at once, on processors with AVX512-IFMA; called without the GIL.
 
-Compiled once per process, at first use (docs/adr/0015-ristretto255-in-lanes.md). Equal to mpc.kernels.sodium bit for
+Compiled once, loaded at first use (docs/adr/0015-ristretto255-in-lanes.md). Equal to mpc.kernels.sodium bit for
 bit. It knows encodings, not who sent them: what is no element is an answer, not an error.
 """
 
@@ -10,18 +10,12 @@ import threading
 from functools import cache
 
 import numpy as np
-from llvmlite import ir
 from numpy.typing import NDArray
 
 from mpc.kernels import cores
-from mpc.kernels.curve.field import LIMBS
-from mpc.kernels.curve.hashing import BLOCK_BYTES, LENGTH_BYTES, Hashing
-from mpc.kernels.curve.loops import DIGITS, WINDOW_BITS, Loops
-from mpc.kernels.curve.points import ENCODING, WORDS
-from mpc.kernels.simd.emitter import LANES
-from mpc.kernels.simd.forms import Ifma
-from mpc.kernels.simd.jit import Library, processor_has
-from mpc.kernels.simd.memory import Bytes, Words, aligned, batches
+from mpc.kernels.curve_sizes import BLOCK_BYTES, DIGITS, ENCODING, LENGTH_BYTES, LIMBS, WINDOW_BITS, WORDS
+from mpc.kernels.simd.jit import IFMA, Library, any_with, kept, processor_has
+from mpc.kernels.simd.memory import LANES, Bytes, Words, aligned, batches
 
 POINT_BYTES, UNIFORM_BYTES = 32, 64
 ORDER = 2**252 + 27742317777372353535851937790883648493  # [RFC 9496] section 4
@@ -36,7 +30,7 @@ _compiling = threading.Lock()
 @cache
 def available() -> bool:
     """Whether this processor and its operating system run AVX512-IFMA."""
-    return processor_has(Ifma.features)
+    return processor_has(IFMA)
 
 
 def compiled() -> bool:
@@ -46,6 +40,11 @@ def compiled() -> bool:
 
 def source() -> str:
     """The module as LLVM text; the same on every machine."""
+    from llvmlite import ir
+
+    from mpc.kernels.curve.hashing import Hashing
+    from mpc.kernels.curve.loops import Loops
+
     module = ir.Module("curve")
     Hashing(module)
     Loops(module)
@@ -53,11 +52,11 @@ def source() -> str:
 
 
 def library() -> Library:
-    """The compiled functions; the first call compiles them (about 0.6 s)."""
+    """The compiled functions; the first call loads them, or compiles them (about a second)."""
     global _library
     with _compiling:
         if _library is None:
-            _library = Library(source(), Ifma.features)
+            _library = Library(kept(source(), any_with(IFMA)))
         return _library
 
 

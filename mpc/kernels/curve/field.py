@@ -17,9 +17,10 @@ from collections.abc import Sequence
 
 from llvmlite import ir
 
+from mpc.kernels.curve_sizes import LIMBS
 from mpc.kernels.simd.emitter import VECTOR, ZERO, Emitter, Value, const, splat_const
 
-LIMBS, RADIX_BITS = 5, 51
+RADIX_BITS = 51
 MASK = (1 << RADIX_BITS) - 1
 PRIME = 2**255 - 19
 FOLD = 19                           # 2^255 mod p

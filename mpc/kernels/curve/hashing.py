@@ -10,10 +10,11 @@ import math
 
 from llvmlite import ir
 
-from mpc.kernels.simd.emitter import I8, I32, I64, LANES, PTR, VECTOR, ZERO, Emitter, Value, const, splat_const
+from mpc.kernels.curve_sizes import BLOCK_BYTES, LENGTH_BYTES
+from mpc.kernels.simd.emitter import I8, I32, I64, PTR, VECTOR, ZERO, Emitter, Value, const, splat_const
+from mpc.kernels.simd.memory import LANES
 
-BLOCK_BYTES, WORDS, STATE = 128, 16, 8
-ROUNDS, LENGTH_BYTES = 80, 16
+WORDS, STATE, ROUNDS = 16, 8, 80
 
 
 def _primes(count: int) -> list[int]:

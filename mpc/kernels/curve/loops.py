@@ -8,12 +8,11 @@ from __future__ import annotations
 
 from llvmlite import ir
 
-from mpc.kernels.curve.field import LIMBS, NONE, ONE, Field
-from mpc.kernels.curve.points import COORDINATES, ENCODING, WORDS, Points, scratch
+from mpc.kernels.curve.field import NONE, ONE, Field
+from mpc.kernels.curve.points import COORDINATES, Points, scratch
+from mpc.kernels.curve_sizes import DIGITS, ENCODING, LIMBS, WINDOW_BITS, WORDS
 from mpc.kernels.simd.emitter import I64, PTR, VECTOR, ZERO, Emitter, Value, splat_const
 
-WINDOW_BITS = 4
-DIGITS = 64                                  # of 252 bits and a carry
 ENTRIES = 1 << (WINDOW_BITS - 1)             # digits run from -8 to 7, and -d costs what d costs
 POINT = COORDINATES * LIMBS                  # vectors
 

@@ -18,12 +18,12 @@ from __future__ import annotations
 
 from llvmlite import ir
 
-from mpc.kernels.curve.field import LIMBS, MASK, NONE, ONE, PRIME, RADIX_BITS, Element, Field, constant
+from mpc.kernels.curve.field import MASK, NONE, ONE, PRIME, RADIX_BITS, Element, Field, constant
+from mpc.kernels.curve_sizes import ENCODING, LIMBS, WORDS
 from mpc.kernels.simd.emitter import PTR, VECTOR, Emitter, Value, splat_const
 
-WORD_BITS, WORDS = 64, 4
+WORD_BITS = 64
 COORDINATES = 4
-ENCODING = 7                # elements that encoding keeps of a batch
 Point = tuple[Element, Element, Element, Element]
 
 

@@ -7,8 +7,9 @@ from collections.abc import Callable
 from llvmlite import ir
 
 from mpc.kernels.simd.arithmetic import BLOCK, HEADER, LIMBS, PARTS, exported, resolve_carries, resolve_into_words
-from mpc.kernels.simd.emitter import I8, I64, LANES, PTR, ZERO, Value, const, splat_const
+from mpc.kernels.simd.emitter import I8, I64, PTR, ZERO, Value, const, splat_const
 from mpc.kernels.simd.forms import HALF, MAX_LIMBS, LimbEmitter
+from mpc.kernels.simd.memory import LANES
 
 WORD_BITS = 64
 

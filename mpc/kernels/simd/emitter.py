@@ -7,8 +7,9 @@ from typing import Any
 
 from llvmlite import ir
 
+from mpc.kernels.simd.memory import LANES
+
 Value = Any  # llvmlite ships no type stubs
-LANES = 8
 I8, I32, I64, PTR = ir.IntType(8), ir.IntType(32), ir.IntType(64), ir.PointerType()
 VECTOR = ir.VectorType(I64, LANES)
 

@@ -1,6 +1,6 @@
 """The engines ifma and avx2: code that LLVM emits for eight residues side by side, called without the GIL.
 
-Compiled once per process, for all moduli (docs/adr/0001-native-kernels-by-llvmlite.md). Equal to the gmp engine bit
+Compiled once, for all moduli (docs/adr/0001-native-kernels-by-llvmlite.md). Equal to the gmp engine bit
 for bit. It knows no keys, and does not hide exponents from someone who watches this machine's caches.
 """
 
@@ -11,15 +11,16 @@ import threading
 from collections.abc import Sequence
 
 import numpy as np
+from llvmlite import ir
 
 from mpc.errors import LocalError
 from mpc.kernels import cores
 from mpc.kernels.modulus import Exponents, Groups, Modulus, Residues, check_groups, packed
 from mpc.kernels.simd.arithmetic import BLOCK, HEADER, K0, LIMBS, PARTS, SIZE, SLACK_BITS
-from mpc.kernels.simd.emitter import LANES
 from mpc.kernels.simd.forms import HALF, MAX_LIMBS, Avx2, Ifma, LimbEmitter
-from mpc.kernels.simd.jit import Library, processor_has, source
-from mpc.kernels.simd.memory import Bytes, SimdResidues, Words, aligned, batches, own
+from mpc.kernels.simd.jit import Library, any_with, kept, processor_has
+from mpc.kernels.simd.loops import Loops
+from mpc.kernels.simd.memory import LANES, Bytes, SimdResidues, Words, aligned, batches, own
 from mpc.kernels.simd.multiexp import SimdFixedBase, columns_product, groups_product, rows_product
 
 PADDING_BYTES = 8          # words are read and written whole at the end of a packed integer
@@ -37,11 +38,18 @@ def available(form: type[LimbEmitter]) -> bool:
     return processor_has(form.features)
 
 
+def source(form: type[LimbEmitter]) -> str:
+    """The module as LLVM text; the same on every machine."""
+    module = ir.Module(form.engine)
+    Loops(form, module)
+    return str(module)
+
+
 def library(form: type[LimbEmitter]) -> Library:
-    """The compiled functions; the first call compiles them (0.1 to 0.2 s)."""
+    """The compiled functions; the first call loads them, or compiles them (0.1 to 0.2 s)."""
     with _compiling:
         if form.engine not in _libraries:
-            _libraries[form.engine] = Library(source(form), form.features)
+            _libraries[form.engine] = Library(kept(source(form), any_with(form.features)))
         return _libraries[form.engine]
 
 

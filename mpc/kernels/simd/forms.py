@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 from mpc.kernels.simd.emitter import ZERO, Emitter, Value, const, splat_const
+from mpc.kernels.simd.jit import AVX2, IFMA
 
 MAX_LIMBS = 256
 HALF = 32
@@ -72,7 +73,7 @@ class Ifma(LimbEmitter):
     """Limbs of 52 bits; vpmadd52 adds the low or the high half of a product to a column."""
 
     engine = "ifma"
-    features = ("avx512f", "avx512dq", "avx512vl", "avx512ifma")
+    features = IFMA
     limb_bits, per_word, reach = 52, 1, 2
     rows = MAX_LIMBS                        # 6 h terms below 2^52: never
 
@@ -100,7 +101,7 @@ class Avx2(LimbEmitter):
     """
 
     engine = "avx2"
-    features = ("avx2",)
+    features = AVX2
     limb_bits, per_word, reach = 28, 2, 1
     rows = 84
 

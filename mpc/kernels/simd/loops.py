@@ -13,8 +13,9 @@ from llvmlite import ir
 
 from mpc.kernels.simd.arithmetic import emit_products, exported
 from mpc.kernels.simd.convert import emit_enter, emit_leave
-from mpc.kernels.simd.emitter import I8, I32, I64, LANES, PTR, VECTOR, Emitter, Value, const
+from mpc.kernels.simd.emitter import I8, I32, I64, PTR, VECTOR, Emitter, Value, const
 from mpc.kernels.simd.forms import MAX_LIMBS, LimbEmitter
+from mpc.kernels.simd.memory import LANES
 
 
 def _shuffle(e: Emitter, x: Value, y: Value, lanes: Sequence[int]) -> Value:

@@ -10,11 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mpc.kernels.modulus import Residues
-from mpc.kernels.simd.emitter import LANES
 
 Words = NDArray[np.uint64]
 Bytes = NDArray[np.uint8]
 ALIGNMENT = 64
+LANES = 8                  # residues side by side
 
 
 def aligned(*shape: int) -> Words:

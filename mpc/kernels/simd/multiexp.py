@@ -14,8 +14,7 @@ import numpy as np
 
 from mpc.kernels import cores
 from mpc.kernels.modulus import Exponents, Groups, packed_exponents
-from mpc.kernels.simd.emitter import LANES
-from mpc.kernels.simd.memory import Bytes, Compiled, SimdResidues, Words, aligned, batches
+from mpc.kernels.simd.memory import LANES, Bytes, Compiled, SimdResidues, Words, aligned, batches
 from mpc.kernels.windows import table_window
 
 CHUNK_BATCHES = 512        # of bases that are laid out as rows at a time

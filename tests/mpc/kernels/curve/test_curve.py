@@ -20,7 +20,7 @@ from mpc.kernels.curve import points as curve_points
 from mpc.kernels.curve.field import LIMBS, MASK, PRIME, RADIX_BITS, Field
 from mpc.kernels.simd.emitter import LANES, PTR, Emitter
 from mpc.kernels.simd.forms import Ifma
-from mpc.kernels.simd.jit import Library
+from mpc.kernels.simd.jit import Library, any_with, compiled
 from mpc.kernels.simd.memory import aligned
 from mpc.testing import ristretto as ideal
 from tests.mpc.group.test_ristretto255 import REFUSED
@@ -225,7 +225,7 @@ def _field_library() -> Library:
     function("minus", lambda f, e: f.minus(f.load(e.args[1]), f.load(e.args[2])))
     function("carry", lambda f, e: f.carry(f.load(e.args[1])))
     function("canonical", lambda f, e: f.canonical(f.load(e.args[1])))
-    return Library(str(module), Ifma.features)
+    return Library(compiled(str(module), any_with(Ifma.features)))
 
 
 @pytest.fixture(scope="module")

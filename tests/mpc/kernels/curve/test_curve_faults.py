@@ -17,7 +17,7 @@ from mpc.kernels.curve.field import LIMBS, MASK, PRIME, Field
 from mpc.kernels.curve.loops import Loops
 from mpc.kernels.simd.emitter import LANES
 from mpc.kernels.simd.forms import Ifma
-from mpc.kernels.simd.jit import Library
+from mpc.kernels.simd.jit import Library, any_with, compiled
 from tests.mpc.group.test_ristretto255 import REFUSED
 from tests.mpc.kernels.curve.test_curve import HALVES, ORDER, each, le, mapped
 
@@ -94,7 +94,7 @@ def _conditions_ignored(name: str) -> Iterator[str]:
 
 
 def _fails(text: str, monkeypatch: pytest.MonkeyPatch) -> bool:
-    monkeypatch.setattr(curve, "_library", Library(text, Ifma.features))
+    monkeypatch.setattr(curve, "_library", Library(compiled(text, any_with(Ifma.features))))
     return not _agrees()
 
 

@@ -20,9 +20,9 @@ from mpc.kernels.modulus import packed
 from mpc.kernels.simd import engine as simd
 from mpc.kernels.simd import multiexp
 from mpc.kernels.simd.emitter import LANES
-from mpc.kernels.simd.engine import SimdModulus
+from mpc.kernels.simd.engine import SimdModulus, source
 from mpc.kernels.simd.forms import MAX_LIMBS, Avx2, LimbEmitter
-from mpc.kernels.simd.jit import Library, code_generator, source
+from mpc.kernels.simd.jit import Library, any_with, code_generator, compiled
 from mpc.kernels.simd.memory import SimdResidues
 
 DRAW = random.Random(20)
@@ -148,7 +148,7 @@ def test_sums_that_are_not_carried_between_rows_overflow() -> None:
     field = SimdModulus(MODULI["2^3072 - 1 squared, all limbs full"], Avx2)
     assert stays_within_its_bound(field)
     late = type("Late", (Avx2,), {"rows": MAX_LIMBS})
-    field._lib = Library(source(late), Avx2.features)
+    field._lib = Library(compiled(source(late), any_with(Avx2.features)))
     assert not stays_within_its_bound(field)
 
 
@@ -297,7 +297,7 @@ def test_every_dropped_carry_is_caught(form: type[LimbEmitter]) -> None:
     assert all(_agrees(field) for field in fields)
     faulty = 0
     for text in _without_one_carry(form):             # a third of a second each: all of the module is compiled anew
-        library = Library(text, form.features)
+        library = Library(compiled(text, any_with(form.features)))
         for field in fields:
             field._lib = library
         assert not all(_agrees(field) for field in fields)
@@ -308,7 +308,7 @@ def test_every_dropped_carry_is_caught(form: type[LimbEmitter]) -> None:
 @pytest.mark.parametrize("name", list(simd.FORMS))
 def test_code_uses_the_instructions_of_its_form_and_none_beyond(name: str) -> None:
     form = simd.FORMS[name]
-    text, generator = source(form), code_generator(form.features)
+    text, generator = source(form), code_generator(any_with(form.features))
     code = generator.emit_assembly(llvm.parse_assembly(text))
     if form is Avx2:                       # one for each half of a vector; AVX-512 has masks and more registers
         assert code.count("vpmuludq") == 2 * text.count("mul <8 x i64>") > 20
