@@ -118,7 +118,7 @@ class Loop(Part):
         with _compiling:
             if kinds not in self._variants:
                 by = [python_version(), version_of("numba"), version_of("numpy")]
-                described = json.dumps([self.described(), kinds, by])
+                described = json.dumps([self.described(), kinds, _OPTIONS, by])
                 library = Library(kept_as(described, lambda: self.text(kinds), this_processor()))
                 self._libraries.append(library)
                 (self._variants[kinds],) = library.functions.values()

@@ -23,6 +23,7 @@ from mpc.kernels import code_cache
 ANY_PROCESSOR = "x86-64"
 IFMA = ("avx512f", "avx512dq", "avx512vl", "avx512ifma")
 AVX2 = ("avx2",)
+_OPTIONS = {"opt": 3, "codemodel": "jitdefault"}
 
 
 class Target(NamedTuple):
@@ -62,13 +63,13 @@ def this_processor() -> Target:
 
 
 def code_generator(target: Target) -> Any:
-    """LLVM's. Data are found relative to the code, wherever both are loaded."""
+    """LLVM's. Its code reaches data and functions by whole addresses, wherever they are loaded."""
     import llvmlite.binding as llvm
 
     llvm.initialize_native_target()
     llvm.initialize_native_asmprinter()
     return llvm.Target.from_default_triple().create_target_machine(
-        cpu=target.processor, features=target.features, opt=3, reloc="pic"
+        cpu=target.processor, features=target.features, **_OPTIONS
     )
 
 
@@ -129,7 +130,7 @@ def _release() -> str:
 def _tools() -> tuple[str, ...]:
     import llvmlite.binding as llvm
 
-    return (sys.platform, platform.machine(), llvm.get_default_triple(), version_of("llvmlite"),
+    return (sys.platform, platform.machine(), llvm.get_default_triple(), json.dumps(_OPTIONS), version_of("llvmlite"),
             ".".join(map(str, llvm.llvm_version_info)))
 
 
