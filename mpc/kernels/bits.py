@@ -1,10 +1,10 @@
-"""Loops over packed bits and small sums (mpc.kernels.loops). They know words, not what the words stand for."""
+"""Loops over packed bits and small sums (compiling.loops). They know words, not what the words stand for."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from mpc.kernels.loops import compiled
+from mpc.kernels.compiling.loops import compiled
 from mpc.ring import I64, U64
 
 

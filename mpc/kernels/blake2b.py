@@ -11,21 +11,15 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
-from mpc.kernels.loops import compiled
-from mpc.kernels.simd.jit import Library, any_with, kept, processor_has
+from mpc.kernels.blake2b_sizes import IV, LANES
+from mpc.kernels.compiling.library import Library, any_with, kept, processor_has
+from mpc.kernels.compiling.loops import compiled
 from mpc.ring import I64, U64
 
 U8 = NDArray[np.uint8]
 BLOCK = 128
-LANES = 8
 _GROUPS = 512   # at once: 512 KiB of blocks
 _FEATURES = ("ssse3", "sse4.1", "avx", "avx2", "avx512f", "avx512vl")   # wide registers, bytes in order, rotations
-
-# [RFC 7693] section 2.6
-IV = (
-    0x6A09E667F3BCC908, 0xBB67AE8584CAA73B, 0x3C6EF372FE94F82B, 0xA54FF53A5F1D36F1,
-    0x510E527FADE682D1, 0x9B05688C2B3E6C1F, 0x1F83D9ABFB41BD6B, 0x5BE0CD19137E2179,
-)
 
 
 def digests_16(data: U8, offsets: I64, key: bytes) -> U64:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from llvmlite import ir
 
-from mpc.kernels.blake2b import IV, LANES
+from mpc.kernels.blake2b_sizes import IV, LANES
 
 # [RFC 7693] section 2.7
 _SIGMA = (

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mpc.kernels.loops import chosen, compiled, inserted
-from mpc.kernels.simd.jit import processor_has
+from mpc.kernels.compiling.library import processor_has
+from mpc.kernels.compiling.loops import chosen, compiled, inserted
 from mpc.ring import U64
 
 if TYPE_CHECKING:

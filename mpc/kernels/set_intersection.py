@@ -1,5 +1,5 @@
 """Loops of set intersection: peeling, filling and reading an OKVS, streams and products in F_16, the hash of an
-oblivious function (mpc.kernels.loops). They know words and positions, not whose they are.
+oblivious function (mpc.kernels.compiling.loops). They know words and positions, not whose they are.
 
 `mpc.sets.oprf.warm` compiles or loads them all ahead of a first job.
 """
@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mpc.kernels.blocks import encrypt
-from mpc.kernels.loops import compiled
+from mpc.kernels.compiling.loops import compiled
 from mpc.ring import I64, U64
 
 U8 = NDArray[np.uint8]

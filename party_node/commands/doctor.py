@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from typing import Literal
 
 from mpc.errors import LocalError, MpcError
-from mpc.kernels import code_cache
+from mpc.kernels.compiling import code_cache
 from mpc.kernels.engines.selection import NEEDS, engine_name, modulus
 from party_node.config import PartyConfig, PartyDirectory
 from party_node.records.audit import verify_log

@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mpc.kernels import cores
-from mpc.kernels.curve_sizes import BLOCK_BYTES, DIGITS, ENCODING, LENGTH_BYTES, LIMBS, WINDOW_BITS, WORDS
-from mpc.kernels.simd.jit import IFMA, Library, any_with, kept, processor_has
+from mpc.kernels.compiling.library import IFMA, Library, any_with, kept, processor_has
+from mpc.kernels.curve.sizes import BLOCK_BYTES, DIGITS, ENCODING, LENGTH_BYTES, LIMBS, WINDOW_BITS, WORDS
 from mpc.kernels.simd.memory import LANES, Bytes, Words, aligned, batches
 
 POINT_BYTES, UNIFORM_BYTES = 32, 64

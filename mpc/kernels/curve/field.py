@@ -17,7 +17,7 @@ from collections.abc import Sequence
 
 from llvmlite import ir
 
-from mpc.kernels.curve_sizes import LIMBS
+from mpc.kernels.curve.sizes import LIMBS
 from mpc.kernels.simd.emitter import VECTOR, ZERO, Emitter, Value, const, splat_const
 
 RADIX_BITS = 51

@@ -10,7 +10,7 @@ import math
 
 from llvmlite import ir
 
-from mpc.kernels.curve_sizes import BLOCK_BYTES, LENGTH_BYTES
+from mpc.kernels.curve.sizes import BLOCK_BYTES, LENGTH_BYTES
 from mpc.kernels.simd.emitter import I8, I32, I64, PTR, VECTOR, ZERO, Emitter, Value, const, splat_const
 from mpc.kernels.simd.memory import LANES
 

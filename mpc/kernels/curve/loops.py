@@ -10,7 +10,7 @@ from llvmlite import ir
 
 from mpc.kernels.curve.field import NONE, ONE, Field
 from mpc.kernels.curve.points import COORDINATES, Points, scratch
-from mpc.kernels.curve_sizes import DIGITS, ENCODING, LIMBS, WINDOW_BITS, WORDS
+from mpc.kernels.curve.sizes import DIGITS, ENCODING, LIMBS, WINDOW_BITS, WORDS
 from mpc.kernels.simd.emitter import I64, PTR, VECTOR, ZERO, Emitter, Value, splat_const
 
 ENTRIES = 1 << (WINDOW_BITS - 1)             # digits run from -8 to 7, and -d costs what d costs

@@ -19,7 +19,7 @@ from __future__ import annotations
 from llvmlite import ir
 
 from mpc.kernels.curve.field import MASK, NONE, ONE, PRIME, RADIX_BITS, Element, Field, constant
-from mpc.kernels.curve_sizes import ENCODING, LIMBS, WORDS
+from mpc.kernels.curve.sizes import ENCODING, LIMBS, WORDS
 from mpc.kernels.simd.emitter import PTR, VECTOR, Emitter, Value, splat_const
 
 WORD_BITS = 64

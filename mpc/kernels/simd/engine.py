@@ -15,10 +15,10 @@ from llvmlite import ir
 
 from mpc.errors import LocalError
 from mpc.kernels import cores
+from mpc.kernels.compiling.library import Library, any_with, kept, processor_has
 from mpc.kernels.modulus import Exponents, Groups, Modulus, Residues, check_groups, packed
 from mpc.kernels.simd.arithmetic import BLOCK, HEADER, K0, LIMBS, PARTS, SIZE, SLACK_BITS
 from mpc.kernels.simd.forms import HALF, MAX_LIMBS, Avx2, Ifma, LimbEmitter
-from mpc.kernels.simd.jit import Library, any_with, kept, processor_has
 from mpc.kernels.simd.loops import Loops
 from mpc.kernels.simd.memory import LANES, Bytes, SimdResidues, Words, aligned, batches, own
 from mpc.kernels.simd.multiexp import SimdFixedBase, columns_product, groups_product, rows_product

@@ -10,8 +10,8 @@ from abc import abstractmethod
 from collections.abc import Sequence
 from typing import ClassVar
 
+from mpc.kernels.compiling.library import AVX2, IFMA
 from mpc.kernels.simd.emitter import ZERO, Emitter, Value, const, splat_const
-from mpc.kernels.simd.jit import AVX2, IFMA
 
 MAX_LIMBS = 256
 HALF = 32

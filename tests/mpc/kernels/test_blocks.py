@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
 from mpc.kernels import blocks, set_intersection
 from mpc.kernels.blake2b import BLOCK, LANES, digests_16
-from mpc.kernels.loops import compiled
+from mpc.kernels.compiling.loops import compiled
 from mpc.ot.extension import leaf_key
 from mpc.rng import Rng
 from mpc.sets.oprf import FIELD_BITS, GROUPS, LEAVES, Streams

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from mpc.kernels import code_cache
+from mpc.kernels.compiling import code_cache
 from mpc.kernels.simd import engine as simd
 from party_node.commands import doctor
 

@@ -14,13 +14,13 @@ from llvmlite import ir
 from mpc.group import ristretto255
 from mpc.group.id_column import IdColumn
 from mpc.kernels import cores, sodium
+from mpc.kernels.compiling.library import Library, any_with, compiled
 from mpc.kernels.curve import batches as curve
 from mpc.kernels.curve import field as curve_field
 from mpc.kernels.curve import points as curve_points
 from mpc.kernels.curve.field import LIMBS, MASK, PRIME, RADIX_BITS, Field
 from mpc.kernels.simd.emitter import LANES, PTR, Emitter
 from mpc.kernels.simd.forms import Ifma
-from mpc.kernels.simd.jit import Library, any_with, compiled
 from mpc.kernels.simd.memory import aligned
 from mpc.testing import ristretto as ideal
 from tests.mpc.group.test_ristretto255 import REFUSED

@@ -11,13 +11,13 @@ import pytest
 from llvmlite import ir
 
 from mpc.kernels import sodium
+from mpc.kernels.compiling.library import Library, any_with, compiled
 from mpc.kernels.curve import batches as curve
 from mpc.kernels.curve import field
 from mpc.kernels.curve.field import LIMBS, MASK, PRIME, Field
 from mpc.kernels.curve.loops import Loops
 from mpc.kernels.simd.emitter import LANES
 from mpc.kernels.simd.forms import Ifma
-from mpc.kernels.simd.jit import Library, any_with, compiled
 from tests.mpc.group.test_ristretto255 import REFUSED
 from tests.mpc.kernels.curve.test_curve import HALVES, ORDER, each, le, mapped
 

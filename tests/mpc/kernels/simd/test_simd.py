@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mpc.errors import LocalError
+from mpc.kernels.compiling.library import Library, any_with, code_generator, compiled
 from mpc.kernels.engines.gmp import GmpModulus
 from mpc.kernels.engines.selection import NEEDS, engine_name, modulus
 from mpc.kernels.modulus import packed
@@ -22,7 +23,6 @@ from mpc.kernels.simd import multiexp
 from mpc.kernels.simd.emitter import LANES
 from mpc.kernels.simd.engine import SimdModulus, source
 from mpc.kernels.simd.forms import MAX_LIMBS, Avx2, LimbEmitter
-from mpc.kernels.simd.jit import Library, any_with, code_generator, compiled
 from mpc.kernels.simd.memory import SimdResidues
 
 DRAW = random.Random(20)

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from mpc.kernels import code_cache
+from mpc.kernels.compiling import code_cache
 
 ANY_PROCESSOR = "x86-64"
 IFMA = ("avx512f", "avx512dq", "avx512vl", "avx512ifma")

@@ -10,9 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mpc.kernels import code_cache
-from mpc.kernels.simd import jit as simd_jit
-from mpc.kernels.simd.jit import Library, Target, any_with, kept
+from mpc.kernels.compiling import code_cache, library
+from mpc.kernels.compiling.library import Library, Target, any_with, kept
 
 ANY = any_with(())
 ELSEWHERE = Target("x86-64", "+sse4.2")
@@ -41,18 +40,18 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def compilations(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The texts that were compiled."""
     seen: list[str] = []
-    whole = simd_jit.compiled
+    whole = library.compiled
 
-    def counted(module: str, target: Target) -> simd_jit.Code:
+    def counted(module: str, target: Target) -> library.Code:
         seen.append(module)
         return whole(module, target)
 
-    monkeypatch.setattr(simd_jit, "compiled", counted)
+    monkeypatch.setattr(library, "compiled", counted)
     return seen
 
 
 def name_of(number: int, target: Target = ANY) -> str:
-    return code_cache.name_of(simd_jit._release(), *simd_jit._tools(), *target, text(number))
+    return code_cache.name_of(library._release(), *library._tools(), *target, text(number))
 
 
 @pytest.fixture
@@ -135,11 +134,11 @@ def taken_from(name: Callable[[], str]) -> Callable[[Path], None]:
 
 
 def other_release() -> str:
-    return code_cache.name_of("0.0.9", *simd_jit._tools(), *ANY, text(2))
+    return code_cache.name_of("0.0.9", *library._tools(), *ANY, text(2))
 
 
 def other_compiler() -> str:
-    return code_cache.name_of(simd_jit._release(), *simd_jit._tools()[:-1], "1.0.0", *ANY, text(2))
+    return code_cache.name_of(library._release(), *library._tools()[:-1], "1.0.0", *ANY, text(2))
 
 
 FAULTS: dict[str, Callable[[Path], None]] = {

@@ -14,23 +14,23 @@ import numpy as np
 import pytest
 
 from mpc.errors import LocalError
-from mpc.kernels import blocks, code_cache, loops, set_intersection
-from mpc.kernels.loops import Loop, compiled
-from mpc.kernels.simd import jit as simd_jit
+from mpc.kernels import blocks, set_intersection
+from mpc.kernels.compiling import code_cache, library, loops
+from mpc.kernels.compiling.loops import Loop, compiled
 from mpc.ring import U64
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[4]
 FIRST_JOB = """
 import hashlib, json, sys
-from mpc.kernels.simd import jit as simd_jit
-compiled, counted = [], simd_jit.compiled
+from mpc.kernels.compiling import library
+compiled, counted = [], library.compiled
 def counting(text, target):
     compiled.append(len(text))
     return counted(text, target)
-simd_jit.compiled = counting
+library.compiled = counting
 import numpy as np
 from mpc.sets import oprf
-from mpc.kernels import modulus
+from mpc.kernels.engines.selection import modulus
 from mpc.kernels.curve import batches as curve
 from mpc.kernels.simd import engine as simd
 from mpc.kernels.bits import fold_leaves, weighted_sums
@@ -80,8 +80,8 @@ def test_two_processes_at_once_agree_and_a_third_compiles_nothing(tmp_path: Path
     assert not [name for name in names if name.startswith(".")]
 
 
-EMITTERS = {"blake2b_ir", "curve_field", "curve_hash", "curve_loops", "curve_points", "simd", "simd_convert",
-            "simd_emitter", "simd_forms", "simd_ir", "simd_loops"}
+EMITTERS = {"blake2b_ir", "curve.field", "curve.hashing", "curve.loops", "curve.points", "simd.arithmetic",
+            "simd.convert", "simd.emitter", "simd.engine", "simd.forms", "simd.loops"}
 
 
 def test_nothing_but_what_emits_code_loads_a_compiler() -> None:
@@ -137,10 +137,10 @@ def test_a_loop_that_is_loaded_does_what_the_compiled_one_did(folder: Path, monk
     first = run()
     assert first == ([0, 5, 9, 7, 11], 4)
 
-    def never(*_: object) -> simd_jit.Code:
+    def never(*_: object) -> library.Code:
         raise AssertionError("compiled a second time")
 
-    monkeypatch.setattr(simd_jit, "compiled", never)
+    monkeypatch.setattr(library, "compiled", never)
     assert run() == first
     assert len(list(folder.iterdir())) == 1
 

@@ -22,7 +22,7 @@ from typing import Any, TypeVar, cast
 import numpy as np
 
 from mpc.errors import LocalError
-from mpc.kernels.simd.jit import Library, kept_as, this_processor, version_of
+from mpc.kernels.compiling.library import Library, kept_as, this_processor, version_of
 
 F = TypeVar("F", bound=Callable[..., object])
 _OPTIONS = {"nogil": True, "_nrt": False, "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
