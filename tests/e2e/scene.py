@@ -11,6 +11,8 @@ import json
 import os
 import re
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,12 +21,11 @@ from typing import Any
 
 import numpy as np
 
-from joint_risk.local_consortium import COORDINATOR, PURPOSE, LocalCluster, LocalParty, dataset_toml
+from joint_risk.local_consortium import COORDINATOR, PURPOSE, ROOT, LocalCluster, LocalParty, dataset_toml
 from party_node.commands.operator import run_command
 from party_node.config import PartyDirectory
 from party_node.records.store import Store
 from tests import canaries
-from tests.e2e.commands import Command, Commands
 from tests.loose_ends import SENTENCES
 
 LABEL = "dpd90_12m"
@@ -63,7 +64,7 @@ class Ran:
 class Background:
     """A coordinator that runs beside the test."""
 
-    process: Command
+    process: subprocess.Popen[bytes]
     out: Path
     err: Path
     began: float = field(default_factory=time.monotonic)
@@ -109,16 +110,9 @@ class Scene(LocalCluster):
 
     def __init__(self, home: Path, parties: Sequence[LocalParty]) -> None:
         super().__init__(home, parties)
-        self.heard: list[str] = []       # stderr of every command in this process
+        self.heard: list[str] = []       # stderr of every command
         self._read: dict[Path, int] = {}  # how much of each log was looked at
-        self._jobs = self._commands_run = 0
-        self.commands: Commands           # while it is running
-
-    @contextlib.contextmanager
-    def running(self) -> Iterator[Scene]:
-        """Nodes up inside the block, and commands at hand; none of it after."""
-        with Commands() as self.commands, super().running():
-            yield self
+        self._jobs = 0
 
     # ------------------------------------------------------------------ commands
 
@@ -133,14 +127,10 @@ class Scene(LocalCluster):
 
     def _process(self, module: str, *arguments: str, timeout: float) -> Ran:
         began = time.monotonic()
-        self._commands_run += 1
-        out, err = (self.home / f"command-{self._commands_run}.{end}" for end in ("out", "err"))
-        started = self.commands.start(module, arguments, out, err)
-        try:
-            code = started.wait(timeout)
-        finally:
-            started.kill()
-        return Ran(code, envelope(out.read_text()), err.read_text(), time.monotonic() - began)
+        done = subprocess.run([sys.executable, "-m", module, *arguments], cwd=ROOT, capture_output=True, text=True,
+                              timeout=timeout, check=False)
+        self.heard.append(done.stderr)
+        return Ran(done.returncode, envelope(done.stdout), done.stderr, time.monotonic() - began)
 
     def operator(self, party: str, *arguments: str) -> Ran:
         """A party-node command in this process, where the process is not the point."""
@@ -209,7 +199,11 @@ class Scene(LocalCluster):
         """`coordinator launch` in the background."""
         arguments = [*self.launch_arguments(job), *more]
         out, err = (self.home / f"launch-{self._jobs}.{end}" for end in ("out", "err"))
-        return Background(self.commands.start("coordinator", arguments, out, err), out, err)
+        with out.open("wb") as stdout, err.open("wb") as stderr:
+            # A shell that starts the tests in the background has them ignore SIGINT, and children inherit that.
+            process = subprocess.Popen([sys.executable, "-m", "coordinator", *arguments], cwd=ROOT, stdout=stdout,
+                                       stderr=stderr, preexec_fn=_heed_interrupts)
+        return Background(process, out, err)
 
     # ------------------------------------------------------------------ what a node knows
 
@@ -341,3 +335,7 @@ def make_scene(home: Path, parties: Sequence[str], **change: Any) -> Scene:
     scene = Scene(home / "cluster", made)
     scene.make()
     return scene
+
+
+def _heed_interrupts() -> None:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
