@@ -20,14 +20,15 @@ async def together(
     *work: Awaitable[T], grace_s: float = 0.0, distance: Callable[[BaseException], int] = lambda _: 0
 ) -> list[T]:
     """Side by side. After the first failure the others have `grace_s` to end by themselves, then they are cancelled;
-    of the failures until then the one of least `distance` is raised, of equal ones the first.
+    of the failures until then the one of least `distance` is raised, of equal ones that of the first of `work`.
     """
     tasks = [asyncio.ensure_future(one) for one in work]
     try:
         ended = await _until(tasks, _failed)
         if grace_s and len(ended) < len(tasks):
             await asyncio.wait(tasks, timeout=grace_s)
-        failures = [error for task in ended if not task.cancelled() and (error := task.exception()) is not None]
+        failures = [error for task in tasks
+                    if task in ended and not task.cancelled() and (error := task.exception()) is not None]
     finally:
         await _over(tasks)
     if failures:

@@ -123,7 +123,9 @@ async def left() -> None:
         await asyncio.sleep(0)
 
 
-def test_the_watch_over_the_run_finds_a_task_that_was_left(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_watch_over_the_run_finds_a_task_that_was_left(
+    monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> None:
     watch, log = LooseEnds(request.config), logging.getLogger("asyncio")
     monkeypatch.setattr(log, "handlers", [watch])          # the run's own watch does not hear of it
     monkeypatch.setattr(log, "propagate", False)
