@@ -6,6 +6,7 @@ A room is a folder with Python files of its own. `__main__` is the door of a pro
 from __future__ import annotations
 
 import ast
+import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from functools import cache
@@ -14,7 +15,7 @@ from itertools import pairwise
 
 import pytest
 
-from tests.architecture.test_layout import PACKAGES, named, sources, tree
+from tests.architecture.test_layout import PACKAGES, ROOT, named, sources, tree
 
 MOST = 14
 # Catalogues, with one file an entry, and the contract.
@@ -117,3 +118,17 @@ def test_no_name_says_the_same_twice() -> None:
     stutters = [named(path) for path in sources(*PACKAGES)
                 if path.stem.rstrip("s") == path.parent.name.rstrip("s")]
     assert stutters == []
+
+
+def test_every_file_is_on_the_map() -> None:
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    rows = dict(re.findall(r"^\| `((?:mpc|wire|reporting|party_node|coordinator|joint_risk)[\w/]*)` \| (.*) \|$", page,
+                           re.MULTILINE))
+    for path in sources(*PACKAGES):
+        room = named(path.parent)
+        if path.name != "__init__.py" and room != "mpc/testing":
+            assert f"`{path.stem}`" in rows[room], f"docs/architecture.md does not say what {named(path)} is"
+    for room, words in rows.items():
+        for name in re.findall(r"`([a-z_0-9]+)`", words):
+            known = (ROOT / room / f"{name}.py").is_file() or name in ("ifma", "avx2")
+            assert known, f"{room}/{name}.py is on the map and nowhere else"

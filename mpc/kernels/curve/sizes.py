@@ -1,4 +1,4 @@
-"""Sizes on which the calls of curve.py and the code that is emitted for them agree; nothing here emits or calls."""
+"""Sizes on which the calls of `batches` and the code that is emitted for them agree; nothing here emits or calls."""
 
 LIMBS = 5                   # of an element of the field
 WORDS = 4                   # of an encoded point

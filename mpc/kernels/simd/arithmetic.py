@@ -1,4 +1,4 @@
-"""LLVM IR of the batched Montgomery product: eight residues side by side, in limbs of 52 or 28 bits (simd_forms).
+"""LLVM IR of the batched Montgomery product: eight residues side by side, in limbs of 52 or 28 bits (forms).
 
 Representation. B = 2^(bits of a limb), R = B^h. A *batch* is `size` vectors of eight 64-bit words; word i of lane l
 has limb i of residue l, or limbs 2 i and 2 i + 1. There are two kinds of modulus N:

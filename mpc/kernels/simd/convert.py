@@ -1,4 +1,4 @@
-"""LLVM IR of the border: packed little-endian integers into Montgomery batches and back (layout: see simd_ir)."""
+"""LLVM IR of the border: packed little-endian integers into Montgomery batches and back (layout: see arithmetic)."""
 
 from __future__ import annotations
 

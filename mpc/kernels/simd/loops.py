@@ -1,6 +1,6 @@
 """LLVM IR of the loops around the product: whole powers, table look-ups and bucket sums in one call.
 
-Two layouts. A *batch* has eight residues side by side (see simd_ir). A *row* is one residue, `size` words in
+Two layouts. A *batch* has eight residues side by side (see arithmetic). A *row* is one residue, `size` words in
 sequence, 64-byte aligned; tables and buckets are made of rows, so that a lane can fetch its own entry, and an 8x8
 transposition leads from eight rows to a batch and back. Addresses depend on exponents, branches do not.
 """

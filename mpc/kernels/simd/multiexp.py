@@ -239,7 +239,7 @@ def _fill_buckets(
     """One pass over these rows of each slice for up to eight jobs; a lane without a job has no rows."""
     columns, slices = exponents.shape[1], sorted({job.slice for job in jobs})
     chunk = min(CHUNK_BATCHES * LANES, plan.length)
-    lanes = np.zeros((4, LANES), dtype=np.uint64)        # read by fill_buckets of simd_loops
+    lanes = np.zeros((4, LANES), dtype=np.uint64)        # read by fill_buckets of loops
     for lane, job in enumerate(jobs):
         first = job.slice * plan.length
         length = max(0, min(plan.length, len(bases) - first))
