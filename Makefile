@@ -7,7 +7,7 @@ setup: .venv/.done
 demo: setup
 	$(PY) -m joint_risk.demo
 test: setup
-	$(PY) -m pytest -q -n auto --maxprocesses 4 --dist loadscope
+	$(PY) -m pytest -q -n auto --maxprocesses 4 --dist loadscope --no-loadscope-reorder
 fuzz: setup
 	$(PY) -m pytest -q -m hypothesis --hypothesis-profile=fresh
 check: setup
