@@ -166,7 +166,7 @@ class Scene(LocalCluster):
             "purpose": PURPOSE,
             "party": [{"id": party, "dataset": name} for party, name in chosen.items()],
             "label": {"party": "bank", "column": LABEL, "positive": canaries.POSITIVE},
-            "training": {"penalty": 1e-2, "iterations": 12, "expected_default_rate": 0.3},
+            "training": {"penalty": 1e-2, "iterations": 8, "expected_default_rate": 0.3},
             "crypto": {"key_bits": 2048},
             "hold_out": {"fraction": 0.3, "seed": "1"},
         } | change
@@ -174,7 +174,7 @@ class Scene(LocalCluster):
     @property
     def long_iterations(self) -> int:
         """Of `long_job`: with three parties an iteration takes longer, and so does what comes before the first."""
-        return 200 if len(self.parties) == 2 else 60
+        return 80 if len(self.parties) == 2 else 40
 
     def long_job(self) -> dict[str, Any]:
         """Many seconds of training."""
