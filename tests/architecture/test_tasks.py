@@ -6,13 +6,16 @@ import ast
 import asyncio
 import gc
 import logging
+import os
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.architecture.test_layout import PACKAGES, named, sources, tree
+from tests.architecture.test_layout import PACKAGES, ROOT, named, sources, tree
 from tests.loose_ends import SENTENCES, LooseEnds
 
 # The test doubles lie below `wire` and may not import it.
@@ -134,6 +137,35 @@ def test_the_watch_over_the_run_finds_a_task_that_was_left(
     (found,) = watch.found
     assert "test_the_watch_over_the_run_finds" in found
     assert "Task exception was never retrieved" in found
+
+
+LEFT_IN_A_WORKER = """
+import asyncio, gc
+
+async def broken():
+    raise ValueError("nobody looks")
+
+async def left():
+    task = asyncio.ensure_future(broken())
+    while not task.done():
+        await asyncio.sleep(0)
+
+def test_that_leaves_a_task():
+    asyncio.run(left())
+    gc.collect()
+"""
+
+
+def test_what_is_left_in_a_worker_fails_the_run(tmp_path: Path) -> None:
+    (tmp_path / "test_left.py").write_text(LEFT_IN_A_WORKER)
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-n", "1", "-p", "tests.conftest", "-p", "no:cacheprovider",
+         "--rootdir", str(tmp_path), "--basetemp", str(tmp_path / "base"), str(tmp_path)],
+        cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, timeout=120,
+        check=False)
+    assert "1 passed" in done.stdout, done.stdout + done.stderr
+    assert done.returncode == pytest.ExitCode.TESTS_FAILED
+    assert "Task exception was never retrieved" in done.stdout
 
 
 def test_the_watch_over_the_run_is_there(request: pytest.FixtureRequest) -> None:
