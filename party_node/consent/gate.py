@@ -206,7 +206,7 @@ class Consent:
 
         Raises AlreadyRunning (a repeated start: nothing to do), Denied, ApprovalError or SpecError; then nothing
         was debited and one audit line says why. The caller then checks the table's bytes
-        (`datasets.check_unchanged`) before it reads a row.
+        (`registration.check_unchanged`) before it reads a row.
         """
         spec = decode_spec(spec_bytes)
         job = job_id(spec_bytes)

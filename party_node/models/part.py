@@ -80,6 +80,9 @@ class Trained:
     def __repr__(self) -> str:
         return f"Trained({self.job[:12]})"
 
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("what a job came to is private and is never pickled")
+
 
 def write_part(models: Path, trained: Trained) -> tuple[Path, str]:
     """Write the part under its passing name; returns (path, SHA-256 of the manifest)."""

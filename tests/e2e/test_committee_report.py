@@ -106,7 +106,10 @@ def test_correlations_across_institutions_are_those_that_the_job_showed(home: Pa
                      for second, value in zip(block["columns"][1], line, strict=True)}
     assert any(value for key, value in found.items() if key[1] in names[key[0]] and key[3] in names[key[2]])
     strong = [row for row in found.items() if abs(row[1]) >= 0.3]
-    assert len(rows(report, "correlation_pairs")) == len(shown["pairs"]) >= len(strong) * 0.9
+    # Each job draws its hold-out anew, so none of some pairs near the threshold may reach it: then there is no table.
+    assert (report / "tables" / "correlation_pairs.csv").exists() == bool(shown["pairs"])
+    pairs = rows(report, "correlation_pairs") if shown["pairs"] else []
+    assert len(pairs) == len(shown["pairs"]) >= len(strong) * 0.9
     assert own_report(home, "telecom", shown_job(home))[0] == 0
     own = csv.DictReader((home / "telecom" / "models" / shown_job(home) / "report" / "tables" / "correlations.csv")
                          .read_text().splitlines())
