@@ -46,7 +46,7 @@ class MockSchema:
     numeric: Mapping[str, bool]
 
 
-def mock_table(schema: MockSchema, rows: int = 1000, seed: int = 1) -> pa.Table:
+def mock_table(schema: MockSchema, rows: int, seed: int = 1) -> pa.Table:
     """A table with the schema's id, label, period and columns."""
     if not 1 <= rows <= MOST_ROWS:
         raise LocalError(f"a mock table has 1 to {MOST_ROWS:,} rows")

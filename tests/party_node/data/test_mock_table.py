@@ -21,6 +21,7 @@ from party_node.data.sources.kinds import Kind
 from party_node.data.sources.table import Table, read_table
 
 CONFIG = PartyConfig(party="bank-a")
+ROWS = 1000
 SECRETS = ("8271.25", "canary", "cu-0", "remote")
 
 
@@ -49,13 +50,14 @@ def test_a_mock_table_has_the_columns_that_outsiders_may_see_and_no_cell_of_the_
 
 def test_the_real_table_is_not_even_opened(tmp_path: Path) -> None:
     found = registered(tmp_path).dataset
-    before = mock_table(mock_schema(found))
+    before = mock_table(mock_schema(found), ROWS)
     (tmp_path / "real.csv").unlink()
-    assert mock_table(mock_schema(found)).equals(before)
+    assert mock_table(mock_schema(found), ROWS).equals(before)
 
 
 def test_a_label_that_outsiders_may_not_use_is_left_out(tmp_path: Path) -> None:
-    assert "bad" not in mock_table(mock_schema(registered(tmp_path, policy={"use_label": False}).dataset)).column_names
+    found = registered(tmp_path, policy={"use_label": False}).dataset
+    assert "bad" not in mock_table(mock_schema(found), ROWS).column_names
 
 
 def test_a_period_is_made_up_like_a_label_so_that_a_split_can_be_rehearsed(tmp_path: Path) -> None:
@@ -73,7 +75,7 @@ def _read(table: pa.Table, folder: Path) -> Table:
 @pytest.mark.parametrize("suffix", ["csv", "parquet"])
 def test_a_mock_registers_as_the_real_table_does(suffix: str, tmp_path: Path) -> None:
     found = registered(tmp_path).dataset
-    write_mock(mock_table(mock_schema(found)), tmp_path / f"mock.{suffix}")
+    write_mock(mock_table(mock_schema(found), ROWS), tmp_path / f"mock.{suffix}")
     parsed = found.file.model_copy(update={"offered": ["income", "region"]})
     again = examine(parsed, tmp_path / f"mock.{suffix}", "ask")
     assert again.counts["refused"] == again.counts["blank"] == again.counts["duplicate"] == 0
@@ -120,15 +122,15 @@ def test_mocks_of_one_seed_share_most_people_and_of_digests_too(tmp_path: Path) 
 
 def test_the_same_seed_gives_the_same_table_and_another_another(tmp_path: Path) -> None:
     found = registered(tmp_path).dataset
-    assert mock_table(mock_schema(found), seed=3).equals(mock_table(mock_schema(found), seed=3))
-    assert not mock_table(mock_schema(found), seed=3).equals(mock_table(mock_schema(found), seed=4))
+    assert mock_table(mock_schema(found), ROWS, seed=3).equals(mock_table(mock_schema(found), ROWS, seed=3))
+    assert not mock_table(mock_schema(found), ROWS, seed=3).equals(mock_table(mock_schema(found), ROWS, seed=4))
 
 
 def test_a_file_that_is_there_is_not_overwritten(tmp_path: Path) -> None:
     found = registered(tmp_path).dataset
     with pytest.raises(LocalError, match="is there already"):
-        write_mock(mock_table(mock_schema(found)), tmp_path / "real.csv")
+        write_mock(mock_table(mock_schema(found), ROWS), tmp_path / "real.csv")
     with pytest.raises(LocalError, match="cannot be written"):
-        write_mock(mock_table(mock_schema(found)), tmp_path / "nowhere" / "mock.csv")
+        write_mock(mock_table(mock_schema(found), ROWS), tmp_path / "nowhere" / "mock.csv")
     with pytest.raises(LocalError, match="rows"):
         mock_table(mock_schema(found), rows=0)
