@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from mpc.protocols import PROTOCOLS
+from wire.command import AT_THE_KEYBOARD
 from wire.errors import OUR_BUG, exit_code, to_public
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -61,6 +62,12 @@ class CommandFailed(Exception):
         with contextlib.suppress(ValueError, IndexError):
             self.envelope = json.loads(stdout.strip().splitlines()[-1])
 
+    @property
+    def interrupted(self) -> bool:
+        """Whether a person stopped it at the keyboard."""
+        error = self.envelope.get("error", {})
+        return (error.get("code"), error.get("what")) == (AT_THE_KEYBOARD.code, AT_THE_KEYBOARD.what)
+
 
 def told(error: Exception, as_json: bool) -> int:
     """A script's failure as the commands tell theirs, at the process edge; the exit code. Our own bugs go on up."""
@@ -90,7 +97,10 @@ def command_here(module: str, *arguments: str) -> dict[str, Any]:
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         code = run(line)
     if code != 0:
-        raise CommandFailed([sys.executable, "-m", module, *line], code, out.getvalue(), err.getvalue())
+        failed = CommandFailed([sys.executable, "-m", module, *line], code, out.getvalue(), err.getvalue())
+        if failed.interrupted:
+            raise KeyboardInterrupt         # it was for all of this process
+        raise failed
     return dict(json.loads(out.getvalue())["data"])
 
 

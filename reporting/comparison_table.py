@@ -18,6 +18,7 @@ from rich.table import Table
 from rich.text import Text
 
 DASH = "–"
+LONGEST_VERDICT = 500   # characters
 Json = object  # decoded JSON, not yet looked at
 
 
@@ -173,9 +174,11 @@ def _sign(gap: Json, good: int) -> int:
 
 
 def verdict_text(evaluation: Json) -> str:
-    """The verdict's sentence, or that there is none."""
+    """The verdict's sentence, which the label holder's node wrote, or that there is none: printable and bounded."""
     text = entry(evaluation, "verdict", "text")
-    return text if isinstance(text, str) else "no verdict"
+    if not isinstance(text, str):
+        return "no verdict"
+    return "".join(c if c.isprintable() else " " for c in text[:LONGEST_VERDICT])
 
 
 def print_comparison(

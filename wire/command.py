@@ -24,6 +24,7 @@ from mpc.errors import LocalError
 from wire.errors import JOB_FAILED, OK, OUR_BUG, WRONG_INPUT, PublicError, RemoteFailure, exit_code, to_public
 
 INTERRUPTED = 130
+AT_THE_KEYBOARD = PublicError("cancelled", "stopped at the keyboard", advice="run the command again")
 # typer vendors its parser: the class of usage errors is reached through the one that typer exports.
 UsageError: type[Exception] = typer.BadParameter.__mro__[1]
 
@@ -55,11 +56,10 @@ def run(app: typer.Typer, arguments: Sequence[str], session: Session) -> int:
     """Run a command to its exit code; nothing escapes. `--json` and `--dir` may stand anywhere on the line."""
     as_json = "--json" in arguments
     words = [argument for argument in arguments if argument != "--json"]
-    stopped = PublicError("cancelled", "stopped at the keyboard", advice="run the command again")
     try:
         result = app(_directory_first(words), standalone_mode=False, obj=session, prog_name=session.program)
     except (KeyboardInterrupt, typer.Abort):
-        return _fail(stopped, JOB_FAILED, as_json)
+        return _fail(AT_THE_KEYBOARD, JOB_FAILED, as_json)
     except UsageError as error:
         what = getattr(error, "format_message", str)() or "a command is missing"
         return _fail(PublicError("wrong-input", what, session.party, f"{session.program} --help"), WRONG_INPUT, as_json)
@@ -75,7 +75,7 @@ def run(app: typer.Typer, arguments: Sequence[str], session: Session) -> int:
         ours = code == OUR_BUG and not isinstance(error, RemoteFailure)
         return _fail(_bug(session, error) if ours else public, code, as_json)
     if result == INTERRUPTED:  # how typer reports Ctrl-C
-        return _fail(stopped, JOB_FAILED, as_json)
+        return _fail(AT_THE_KEYBOARD, JOB_FAILED, as_json)
     if as_json and isinstance(result, dict):
         _envelope({"ok": True, "code": OK, "data": result})
     return result if isinstance(result, int) else OK

@@ -100,7 +100,7 @@ class Jobs:
         self._directory, self._identity, self._store, self._audit = directory, identity, store, audit
         self._consent, self._hub, self._pool, self._make_tools = consent, hub, pool, make_tools
         self._running: dict[str, Running] = {}
-        self._rehearsing = self._rehearsed = False
+        self._rehearsing = self._rehearsed = self._closing = False
         self._crew = Crew()
 
     # ------------------------------------------------------------------ what a coordinator asks
@@ -129,6 +129,8 @@ class Jobs:
 
     def start(self, spec: bytes, approvals: Mapping[str, bytes], coordinator: str) -> str:
         """Begin a job that all have signed; a repeated start of a running job changes nothing."""
+        if self._closing:
+            raise Cancelled(f"{self.party} is shutting down", whose=self.party)
         precomputed_files.sweep(self._directory.prepared, self._store)      # while nothing is debited yet
         try:
             agreed = self._consent.verify_start(spec, approvals, coordinator)
@@ -166,7 +168,8 @@ class Jobs:
         return True
 
     async def close(self) -> None:
-        """SIGTERM: stop every job by name and wait for their ends."""
+        """SIGTERM: stop every job by name and wait for their ends; none begins any more."""
+        self._closing = True
         for running in self._running.values():
             self._stop(running, Cancelled(f"{self.party} is shutting down", whose=self.party))
         await self._crew.ended()

@@ -73,3 +73,11 @@ def test_foreign_text_is_no_markup_of_the_terminal():
 def test_only_finite_numbers_are_numbers():
     assert [number(v) for v in (1, 0.5, True, "1", None, float("nan"), float("inf"))] == [1, 0.5] + [None] * 5
     assert [p_text(p) for p in (0.0, 0.0009, 0.0204, 1.0)] == ["p < 0.001", "p < 0.001", "p = 0.020", "p = 1.000"]
+
+
+def test_a_verdict_from_another_node_cannot_steer_the_terminal():
+    words = "joint\x1b[2J\x1b]0;owned\x07 ranks\nbetter" + "x" * 10**5
+    evil = released() | {"verdict": {"kind": "better", "text": words}}
+    text = printed(evil)
+    assert not any(ord(c) < 32 and c != "\n" for c in text)
+    assert len(text) < len(printed(released())) + 600

@@ -96,7 +96,7 @@ def _opened(path: Path) -> Iterator[int]:
     exchanged between a look and its use. Whoever may write to a directory above could lead us elsewhere: it must belong
     to us or to root and be closed to the writes of others, or be sticky, as /tmp is, where nobody moves what is ours.
     """
-    current = os.open(path.anchor, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    current = os.open(path.anchor, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)   # where we may pass but not look
     try:
         names = path.parts[1:]
         for place, part in enumerate(names):
@@ -105,7 +105,12 @@ def _opened(path: Path) -> Iterator[int]:
                 raise Closed(f"the directory above {part} in {path} belongs to somebody else")
             if found.st_mode & 0o022 and not found.st_mode & stat.S_ISVTX:
                 raise Closed(f"others may write to the directory above {part} in {path}")
-            following = _step(current, part, len(names) - place <= _MADE)
+            reading = os.O_RDONLY if place == len(names) - 1 else os.O_PATH
+            try:
+                following = _step(current, part, reading, len(names) - place <= _MADE)
+            except NotADirectoryError:
+                way = Path(path.anchor, *names[:place + 1])
+                raise Closed(f"{way} is a link or no directory (let {VARIABLE} name the real path)") from None
             os.close(current)
             current = following
         found = os.fstat(current)
@@ -118,8 +123,8 @@ def _opened(path: Path) -> Iterator[int]:
         os.close(current)
 
 
-def _step(folder: int, part: str, may_make: bool) -> int:
-    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+def _step(folder: int, part: str, reading: int, may_make: bool) -> int:
+    flags = reading | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
     try:
         return os.open(part, flags, dir_fd=folder)
     except FileNotFoundError:
@@ -160,8 +165,9 @@ def _read(folder: int, name: str) -> bytes | None:
 def _write(folder: int, name: str, data: bytes) -> None:
     half = f".{name}.{os.getpid()}.{threading.get_ident()}"
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    descriptor = os.open(half, flags, 0o600, dir_fd=folder)     # somebody else's is not ours to remove
     try:
-        with os.fdopen(os.open(half, flags, 0o600, dir_fd=folder), "wb") as file:
+        with os.fdopen(descriptor, "wb") as file:
             file.write(data)
         os.rename(half, name, src_dir_fd=folder, dst_dir_fd=folder)
     except BaseException:

@@ -14,7 +14,7 @@ import json
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
-from functools import cached_property, update_wrapper
+from functools import cache, cached_property, update_wrapper
 from platform import python_version
 from types import CodeType, FunctionType, ModuleType
 from typing import Any, TypeVar, cast
@@ -23,6 +23,7 @@ import numpy as np
 
 from mpc.errors import LocalError
 from mpc.kernels.compiling.library import Library, kept_as, this_processor, version_of
+from mpc.kernels.compiling.library import compiled as compiled_text
 
 F = TypeVar("F", bound=Callable[..., object])
 _OPTIONS = {"nogil": True, "_nrt": False, "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
@@ -118,7 +119,7 @@ class Loop(Part):
         with _compiling:
             if kinds not in self._variants:
                 by = [python_version(), version_of("numba"), version_of("numpy")]
-                described = json.dumps([self.described(), kinds, _OPTIONS, by])
+                described = json.dumps([self.described(), kinds, _OPTIONS, by, _calling()])
                 library = Library(kept_as(described, lambda: self.text(kinds), this_processor()))
                 self._libraries.append(library)
                 (self._variants[kinds],) = library.functions.values()
@@ -184,6 +185,13 @@ def _flat(arguments: tuple[Any, ...]) -> list[int | None]:
 # ---------------------------------------------------------------- what code follows from
 
 
+@cache
+def _calling() -> list[object]:
+    """How we call what numba made: code that was kept when we called it otherwise is not to be loaded."""
+    steps: tuple[Callable[..., object], ...] = (Loop.__call__, Loop.text, _kind, _flat, compiled_text)
+    return [_of_code(cast(FunctionType, step).__code__) for step in steps]
+
+
 def _code(kernel: Callable[..., object]) -> CodeType:
     assert isinstance(kernel, FunctionType)
     assert (kernel.__closure__, kernel.__defaults__, kernel.__kwdefaults__) == (None, None, None), kernel
@@ -218,7 +226,10 @@ def _of_value(value: object) -> object:
     if isinstance(value, Part):
         return value.described()
     if isinstance(value, np.ndarray):
-        data = hashlib.sha256(np.ascontiguousarray(value).tobytes()).hexdigest()
+        # Others numba does not embed: their address in this process would be in the code.
+        whole = value.flags.c_contiguous and value.nbytes <= 10**6
+        assert whole, "an array that a loop refers to is small and whole"
+        data = hashlib.sha256(value.tobytes()).hexdigest()
         return [_ARRAY, value.dtype.str, list(value.shape), data]
     if isinstance(value, ModuleType):
         assert value is np, value

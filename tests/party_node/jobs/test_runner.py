@@ -23,7 +23,8 @@ from party_node.jobs.workers import Workers
 from party_node.records.audit import AuditError, SignedHead, countersign
 from party_node.records.store import JobState
 from party_node.table_errors import TOLD, DataError
-from wire.errors import RemoteFailure, from_wire, to_wire
+from wire.errors import Cancelled, RemoteFailure, from_wire, to_wire
+from wire.spec.job import job_id
 
 WHO = "conductor"
 Run = Callable[[Any], Awaitable[bytes]]
@@ -183,6 +184,21 @@ async def test_closing_awaits_the_end_of_every_job_and_of_all_that_runs_beside_i
     assert asyncio.all_tasks() == {asyncio.current_task()}
     assert len(hub.told) == 1
     assert bank.store.job(job).state is JobState.CANCELLED
+
+
+async def test_a_node_that_shuts_down_begins_no_job_and_debits_nothing(bank: Any) -> None:
+    async def run(running: Any) -> bytes:
+        raise AssertionError("begun")
+
+    bank.register()
+    spec = bank.spec_bytes()
+    jobs, _ = made(bank, run)
+    jobs.propose(spec, WHO)
+    await jobs.close()
+    with pytest.raises(Cancelled, match="bank-a is shutting down"):
+        jobs.start(spec, bank.approvals(spec), WHO)
+    assert bank.store.job(job_id(spec)).state is not JobState.RUNNING
+    await jobs.close()                       # at once: nothing is left to wait for
 
 
 async def test_the_events_of_old_jobs_are_forgotten_and_running_ones_are_not(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -246,6 +247,34 @@ def test_a_directory_whose_parent_others_may_write_is_not_used(poisoned: Path, c
     assert answer(2) == 3
 
 
+def test_a_directory_above_that_may_be_passed_but_not_read_is_no_hindrance(
+    poisoned: Path, compilations: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As /home is where users may not list each other's names. Root reads everything: the flags are looked at."""
+    opened, whole = [], os.open
+
+    def seen(path: str, flags: int, *rest: int, **named: int) -> int:
+        opened.append((Path(path).name, flags))
+        return whole(path, flags, *rest, **named)
+
+    monkeypatch.setattr(code_cache.os, "open", seen)
+    poisoned.parent.parent.chmod(0o711)
+    assert answer(2) == 3
+    assert compilations == []
+    reading = [name for name, flags in opened if not flags & os.O_PATH]
+    assert set(reading) == {"kernels", poisoned.name}
+
+
+def test_a_half_of_somebody_else_is_not_removed(folder: Path) -> None:
+    assert answer(2) == 2
+    name = name_of(3)
+    half = folder / f".{name}.{os.getpid()}.{threading.get_ident()}"
+    half.write_bytes(b"being written")
+    code_cache.keep(name, b"other")
+    assert half.read_bytes() == b"being written"
+    assert not (folder / name).exists()
+
+
 @pytest.mark.parametrize("link", ["kernels", "above"])
 def test_a_link_is_not_followed_to_a_directory(
     link: str, poisoned: Path, compilations: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
@@ -258,11 +287,14 @@ def test_a_link_is_not_followed_to_a_directory(
     monkeypatch.setenv(code_cache.VARIABLE, str(path))
     assert answer(2) == 2
     assert compilations == [text(2)]
+    with pytest.raises(code_cache.Closed, match=f"{aside / link} is a link or no directory .*real path"):
+        code_cache.state()
 
 
 @pytest.mark.parametrize(
     ("given", "why"),
-    [({}, "neither HOME"), ({"HOME": "{tmp}/file"}, "Not a directory"), ({"HOME": "{tmp}/no/home"}, "No such file"),
+    [({}, "neither HOME"), ({"HOME": "{tmp}/file"}, "a link or no directory"),
+     ({"HOME": "{tmp}/no/home"}, "No such file"),
      ({"HOME": "{tmp}", code_cache.VARIABLE: ""}, "is empty"), ({code_cache.VARIABLE: "kernels"}, "no absolute path"),
      ({code_cache.VARIABLE: "{tmp}/a/../b"}, "no absolute path"), ({code_cache.VARIABLE: "/proc/kernels"}, "/proc")],
     ids=["no home", "home is a file", "home does not exist", "turned off", "relative", "with dots", "cannot be made"],

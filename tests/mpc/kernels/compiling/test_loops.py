@@ -159,6 +159,32 @@ def test_code_is_told_apart_by_all_that_it_refers_to(changed: str, monkeypatch: 
     assert _apply.described() != before
 
 
+def test_code_is_told_apart_by_how_it_is_called(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def run() -> None:
+        Loop(_apply.py_func)(np.arange(5, dtype=np.uint64), 1)
+
+    run()
+    whole = loops._flat
+
+    def otherwise(arguments: tuple[Any, ...]) -> list[int | None]:
+        return whole(arguments)
+
+    monkeypatch.setattr(loops, "_flat", otherwise)
+    loops._calling.cache_clear()
+    try:
+        run()
+        assert len(list(folder.iterdir())) == 2
+    finally:
+        loops._calling.cache_clear()
+
+
+@pytest.mark.parametrize("value", [np.arange(6)[::2], np.zeros(10**6 // 8 + 1)], ids=["with gaps", "large"])
+def test_an_array_that_numba_would_not_embed_is_refused(value: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(_apply.py_func.__globals__, "ODD", value)
+    with pytest.raises(AssertionError, match="small and whole"):
+        _apply.described()
+
+
 def test_a_loop_over_blocks_is_told_apart_by_how_they_are_encrypted(monkeypatch: pytest.MonkeyPatch) -> None:
     seen = []
     for name in ("_encrypt_by_tables", "_encrypt_by_instructions"):
