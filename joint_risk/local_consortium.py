@@ -118,6 +118,8 @@ def free_ports(count: int) -> list[int]:
 class LocalCluster:
     """Directories and processes of one consortium under `home`."""
 
+    program = "party_node"    # the module that a node runs
+
     def __init__(self, home: Path, parties: Sequence[LocalParty]) -> None:
         self.home, self.parties = home.absolute(), list(parties)  # commands run in another folder
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
@@ -183,7 +185,7 @@ class LocalCluster:
             private = os.open(self.directory(name) / "process.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
             log = os.fdopen(private, "wb")
             self.processes[name] = subprocess.Popen(
-                [sys.executable, "-m", "party_node", "--dir", str(self.directory(name)), "run",
+                [sys.executable, "-m", self.program, "--dir", str(self.directory(name)), "run",
                  "--ready-file", str(ready)],
                 cwd=ROOT, stdout=log, stderr=log,
             )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import time
+from collections.abc import Iterator
 
 import pytest
 
@@ -72,7 +73,19 @@ def test_a_node_of_three_that_is_killed_is_named_by_all_others_and_a_new_job_suc
     killed(three, "telco")
 
 
-def test_a_coordinator_that_is_killed_leaves_no_job_running(two: Scene) -> None:
+@pytest.fixture
+def impatient(two: Scene) -> Iterator[Scene]:
+    """The nodes of `two` with less patience: what they wait for is the same, and a job computes all the while."""
+    two.stop()
+    two.program = "tests.e2e.impatient_node"
+    two.all_up()
+    yield two
+    two.stop()
+    del two.program
+
+
+def test_a_coordinator_that_is_killed_leaves_no_job_running(impatient: Scene) -> None:
+    two = impatient
     slow = {"crypto": {"key_bits": 3072, "engine": "phe"},     # slow enough to outlive its coordinator
             "training": {"penalty": 1e-2, "iterations": 60, "expected_default_rate": 0.3}}
     launch = two.begin(two.job(**slow))

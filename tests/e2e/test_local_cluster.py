@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -80,8 +81,11 @@ def test_weights_and_an_offset_make_the_weighted_fit_and_stay_at_their_owner(tmp
 @pytest.mark.parametrize(("counts_at", "codes"), [
     ("label_holder", {"bin.counts", "bin.merged"}), ("feature_holder", {"bin.fine", "bin.masked"}),
 ])
-def test_a_job_with_bins_has_those_of_the_pooled_table(counts_at: str, codes: set[str], tmp_path: Path) -> None:
-    code, found, text = run(tmp_path, table("bank"), table("shop"), "--bins", "--counts-at", counts_at)
+def test_a_job_with_bins_and_correlations_has_those_of_the_pooled_table(
+    counts_at: str, codes: set[str], tmp_path: Path
+) -> None:
+    code, found, text = run(tmp_path, table("bank", 0, 330), table("shop", 0, 330), "--bins", "--counts-at", counts_at,
+                            "--correlations", "matrix")
     assert code == 0, text
     assert found["bins"]["columns"] >= 3
     assert found["bins"]["other_bins"] == 0
@@ -92,11 +96,11 @@ def test_a_job_with_bins_has_those_of_the_pooled_table(counts_at: str, codes: se
     (public,) = (tmp_path / "out" / "coordinator" / "jobs").glob("*/record.json")
     assert json.loads(public.read_text())["parameters"]["bins_counts_at"] == counts_at
     card_adds_up(tmp_path, public.parent.name)
+    correlations_are_those_of_the_pooled_table(tmp_path, found)
 
 
-def test_correlations_across_parties_are_those_of_the_pooled_table(tmp_path: Path) -> None:
-    code, found, text = run(tmp_path, table("bank"), table("shop"), "--correlations", "matrix", "--test-fraction", "0")
-    assert code == 0, text
+def correlations_are_those_of_the_pooled_table(tmp_path: Path, found: dict[str, Any]) -> None:
+    """Of the prepared training rows, which here lie in two folders of one machine."""
     shown = found["correlations"]
     (matrix,) = shown["matrices"]
     assert matrix["parties"] == ["bank", "shop"]

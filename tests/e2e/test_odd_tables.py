@@ -1,6 +1,7 @@
 """Tables as they come: what the bank reads at registration or at the end of the job, whose table it is, what happens.
 
-REGISTRATION lists what is refused before anything is offered, ODD what a job makes of a table that was accepted.
+REGISTRATION lists what is refused before anything is offered, TRAINS and ENDS what a job makes of a table that was
+accepted.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import pytest
 
 from party_node.table_errors import TOLD
 from tests import canaries
-from tests.e2e.scene import COMMON_OF_TWO, FAMILY, LABEL, PRESENT, Scene, table, world
+from tests.e2e.scene import FAMILY, LABEL, PRESENT, Ran, Scene, table, world
 
 SHARED = Path(__file__).resolve().parents[2] / "../shared/data"
 COUNTS = ("matched", "unmatched", "duplicate", "blank", "refused")
@@ -86,12 +87,19 @@ class Odd:
     rows: dict[str, int] = field(default_factory=dict)
     dropped: dict[str, str] = field(default_factory=dict)     # column -> why, in the party's own report
     columns: Sequence[str] | None = None
+    merged: bool = False                                      # whether rare levels were put together
     duplicates: str = "first"
     training: dict[str, Any] = field(default_factory=dict)
 
 
-def _constant() -> str:
-    return table("shop", visits=["4"] * rows_of("shop"))
+def _constant(party: str, column: str) -> str:
+    return table(party, **{column: ["4"] * rows_of(party)})
+
+
+def _rare_levels() -> str:
+    low, high = PRESENT["bank"]
+    return table("bank", region=["" if k % 9 == 0 else f"rare-{k}" if k % 31 == 0 else level
+                                 for k, level in enumerate(world()["region"][low:high])])
 
 
 def _all_missing() -> str:
@@ -140,58 +148,76 @@ def _unlabelled() -> str:
     return _labels(lambda k: "" if k % 13 == 0 else world()[LABEL][low:high][k])
 
 
-ODD: dict[str, Odd] = {
+ENDS: dict[str, Odd] = {
     "zero common rows": Odd("shop", _elsewhere(), error=("", 6, ["too few customers in common"])),
     "three rows": Odd("shop", _few(), error=("", 6, ["too few customers in common"])),
     "all labels equal, none is the positive value": Odd(
         "bank", _labels(lambda k: canaries.NEGATIVE), error=("bank", 4, [TOLD["label_values"]])),
     "all labels equal, all are the positive value": Odd(
         "bank", _labels(lambda k: canaries.POSITIVE), error=("bank", 4, [TOLD["label_one_sided"]])),
-    "labels missing: those rows are refused and counted": Odd("bank", _unlabelled(), rows={"refused": 20}),
-    "a constant column is dropped and named": Odd("shop", _constant(), dropped={"visits": "constant"}),
-    "a column without a value is dropped and named": Odd(
-        "shop", _all_missing(), dropped={"visits": "all values are missing"}),
-    "a column with half its values trains": Odd("shop", _half_missing()),
     "a feature holder with useless columns only": Odd(
         "shop", _useless(), error=("shop", 4, ["no column is left to train on", "basket", "visits"])),
-    "a separable label trains, the penalty holds it": Odd("bank", _separable()),
     "a separable label with hardly a penalty is an honest refusal": Odd(
         "bank", _separable(), error=("", 1, ["nothing was"]), training={"penalty": 1e-4, "iterations": 8}),
-    "repeated ids, the first row of each counts": Odd("shop", _repeated(), rows={"duplicate": 30}),
     "repeated ids where the job wants none": Odd(
         "shop", _repeated(), error=("shop", 4, ["rows repeat the id"]), told="30 rows repeat the id",
         duplicates="refuse"),
-    "blank ids, capitals and spaces": Odd("shop", _blank(), rows={"blank": 26}),
+}
+# Each job has an odd table at both parties: what is said of one says nothing of the other.
+TRAINS: dict[str, tuple[Odd, ...]] = {
+    "labels missing: those rows are refused and counted; a column with half its values": (
+        Odd("bank", _unlabelled(), rows={"refused": 20}), Odd("shop", _half_missing())),
+    "a constant column is dropped and named; blank ids, capitals and spaces": (
+        Odd("bank", _constant("bank", "income"), dropped={"income": "constant"}),
+        Odd("shop", _blank(), rows={"blank": 26})),
+    "a column without a value is dropped and named; a separable label trains, the penalty holds it": (
+        Odd("shop", _all_missing(), dropped={"visits": "all values are missing"}), Odd("bank", _separable())),
+    "repeated ids, the first row of each counts; rare and missing levels": (
+        Odd("shop", _repeated(), rows={"duplicate": 30}), Odd("bank", _rare_levels(), merged=True)),
 }
 
 
-@pytest.mark.parametrize("what", ODD)
-def test_an_odd_table_ends_as_written(what: str, two: Scene) -> None:
-    odd = ODD[what]
-    assert two.offer(odd.party, "odd", odd.content, odd.columns).code == 0
-    parties = [{"id": p.id, "dataset": "odd" if p.id == odd.party else "table", "duplicates": odd.duplicates}
+def launched(two: Scene, *odd: Odd) -> Ran:
+    """A job on these tables and the usual ones of other parties."""
+    names, duplicates, training = {}, {}, {}
+    for one in odd:
+        assert two.offer(one.party, "odd", one.content, one.columns).code == 0
+        names[one.party], duplicates[one.party] = "odd", one.duplicates
+        training |= one.training
+    parties = [{"id": p.id, "dataset": names.get(p.id, "table"), "duplicates": duplicates.get(p.id, "first")}
                for p in two.parties]
     job = two.job(party=parties)
-    ran = two.run(job | {"training": job["training"] | odd.training})
-    if odd.error is not None:
-        whose, code, words = odd.error
-        assert ran.code == code, ran.text
-        assert whose in ("", ran.error["whose"])
-        assert all(word in ran.error["what"] for word in words), ran.error
-        assert ran.error["advice"]
-        for party in two.parties:
-            row = two.ended(party.id)
-            assert row["state"] in ("failed", "cancelled")
-            own = whose == party.id and words[0] in TOLD.values()   # its own operator reads the figures instead
-            assert own or words[0] in row["error"], "the other side reads it too"
-            assert odd.told in row["error"] or party.id != odd.party
-            assert not odd.told or odd.told not in ran.error["what"]
-            assert not [name for name in two.models(party.id) if name.startswith(row["job"])]
-        return
-    record = ran.data
-    check_rows(record, {odd.party: odd.rows})
-    report = report_of(two, odd.party, record["job_id"])
-    assert {name: why for name, why in report["dropped"] if name in FAMILY[odd.party]} == odd.dropped
+    return two.run(job | {"training": job["training"] | training})
+
+
+@pytest.mark.parametrize("what", TRAINS)
+def test_a_job_on_odd_tables_counts_every_row_and_names_what_it_dropped(what: str, two: Scene) -> None:
+    record = launched(two, *TRAINS[what]).data
+    check_rows(record, {odd.party: odd.rows for odd in TRAINS[what]})
+    for odd in TRAINS[what]:
+        report = report_of(two, odd.party, record["job_id"])
+        assert {name: why for name, why in report["dropped"] if name in FAMILY[odd.party]} == odd.dropped
+        assert (sum(report["merged"].values()) > 0) == odd.merged
+
+
+@pytest.mark.parametrize("what", ENDS)
+def test_a_job_that_an_odd_table_ends_says_whose_and_why(what: str, two: Scene) -> None:
+    odd = ENDS[what]
+    ran = launched(two, odd)
+    assert odd.error is not None
+    whose, code, words = odd.error
+    assert ran.code == code, ran.text
+    assert whose in ("", ran.error["whose"])
+    assert all(word in ran.error["what"] for word in words), ran.error
+    assert ran.error["advice"]
+    for party in two.parties:
+        row = two.ended(party.id)
+        assert row["state"] in ("failed", "cancelled")
+        own = whose == party.id and words[0] in TOLD.values()   # its own operator reads the figures instead
+        assert own or words[0] in row["error"], "the other side reads it too"
+        assert odd.told in row["error"] or party.id != odd.party
+        assert not odd.told or odd.told not in ran.error["what"]
+        assert not [name for name in two.models(party.id) if name.startswith(row["job"])]
 
 
 def check_rows(record: dict[str, Any], wanted: dict[str, dict[str, int]]) -> None:
@@ -218,16 +244,6 @@ def test_a_table_that_changed_since_it_was_registered_is_not_read(two: Scene) ->
     job = two.last_job("shop")["job"]
     assert "messages" not in [line["kind"] for line in two.audit_lines("shop") if line.get("job") == job]
     assert "changed since it was registered" in two.ended("bank")["error"]
-
-
-def test_a_categorical_column_with_rare_and_missing_levels_trains(two: Scene) -> None:
-    low, high = PRESENT["bank"]
-    levels = ["" if k % 9 == 0 else f"rare-{k}" if k % 31 == 0 else level
-              for k, level in enumerate(world()["region"][low:high])]
-    assert two.offer("bank", "levels", table("bank", region=levels)).code == 0
-    record = two.run(two.job({"bank": "levels"})).data
-    assert record["common"] == COMMON_OF_TWO
-    assert sum(report_of(two, "bank", record["job_id"])["merged"].values()) > 0
 
 
 # ---------------------------------------------------------------- breast, ids repeated, overlap partial
