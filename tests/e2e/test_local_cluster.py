@@ -39,7 +39,7 @@ def run(tmp_path: Path, bank: str | None, shop: str | None, *more: str) -> tuple
 
 
 def test_two_tables_become_one_object_with_everything_that_was_asked_for(tmp_path: Path) -> None:
-    code, found, text = run(tmp_path, table("bank"), table("shop"))
+    code, found, text = run(tmp_path, table("bank", 0, 330), table("shop", 0, 330), "--correlations", "matrix")
     assert code == 0, text
     assert "Verdict" in text
     assert "AUC" in text
@@ -48,6 +48,7 @@ def test_two_tables_become_one_object_with_everything_that_was_asked_for(tmp_pat
     assert set(found["auc"]) >= {"joint", "solo", "pooled"}
     assert found["coefficients"]["max_abs_error"] <= 2e-2
     assert abs(found["auc"]["joint"] - found["auc"]["pooled"]) <= 5e-3
+    correlations_are_those_of_the_pooled_table(tmp_path, found)
 
 
 def test_weights_and_an_offset_make_the_weighted_fit_and_stay_at_their_owner(tmp_path: Path) -> None:
@@ -81,11 +82,8 @@ def test_weights_and_an_offset_make_the_weighted_fit_and_stay_at_their_owner(tmp
 @pytest.mark.parametrize(("counts_at", "codes"), [
     ("label_holder", {"bin.counts", "bin.merged"}), ("feature_holder", {"bin.fine", "bin.masked"}),
 ])
-def test_a_job_with_bins_and_correlations_has_those_of_the_pooled_table(
-    counts_at: str, codes: set[str], tmp_path: Path
-) -> None:
-    code, found, text = run(tmp_path, table("bank", 0, 330), table("shop", 0, 330), "--bins", "--counts-at", counts_at,
-                            "--correlations", "matrix")
+def test_a_job_with_bins_has_those_of_the_pooled_table(counts_at: str, codes: set[str], tmp_path: Path) -> None:
+    code, found, text = run(tmp_path, table("bank"), table("shop"), "--bins", "--counts-at", counts_at)
     assert code == 0, text
     assert found["bins"]["columns"] >= 3
     assert found["bins"]["other_bins"] == 0
@@ -96,7 +94,6 @@ def test_a_job_with_bins_and_correlations_has_those_of_the_pooled_table(
     (public,) = (tmp_path / "out" / "coordinator" / "jobs").glob("*/record.json")
     assert json.loads(public.read_text())["parameters"]["bins_counts_at"] == counts_at
     card_adds_up(tmp_path, public.parent.name)
-    correlations_are_those_of_the_pooled_table(tmp_path, found)
 
 
 def correlations_are_those_of_the_pooled_table(tmp_path: Path, found: dict[str, Any]) -> None:
