@@ -11,7 +11,7 @@ from joint_risk.local_consortium import RESULT, LocalCluster, LocalParty
 from joint_risk.pooled_bins import compare_bins
 from joint_risk.pooled_reference import compare
 from wire.private_files import write_private
-from wire.spec.job import BinningSpec
+from wire.spec.columns import BinningSpec
 from wire.spec.label import LabelSpec
 
 

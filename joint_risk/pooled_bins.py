@@ -16,7 +16,7 @@ from party_node.data.binned_column import BinnedColumn, bin_codes
 from party_node.data.label import read_label
 from party_node.jobs.stages.bin import limits_of
 from party_node.models.part import load_part
-from wire.spec.job import BinningSpec
+from wire.spec.columns import BinningSpec
 
 
 def compare_bins(home: Path, parties: list[LocalParty], job: str, rules: BinningSpec, positive: str) -> dict[str, Any]:

@@ -7,7 +7,9 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from wire.spec.job import BinningSpec, CorrelateSpec, HoldOutSpec, JobSpec, ScaleSpec
+from wire.spec.columns import BinningSpec, CorrelateSpec
+from wire.spec.hold_out import HoldOutSpec
+from wire.spec.job import JobSpec, ScaleSpec
 from wire.spec.label import ClassWeights, LabelSpec
 
 

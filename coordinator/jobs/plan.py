@@ -20,29 +20,24 @@ from mpc.protocols.bin import CODES
 from mpc.regression.sizes import enough_iterations
 from wire.description import DatasetDescription, ids_mismatch
 from wire.line import Line
+from wire.spec.columns import BinningSpec, CorrelateSpec, PreparationSpec, Trends
+from wire.spec.hold_out import HoldOutSpec
 from wire.spec.job import (
     MIN_INTERSECTION,
     AlignSpec,
     AlignTerms,
-    BinningSpec,
-    CorrelateSpec,
     CryptoSpec,
     Duplicates,
-    HoldOutSpec,
-    Iterations,
     JobSpec,
     PartyName,
     PartySpec,
-    PreparationSpec,
     Release,
     ScaleSpec,
-    TrainingSpec,
-    TrainingTerms,
-    Trends,
     check_goal,
     first_fault,
 )
 from wire.spec.label import LabelSpec
+from wire.spec.training import Iterations, TrainingSpec, TrainingTerms
 
 VALID_S = 24 * 3600
 

@@ -22,7 +22,6 @@ from party_node.records.store import Store
 from wire.description import ColumnDescription, DatasetDescription
 from wire.spec.job import (
     MIN_INTERSECTION,
-    ColumnName,
     Hex32,
     IdColumns,
     IdProfileName,
@@ -31,6 +30,7 @@ from wire.spec.job import (
     PartyName,
     Release,
 )
+from wire.spec.part import ColumnName
 
 ROWS_PER_EQUATION = 10   # protocol.md 2.4: the sum of d_i over all jobs stays far below the number of rows
 

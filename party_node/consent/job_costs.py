@@ -8,7 +8,8 @@ from mpc.link import PartyId
 from mpc.protocols.train import padded
 from party_node.consent.datasets import RegisteredDataset
 from party_node.records.budgets import Budget, Debit
-from wire.spec.job import BinningSpec, JobSpec
+from wire.spec.columns import BinningSpec
+from wire.spec.job import JobSpec
 
 
 def feature_equations(spec: JobSpec, me: str) -> int:

@@ -9,7 +9,8 @@ import pytest
 from pydantic import ValidationError
 
 from wire.record import LedgerEntry, PartyPart, merge
-from wire.spec.job import CorrelateSpec, JobSpec
+from wire.spec.columns import CorrelateSpec
+from wire.spec.job import JobSpec
 
 SPEC = JobSpec.model_validate({
     "purpose": "credit risk", "nonce": "1" * 64, "valid_from": 0, "valid_until": 1, "protocols": {}, "reveal": [],

@@ -5,21 +5,20 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from datetime import date
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from mpc.domains import Domain
-from wire.spec.label import ColumnName as ColumnName
+from wire.spec.columns import BinningSpec, CorrelateSpec, PreparationSpec, Trends
+from wire.spec.hold_out import HoldOutSpec
 from wire.spec.label import LabelSpec
+from wire.spec.part import ColumnName, Part
+from wire.spec.training import TrainingSpec
 
 MAX_SPEC_BYTES = 1 << 20
 MAX_FIELD_NAME = 100     # of a foreign field's name that a refusal repeats
 MIN_INTERSECTION = 100   # decisions.md: fewer rows than this is a refusal
-MIN_ITERATIONS = 8       # a one-step job from zero would output the plain gradient
-MIN_PENALTY = 1e-4
-HELD_OUT = 0.3           # share of the customers in common that judge, where nothing else is said
 AHEAD = frozenset({"align", "bin", "correlate", "split"})   # protocols before training, by the codes of the ledger
 LEAST_TURNED = 3         # columns whose correlations a random rotation hides
 
@@ -32,18 +31,13 @@ MAX_ID_PARTS = 8
 IdColumns = Annotated[list[ColumnName], Field(min_length=1, max_length=MAX_ID_PARTS)]
 IdProfiles = Annotated[list[IdProfileName], Field(min_length=1, max_length=MAX_ID_PARTS)]
 Release = Literal["metrics", "curves", "correlations", "row_counts", "timings"]   # what coordinators may be given
-Trends = Literal["auto", "ascending", "descending", "peak", "valley", "free"]
 
 
 class SpecError(ValueError):
     """A spec that nobody should sign; the text says which field and how to mend it."""
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
-
-
-class PartySpec(_Part):
+class PartySpec(Part):
     """One institution's share of the job."""
 
     id: PartyName
@@ -52,14 +46,14 @@ class PartySpec(_Part):
     dataset: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,63}$")]
     dataset_digest: Hex32                  # of the table's bytes at registration
     columns: Annotated[list[ColumnName], Field(max_length=5000)]
-    categorical: list[ColumnName] = []     # of `columns`: treated as categories though they look numeric
-    trends: dict[ColumnName, Trends] = {}  # of `columns`, where bins shall run otherwise than `binning.trend`
+    categorical: list[ColumnName] = Field(default=[])     # of `columns`: treated as categories though they look numeric
+    trends: dict[ColumnName, Trends] = Field(default={})  # of `columns`: bins run otherwise than `binning.trend`
     id_columns: IdColumns                  # several make one id
     id_scheme: IdSchemeName = "written"    # what they hold
     duplicates: Duplicates = "first"
 
 
-class AlignTerms(_Part):
+class AlignTerms(Part):
     """What an alignment tells."""
 
     output: Literal["all", "label_holder_only", "sizes_only"] = "all"   # who finds out which customers are in common
@@ -72,69 +66,11 @@ class AlignSpec(AlignTerms):
     """
 
     engine: Literal["ecdh", "oprf"] = "ecdh"
-    id_profiles: IdProfiles = ["plain"]
+    id_profiles: IdProfiles = Field(default=["plain"])
     id_scheme: IdSchemeName = "written"
 
 
-class PreparationSpec(_Part):
-    """What each party does to its own columns; statistics come from training rows only."""
-
-    missing: Literal["indicator", "constant"] = "indicator"
-    constant: Annotated[float, Field(ge=-1e100, le=1e100)] = 0.0   # as for cells: beyond, sums of squares overflow
-    minimum_support: Annotated[int, Field(ge=1)] = 20
-    clip: Annotated[float, Field(ge=2.0, le=30.0)] = 5.0
-    leverage_bound: Annotated[float, Field(gt=0.0, le=1.0)] = 0.1
-
-
-class BinningSpec(_Part):
-    """Columns enter the model as the weight of evidence of their bins. What each side learns of the counts is
-    `counts_at`: the label holder sees those of nameless fine bins and merges them, or the feature holder sees those of
-    its own fine bins (docs/protocols/bin.md)."""
-
-    counts_at: Literal["label_holder", "feature_holder"] = "label_holder"
-    fine_bins: Annotated[int, Field(ge=2, le=64)] = 20             # of one column at most, before merging
-    special_values: Annotated[list[Annotated[float, Field(ge=-1e100, le=1e100)]], Field(max_length=16)] = []
-    minimum_cell: Annotated[int, Field(ge=1)] = 20                 # fewest customers in a fine bin
-    minimum_outcome: Annotated[int, Field(ge=1)] = 5               # fewest good, and fewest bad, in a merged bin
-    minimum_share: Annotated[float, Field(ge=0.0, le=0.5)] = 0.05  # of the development sample, in a merged bin
-    maximum_bins: Annotated[int, Field(ge=2, le=20)] = 6           # of one column after merging, missing ones aside
-    trend: Trends = "auto"                                         # of the bad rate over a column of numbers
-    minimum_information: Annotated[float, Field(ge=0.0, le=10.0)] = 0.02
-    maximum_correlation: Annotated[float, Field(gt=0.0, le=1.0)] = 1.0         # between columns of one party; 1: any
-    maximum_inflation: Annotated[float, Field(ge=1.0, le=1e6)] | None = None   # of variance, within one party
-
-    @property
-    def slots(self) -> int:
-        """Room for the fine bins of one column: those in order, missing values, special values."""
-        return self.fine_bins + 1 + len(self.special_values)
-
-    @model_validator(mode="after")
-    def _each_once(self) -> BinningSpec:
-        if len(set(self.special_values)) != len(self.special_values):
-            raise ValueError("a special value is given twice")
-        return self
-
-
-class CorrelateSpec(_Part):
-    """How columns of different parties go together on the training rows, found without showing rows: all of it, or only
-    pairs at or above a threshold, or to each party the variance inflation of its own columns beside another party's
-    (docs/protocols/correlate.md)."""
-
-    show: Literal["pairs", "matrix", "inflation"] = "pairs"
-    to: Literal["all", "label_holder"] = "all"                        # who sees it
-    threshold: Annotated[float, Field(ge=0.3, le=1.0)] = 0.7         # far below it, pairs would be the matrix
-    bits: Annotated[int, Field(ge=2, le=16)] | None = None            # after the point; none: what the rows support
-    minimum_rows: Annotated[int, Field(ge=100)] = 200
-    drop: bool = False     # of a pair that is shown the column of the later party goes; the label holder comes first
-
-    @model_validator(mode="after")
-    def _known_to_all(self) -> CorrelateSpec:
-        if self.drop and (self.show, self.to) != ("pairs", "all"):
-            raise ValueError("columns can be dropped where pairs are shown to all parties, and nowhere else")
-        return self
-
-
-class ScaleSpec(_Part):
+class ScaleSpec(Part):
     """How log-odds become points of a scorecard, where the job has bins: alike at all parties, so that parts add up."""
 
     base_score: Annotated[float, Field(ge=-1e6, le=1e6)] = 600.0
@@ -143,56 +79,12 @@ class ScaleSpec(_Part):
     decimals: Annotated[int, Field(ge=0, le=12)] = 0
 
 
-Iterations = Annotated[int, Field(ge=MIN_ITERATIONS, le=200)]
-
-
-class TrainingTerms(_Part):
-    """The objective is mean log-loss + penalty/2 |w|^2, intercept free (sklearn's C = 1/(n penalty))."""
-
-    penalty: Annotated[float, Field(ge=MIN_PENALTY, le=1.0)] = 1e-3
-    expected_default_rate: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.1
-    sigmoid: Literal["auto", "six", "eight", "twelve"] = "auto"
-    tolerance: Annotated[float, Field(gt=0.0, le=1.0)] = 0.03
-
-
-class TrainingSpec(TrainingTerms):
-    """And how often the data are gone through."""
-
-    iterations: Iterations = 8
-
-
-class CryptoSpec(_Part):
+class CryptoSpec(Part):
     """Key length and engines."""
 
     key_bits: Literal[2048, 3072, 4096] = 3072
     engine: Literal["own", "phe"] = "own"
     correlations: Literal["ot", "paillier"] = "ot"
-
-
-class HoldOutSpec(_Part):
-    """Which rows judge the model. Fraction 0: all rows train and judge. A seed takes the coin's place; without it the
-    parties toss a joint coin after all approved. With a column of the label holder's the hold-out is out of time: rows
-    `since` that moment judge, or without it the latest `fraction` of the customers in common."""
-
-    fraction: Annotated[float, Field(ge=0.0, lt=0.9)] = HELD_OUT
-    seed: Annotated[str, Field(max_length=64)] | None = None
-    column: ColumnName | None = None
-    since: Annotated[str, Field(min_length=1, max_length=40)] | None = None   # a number, or a date as in 2024-01-31
-
-    @field_validator("since", mode="before")
-    @classmethod
-    def _as_text(cls, value: Any) -> Any:   # in TOML a boundary may be a date or a number
-        return value.isoformat() if isinstance(value, date) else str(value) if type(value) in (int, float) else value
-
-    @model_validator(mode="after")
-    def _one_way(self) -> HoldOutSpec:
-        if self.column is None and self.since is not None:
-            raise ValueError("since names a boundary, but no column says when a row was")
-        if self.column is not None and (self.seed is not None or self.fraction == 0.0):
-            raise ValueError("rows are split by column: a seed, or a fraction of 0, says nothing then")
-        if self.since is not None and self.fraction != HELD_OUT:
-            raise ValueError("the boundary says how many rows judge: leave the fraction out")
-        return self
 
 
 def _check_correlated(rules: CorrelateSpec, goal: str, parties: Sequence[PartySpec]) -> None:
@@ -205,7 +97,7 @@ def _check_correlated(rules: CorrelateSpec, goal: str, parties: Sequence[PartySp
         raise ValueError(f"inflation needs {LEAST_TURNED} columns or more of each party that brings any")
 
 
-class JobSpec(_Part):
+class JobSpec(Part):
     """Everything that the parties agree on."""
 
     version: Literal[1] = 1
@@ -229,7 +121,7 @@ class JobSpec(_Part):
     crypto: CryptoSpec = CryptoSpec()
     hold_out: HoldOutSpec = HoldOutSpec()
     reveal: list[str]                      # codes of the leakage ledger that may be opened
-    release: list[Release] = ["metrics", "curves", "row_counts", "timings"]
+    release: list[Release] = Field(default=["metrics", "curves", "row_counts", "timings"])
 
     @model_validator(mode="after")
     def _whole(self) -> JobSpec:

@@ -4,23 +4,19 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
-ColumnName = Annotated[str, Field(min_length=1, max_length=200)]
-
-
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+from wire.spec.part import ColumnName, Part
 
 
-class ClassWeights(_Part):
+class ClassWeights(Part):
     """What a bad and a good customer weigh."""
 
     bad: Annotated[float, Field(ge=1e-3, le=1e3)]
     good: Annotated[float, Field(ge=1e-3, le=1e3)]
 
 
-class LabelSpec(_Part):
+class LabelSpec(Part):
     """The outcome, at the label holder, and what it alone knows of each row besides (docs/protocols/train.md)."""
 
     column: ColumnName

@@ -16,7 +16,8 @@ from party_node.data.binned_column import BinnedColumn, bin_codes, fine_bins
 from party_node.data.column_selection import select
 from party_node.data.near_bins import CutColumn, apart
 from party_node.jobs.stages.context import Binning, JobContext
-from wire.spec.job import BinningSpec, PartySpec
+from wire.spec.columns import BinningSpec
+from wire.spec.job import PartySpec
 
 
 async def run(context: JobContext) -> None:

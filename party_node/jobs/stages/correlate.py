@@ -20,7 +20,8 @@ from mpc.statistics.inflation import Inflated
 from party_node.data.encoding import What
 from party_node.jobs.stages import prepare
 from party_node.jobs.stages.context import JobContext
-from wire.spec.job import CorrelateSpec, JobSpec
+from wire.spec.columns import CorrelateSpec
+from wire.spec.job import JobSpec
 
 
 async def run(context: JobContext) -> None:

@@ -14,15 +14,9 @@ from coordinator.jobs.forecast import forecast
 from coordinator.jobs.plan import JobPlan, PlanError, PlannedAlign, PlannedTraining, build_spec, load_plan
 from mpc.protocols import PROTOCOLS
 from tests.coordinator.conftest import dataset
-from wire.spec.job import (
-    BinningSpec,
-    CorrelateSpec,
-    HoldOutSpec,
-    JobSpec,
-    ScaleSpec,
-    decode_spec,
-    encode_spec,
-)
+from wire.spec.columns import BinningSpec, CorrelateSpec
+from wire.spec.hold_out import HoldOutSpec
+from wire.spec.job import JobSpec, ScaleSpec, decode_spec, encode_spec
 from wire.spec.label import ClassWeights
 from wire.spec.training_terms import train_options
 

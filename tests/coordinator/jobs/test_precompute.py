@@ -14,7 +14,8 @@ from mpc.protocols import PROTOCOLS
 from tests.coordinator.jobs.test_forecast import ROWS
 from tests.coordinator.jobs.test_forecast import spec as spec_of
 from tests.coordinator.jobs.test_plan import build
-from wire.spec.job import BinningSpec, CorrelateSpec, CryptoSpec, JobSpec, decode_spec, encode_spec, job_id
+from wire.spec.columns import BinningSpec, CorrelateSpec
+from wire.spec.job import CryptoSpec, JobSpec, decode_spec, encode_spec, job_id
 from wire.spec.two_jobs import difference
 
 

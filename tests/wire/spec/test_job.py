@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from wire.spec.job import BinningSpec, JobSpec, SpecError, canonical, decode_spec, encode_spec, job_id
+from wire.spec.columns import BinningSpec
+from wire.spec.job import JobSpec, SpecError, canonical, decode_spec, encode_spec, job_id
 
 NOW = 1_700_000_000
 

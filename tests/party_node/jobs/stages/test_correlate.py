@@ -18,7 +18,8 @@ from party_node.data.sources.table import Table, read_table
 from party_node.jobs.stages import correlate, stages
 from party_node.jobs.stages.context import JobContext
 from tests.party_node.jobs.stages.test_stages import spec
-from wire.spec.job import CorrelateSpec, JobSpec
+from wire.spec.columns import CorrelateSpec
+from wire.spec.job import JobSpec
 
 BANK, SHOP = NAMES = (PartyId("bank"), PartyId("shop"))
 ROWS, TEST = 700, 200
