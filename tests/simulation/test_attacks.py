@@ -16,7 +16,7 @@ from mpc.rng import Rng
 from mpc.sharing import opening
 from mpc.sharing.opening import Opening
 from mpc.testing.memory_link import Network, party, run_roles
-from tests.simulation.attacks import BATCH, column_gain, label_gain, vectors
+from tests.simulation.attackers.messages import BATCH, column_gain, label_gain, vectors
 from tests.simulation.bench import NAMES, SCALE, Bench, blocks_of
 from tests.simulation.observer import Opened, Recording
 

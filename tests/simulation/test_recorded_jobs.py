@@ -11,7 +11,7 @@ import pytest
 
 from mpc.protocols import PROTOCOLS
 from tests import canaries
-from tests.simulation.attacks import largest_partial_correlation
+from tests.simulation.attackers.messages import largest_partial_correlation
 from tests.simulation.bin_checks import ALL
 from tests.simulation.checks import LINES, kinds
 from tests.simulation.conftest import Recorded
