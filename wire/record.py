@@ -156,7 +156,6 @@ def _of_correlations(rules: CorrelateSpec) -> dict[str, Any]:
 
 def _bins(rules: BinningSpec, scale: ScaleSpec) -> dict[str, Any]:
     return {
-        "bins_counts_at": rules.counts_at,
         "bins_trend": rules.trend,
         "fine_bins": rules.fine_bins,
         "maximum_bins": rules.maximum_bins,

@@ -45,7 +45,6 @@ PARAMETER_WORDS = {
     "largest_weight": "largest weight of a row, in multiples of the mean",
     "class_weights": "weights of bad and good customers in the fit",
     "offset": "an offset of the label holder in every score",
-    "bins_counts_at": "counts of fine bins are seen by",
     "bins_trend": "trend of the bad rate over a column's bins",
     "fine_bins": "fine bins of a column, at most",
     "maximum_bins": "merged bins of a column, at most",

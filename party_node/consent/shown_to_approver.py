@@ -79,7 +79,7 @@ def _computed(spec: JobSpec) -> list[str]:
         lines.append("the label holder adds an offset of its own to the log-odds of every row; nobody else learns it")
     if spec.binning is not None:
         lines.append(f"good and bad customers are counted in bins of at least {spec.binning.minimum_cell}; "
-                     f"counts of fine bins are seen by the {spec.binning.counts_at.replace('_', ' ')}")
+                     "counts of fine bins, of columns without their names, are seen by the label holder")
     if spec.correlate is not None:
         rules = spec.correlate
         shown = f"pairs from {rules.threshold:g} on" if rules.show == "pairs" else f"the {rules.show}"

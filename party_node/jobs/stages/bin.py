@@ -51,7 +51,6 @@ def _options(context: JobContext, rules: BinningSpec) -> bin.BinOptions:
         slots=rules.slots,
         constraints=limits_of(rules),
         minimum_information=rules.minimum_information,
-        counts_at=rules.counts_at,
         key_bits=context.spec.crypto.key_bits,
         engine="phe" if context.spec.crypto.engine == "phe" else "auto",
     )

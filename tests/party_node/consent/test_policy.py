@@ -233,7 +233,6 @@ def test_a_job_costs_what_its_spec_says(bank: Any) -> None:
 
 @pytest.mark.parametrize(("rules", "label_holder"), [
     ({"maximum_bins": 6, "special_values": [-1.0, -2.0]}, 2 * (6 + 3) + 1), ({"fine_bins": 12}, 2 * (6 + 1) + 1),
-    ({"counts_at": "feature_holder", "fine_bins": 12}, 2 * (12 + 1) + 1),
 ])
 def test_counts_of_bins_cost_equations_on_the_labels(bank: Any, rules: dict[str, Any], label_holder: int) -> None:
     spec = bank.spec(put("binning", value=rules))
