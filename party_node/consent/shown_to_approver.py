@@ -75,6 +75,10 @@ def _computed(spec: JobSpec) -> list[str]:
                                           f"a bad customer {classes.bad:g} and a good one {classes.good:g}"])
         lines.append(f"the label holder weighs the rows that train ({'; '.join(how)}), which multiplies the most "
                      "that one customer counts; nobody else learns what a row weighs")
+    if spec.keeps_copies:
+        lines.append("every row of the label holder trains or judges, so all parties learn how many each customer has; "
+                     f"a customer weighs by its rows, at most {spec.label.largest_weight:g} times the mean, and "
+                     "counts as one wherever customers are counted")
     if spec.label.offset is not None:
         lines.append("the label holder adds an offset of its own to the log-odds of every row; nobody else learns it")
     if spec.binning is not None:

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mpc.protocols import coin, split
+from party_node.data.customers import require_even
 from party_node.data.hold_out import hold_out
 from party_node.data.label import require_both
 from party_node.data.period import require_outcomes
@@ -27,16 +28,22 @@ async def run(context: JobContext) -> None:
 
 
 async def _accept(context: JobContext) -> None:
-    """What the label holder demands of the rows on either side; then nobody's training rows are nearly an earlier
-    job's."""
+    """No customer weighs more than was agreed, on either side; what the label holder demands of the rows; then nobody's
+    training rows are nearly an earlier job's."""
     assert context.rows is not None
     assert context.test is not None
+    if context.copies is not None:
+        for side in (~context.test, context.judged):
+            customers = context.customers(side)
+            least = least_worth(context.spec, len(customers), len(context.copies))
+            require_even(customers, context.spec.label.largest_weight, least)
     if context.outcome is not None:
         labels = context.outcome[context.rows]
         require_both(labels[~context.test], "the development sample")
         require_both(labels[context.judged], "the hold-out sample")
         await context.me.compute(_read_terms, context, labels[~context.test])
-    context.accept_training(context.rows[~context.test])
+    training = ~context.test
+    context.accept_training(context.rows[training][context.customers(training).firsts])   # one row of each
 
 
 async def _drawn(context: JobContext) -> NDArray[np.bool_]:

@@ -35,6 +35,16 @@ def test_who_decides_reads_that_columns_are_correlated_and_who_sees_it() -> None
     assert "in correlate, feature holder:" in text
 
 
+def test_who_decides_reads_what_a_customer_of_many_rows_may_weigh() -> None:
+    def kept(largest: float) -> str:
+        plain = spec(label={"column": "bad", "largest_weight": largest}).model_dump(mode="json")
+        plain["parties"][0]["duplicates"] = "keep_all"
+        return told("shop", parties=plain["parties"], label=plain["label"], reveal=PLAIN)
+
+    assert "a customer weighs by its rows, at most 4 times the mean" in kept(4.0)
+    assert "by its rows" not in told("shop", reveal=PLAIN)
+
+
 def test_a_job_without_bins_does_not_speak_of_them() -> None:
     text = told("bank", reveal=PLAIN)
     assert "the label bad is used; it is never sent\n" in text

@@ -147,6 +147,8 @@ REFUSED: dict[str, tuple[Callable[[dict[str, Any]], None], str]] = {
          "counts customers"),
     "weights where all rows of a customer count":
         (lambda d: (d["parties"][0].update(duplicates="keep_all"), d["label"].update(weights="w")), "worth so many"),
+    "bins where all rows of a customer count":
+        (lambda d: (d["parties"][0].update(duplicates="keep_all"), binned()(d)), "bins count customers"),
     "balanced classes where all rows of a customer count":
         (lambda d: (d["parties"][0].update(duplicates="keep_all"), d["label"].update(class_weights="balanced")),
          "worth so many"),
