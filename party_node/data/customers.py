@@ -81,6 +81,8 @@ class Customers:
 def require_even(customers: Customers, largest: float, least: float) -> None:
     """Refused at every party alike, who all know the numbers of rows, where a customer weighs more than `largest` times
     the mean or all are worth fewer than `least` customers of even weight."""
+    if not len(customers):      # nobody weighs too much; that nobody is there is for others to say
+        return
     if float(customers.weights.max()) > largest * (1 + 1e-9):   # the mean of equal numbers may be off by a rounding
         raise Refused(
             "UNEVEN_COPIES", "a customer has more rows than the largest weight allows that was agreed",

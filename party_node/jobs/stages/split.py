@@ -34,7 +34,8 @@ async def _accept(context: JobContext) -> None:
     assert context.rows is not None
     assert context.test is not None
     training = ~context.test
-    await context.me.compute(planned, train_options(context.spec, int(training.sum())), {})   # LocalError, before counts
+    rows = max(1, int(training.sum()))
+    await context.me.compute(planned, train_options(context.spec, rows), {})    # LocalError, before anything is counted
     if context.copies is not None:
         for side in (training, context.judged):
             customers = context.customers(side)
