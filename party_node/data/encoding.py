@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from party_node.data.binned_column import BinnedColumn
-from party_node.data.customers import Customers
+from party_node.data.ids.customers import Customers
 from party_node.data.sources.kinds import Kind
 from party_node.data.sources.table import F64, Column, NumericColumn, TextColumn
 from party_node.table_errors import other_kind

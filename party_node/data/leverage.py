@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from party_node.data.customers import Customers
+from party_node.data.ids.customers import Customers
 from party_node.data.sources.table import F64
 
 # Blocks of 60 to 200 rows with 4 to 20 heavy-tailed columns took 25 to 44 passes; large tables take one to three.

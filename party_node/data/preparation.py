@@ -3,8 +3,8 @@
 Order: fill missing values and one-hot, or put weights of evidence in the place of cells (`encode`), drop what is
 constant or a twin (`twins`), standardise by mean and standard deviation of the training rows, clip to +-`clip` (no
 second standardising), bound the leverage of rows (`leverage`). It knows nothing of other parties, labels or the
-intercept. Where a customer has several rows, support counts customers, and means and deviations are those of the rows,
-as training sees them. docs/protocols/preparation.md.
+intercept. Where a customer has several rows, support counts customers, and the deviation is that of all rows, which the
+bit budget of training asks of them. docs/protocols/preparation.md.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ import numpy as np
 
 from mpc.errors import LocalError
 from party_node.data.binned_column import BinnedColumn
-from party_node.data.customers import Customers
 from party_node.data.encoding import (
     ColumnEncoding,
     Encoding,
@@ -28,6 +27,7 @@ from party_node.data.encoding import (
     fit_encoding,
     raw_columns,
 )
+from party_node.data.ids.customers import Customers
 from party_node.data.leverage import LeverageBound, LeverageReport, bound_leverage
 from party_node.data.sources.kinds import Kind
 from party_node.data.sources.table import F64, Table
@@ -234,7 +234,7 @@ def fit(
         )
     used = {raw.source for raw in kept}
     outputs = tuple(
-        Output(name, raw.source, raw.what, raw.level, float(raw.values.mean()), float(raw.values.std()))
+        Output(name, raw.source, raw.what, raw.level, *owners.centred(raw.values))
         for name, raw in zip(_unique([raw.name for raw in kept]), kept, strict=True)
     )
     report = PreparationReport(

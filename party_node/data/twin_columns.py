@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from party_node.data.customers import Customers
+from party_node.data.ids.customers import Customers
 from party_node.data.sources.table import F64
 
 _SAMPLE_ROWS = 2048

@@ -12,8 +12,8 @@ from mpc.link import Link, PartyId
 from mpc.protocols import align
 from mpc.protocols.align_terms import share_copies
 from mpc.ring import I64
-from party_node.data.customers import Customers, require_even
 from party_node.data.ids.accounting import DuplicatePolicy, IdRules, IdScheme, IdSet, read_ids
+from party_node.data.ids.customers import Customers, require_even
 from party_node.data.ids.normalisation import IdProfile
 from party_node.data.label import Label, MissingLabel, read_label
 from party_node.data.period import Period, read_period

@@ -15,8 +15,8 @@ from mpc.link import Link, PartyId
 from mpc.protocol import Party
 from mpc.protocols.train import Tools
 from party_node.data.binned_column import BinnedColumn
-from party_node.data.customers import Customers
 from party_node.data.ids.accounting import IdCounts
+from party_node.data.ids.customers import Customers
 from party_node.data.period import Period
 from party_node.data.preparation import Preparation
 from party_node.data.sources.kinds import Kind

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from mpc.protocols import coin, split
 from mpc.regression.sizes import planned
-from party_node.data.customers import require_even
 from party_node.data.hold_out import hold_out
+from party_node.data.ids.customers import require_even
 from party_node.data.label import require_both
 from party_node.data.period import require_outcomes
 from party_node.data.row_terms import Limits, read_offset, read_weights

@@ -55,7 +55,7 @@ def test_a_job_with_bins_reveals_their_counts(plan: JobPlan, nodes: Any) -> None
 def test_a_plan_that_still_says_who_counts_reads_that_it_is_no_choice(tmp_path: Path, who: str) -> None:
     sample = (Path(__file__).parents[3] / "docs/samples/job.toml").read_text(encoding="utf-8")
     (tmp_path / "job.toml").write_text(sample.replace("[binning]", f'[binning]\ncounts_at = "{who}"'))
-    with pytest.raises(PlanError, match="job.toml, field binning: counts_at is no choice any more.*leave it out"):
+    with pytest.raises(PlanError, match=r"job\.toml, field binning: counts_at is no choice any more.*leave it out"):
         load_plan(tmp_path / "job.toml")
 
 

@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 
 from party_node.data import leverage
-from party_node.data.customers import Customers
+from party_node.data.ids.customers import Customers
 from party_node.data.leverage import bound_leverage
 
 F64 = NDArray[np.float64]

@@ -31,7 +31,7 @@ def kept(largest: float = 10.0, **changes: Any) -> Any:
 
 
 def table_of(who: str, copies: np.ndarray) -> Table:
-    """At the shop a row a customer, the first column gone with the number of its rows; the bank's own rows all differ."""
+    """At the shop a row a customer, the first column gone with the number of rows; the bank's own rows all differ."""
     draw = np.random.default_rng(len(who))
     rows = int(copies.sum()) if who == "bank" else len(copies)
     values = draw.normal(size=(rows, 8))

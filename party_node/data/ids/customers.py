@@ -50,7 +50,8 @@ class Customers:
     @property
     def weights(self) -> F64:
         """What each weighs in a fit of all rows, in multiples of the mean."""
-        return self.rows / self.rows.mean()
+        weights: F64 = self.rows / self.rows.mean()
+        return weights
 
     @property
     def worth(self) -> float:
@@ -72,6 +73,15 @@ class Customers:
     def sums(self, values: F64) -> F64:
         """`values` (rows,) added up over each customer's rows."""
         return values if self.alone else np.add.reduceat(values, self.firsts)
+
+    def centred(self, values: F64) -> tuple[float, float]:
+        """A mean of `values` (rows,) to which none adds as if it had more rows than the mean number, for what a heavy
+        one adds is scaled away later (party_node.data.leverage) and would leave the others off the middle; and the root
+        mean square of all rows about it."""
+        if self.alone:
+            return float(values.mean()), float(values.std())
+        mean = float(np.average(values, weights=1 / self.heaviness()))
+        return mean, float(np.sqrt(np.mean(np.square(values - mean))))
 
     def heaviness(self) -> F64:
         """Of every row what its customer weighs, in multiples of the mean, 1 at least."""

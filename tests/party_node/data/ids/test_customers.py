@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from mpc.errors import Refused
-from party_node.data.customers import Customers, require_even
+from party_node.data.ids.customers import Customers, require_even
 
 THREE = Customers(np.array([2, 1, 3]))     # rows 0 1 | 2 | 3 4 5
 
