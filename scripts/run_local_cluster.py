@@ -51,8 +51,6 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     add("--seed", default="1", help="fixes the split in the signed spec")
     add("--key-bits", type=int, choices=[2048, 3072, 4096], default=3072)
     add("--bins", action="store_true", help="columns enter as weights of evidence of bins, counted jointly")
-    add("--counts-at", choices=["label_holder", "feature_holder"], default="label_holder",
-        help="with --bins: who sees the counts of fine bins")
     add("--correlations", choices=["pairs", "matrix", "inflation"], help="of columns of different parties: those "
         "above a threshold, or all; or each party's variance inflation beside another's columns")
     add("--correlation-threshold", type=float, default=0.7)
@@ -156,7 +154,7 @@ def job_of(options: argparse.Namespace, parties: list[LocalParty]) -> dict[str, 
                      "expected_default_rate": rate},
         "crypto": {"key_bits": options.key_bits, "engine": options.engine},
         "hold_out": hold_out_of(options),
-        **({"binning": {"counts_at": options.counts_at}} if options.bins else {}),
+        **({"binning": {}} if options.bins else {}),
         **({"correlate": {"show": options.correlations, "threshold": options.correlation_threshold,
                           "drop": options.drop_correlated}}
            if options.correlations else {}),

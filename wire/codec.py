@@ -27,7 +27,7 @@ from mpc.protocols.align import Blinded, Returned
 from mpc.protocols.align_count import Programmed
 from mpc.protocols.align_oprf import Tags
 from mpc.protocols.align_terms import Copies, Indices, SetSize, SizesHeard, Verdict
-from mpc.protocols.bin import AnonymousCounts, EncryptedLabels, MaskedCounts, MergedBins, Unmasked
+from mpc.protocols.bin import AnonymousCounts, EncryptedLabels, MergedBins
 from mpc.protocols.coin import CoinShare, Commitment, Seen
 from mpc.protocols.finish import Accepted, AuditHead, Countersigned
 from mpc.protocols.split import LaterRows, SplitHeard
@@ -75,8 +75,6 @@ REGISTRY: Mapping[type, Line] = {
     EncryptedLabels: Line("bin", "bin_encrypted_labels"),
     AnonymousCounts: Line("bin", "bin_anonymous_counts"),
     MergedBins: Line("bin", "bin_merged_bins"),
-    MaskedCounts: Line("bin", "bin_masked_counts"),
-    Unmasked: Line("bin", "bin_unmasked"),
     Copies: Line("align", "align_copies"),
     Commitment: Line("coin", "coin_commitment"),
     Seen: Line("coin", "coin_seen"),

@@ -123,7 +123,7 @@ def _parameters(spec: JobSpec) -> dict[str, Any]:
         "minimum_support": spec.preparation.minimum_support,
         **_hold_out(spec.hold_out),
         **_of_alignment(spec),
-        **_of_rows(spec.label),
+        **_of_rows(spec.label, spec.keeps_copies),
         **(_bins(spec.binning, spec.scale) if spec.binning else {}),
         **(_of_correlations(spec.correlate) if spec.correlate else {}),
     }
@@ -134,12 +134,14 @@ def _hold_out(rules: HoldOutSpec) -> dict[str, Any]:
     return split | ({"hold_out_column": rules.column} if rules.column else {})
 
 
-def _of_rows(label: LabelSpec) -> dict[str, Any]:
+def _of_rows(label: LabelSpec, copies: bool) -> dict[str, Any]:
     """That rows are weighed or have an offset; which columns of the label holder say so is not told."""
     weights = label.class_weights
     said = f"bad {weights.bad:g}, good {weights.good:g}" if isinstance(weights, ClassWeights) else weights
     return {
-        **({"row_weights": True, "largest_weight": label.largest_weight} if label.weights is not None else {}),
+        **({"row_weights": True} if label.weights is not None else {}),
+        **({"copies": True} if copies else {}),
+        **({"largest_weight": label.largest_weight} if copies or label.weights is not None else {}),
         **({"class_weights": said} if weights != "none" else {}),
         **({"offset": True} if label.offset is not None else {}),
     }
@@ -156,7 +158,6 @@ def _of_correlations(rules: CorrelateSpec) -> dict[str, Any]:
 
 def _bins(rules: BinningSpec, scale: ScaleSpec) -> dict[str, Any]:
     return {
-        "bins_counts_at": rules.counts_at,
         "bins_trend": rules.trend,
         "fine_bins": rules.fine_bins,
         "maximum_bins": rules.maximum_bins,

@@ -16,7 +16,6 @@ from coordinator.jobs.align_engine import quicker
 from mpc.errors import LocalError
 from mpc.protocols import PROTOCOLS, correlate
 from mpc.protocols.align_terms import TOLD
-from mpc.protocols.bin import CODES
 from mpc.regression.sizes import enough_iterations
 from wire.description import DatasetDescription, ids_mismatch
 from wire.line import Line
@@ -213,7 +212,7 @@ def _reveal(plan: JobPlan) -> list[str]:
     if plan.hold_out.column is not None and plan.goal == "model":
         codes.add("split.period")
     if plan.binning is not None:
-        codes |= set(CODES[plan.binning.counts_at])
+        codes |= {line.code for line in PROTOCOLS["bin"].ledger}
     if plan.correlate is not None:
         codes |= set(correlate.codes(plan.correlate.show, plan.correlate.to))
     return sorted(codes)

@@ -2,12 +2,9 @@
 
    label holder: y in {0, 1}, a Paillier key       every feature holder: fine bins of its columns
  1 E(y_i), one per row     -- PublicKeyMessage, EncryptedLabels -->  S_b = prod of E(y_i) over the rows of fine bin b
-   counts_at label_holder: columns shuffled, each turned round or not, its levels and bins apart shuffled
+   columns shuffled, each turned round or not, its levels and bins apart shuffled
  2 the counts              <-- AnonymousCounts --   customers per bin; all S_b, packed side by side, re-randomised
  3 merges bins             -- MergedBins -->        which fine bins are one, and the bad customers of each merged bin
-   counts_at feature_holder
- 2 decrypts, learns nothing   <-- MaskedCounts --   the same, in own order, plus u uniform in Z_n
- 3                         -- Unmasked -->          minus u: the bad customers of each fine bin; merges them itself
 
 Customers per bin are the feature holder's own knowledge, so it enforces the minimum cell before anything is sent: a
 bin below it is merged into another, never left out, for what is left out is the difference to the whole. The label
@@ -32,7 +29,7 @@ from mpc.link import Link, PartyId
 from mpc.paillier.ciphertexts import CipherVector, PublicKey, PublicKeyMessage, SealedVector
 from mpc.paillier.keys import PrivateKey
 from mpc.paillier.rerandomisation import Rerandomiser
-from mpc.products.matrix_vector import checked_key, joined, masked_and_sealed, parsed, uniform_masks
+from mpc.products.matrix_vector import checked_key, joined, parsed
 from mpc.products.plan import MESSAGE_BYTES, chunks
 from mpc.protocol import LedgerLine, Party, ProtocolSpec
 from mpc.protocols.bin_terms import (
@@ -46,7 +43,6 @@ from mpc.protocols.bin_terms import (
     can_be,
     check_columns,
     counts_fit,
-    counts_of,
     forms_fit,
     forms_of,
     own_counts,
@@ -90,28 +86,13 @@ class MergedBins:
     bad: RingVector
 
 
-@dataclass(frozen=True)
-class MaskedCounts:
-    """Step 2: the bad customers of every bin plus a uniform mask, under the label holder's key."""
-
-    bad: SealedVector
-
-
-@dataclass(frozen=True)
-class Unmasked:
-    """Step 3: the plaintexts of step 2, little-endian, as long as the modulus each: uniform but to who masked them."""
-
-    values: bytes
-
-
 # ---------------------------------------------------------------- roles
 
 
 async def run_label_holder(
     me: Party, peers: Mapping[PartyId, Link], labels: NDArray[np.bool_], options: BinOptions, key: PrivateKey
 ) -> dict[PartyId, list[BinCounts]]:
-    """`labels` (rows,), True for bad. Returns what was learned: the anonymous columns' counts, per feature holder;
-    nothing if the counts are at the feature holders.
+    """`labels` (rows,), True for bad. Returns what was learned: the anonymous columns' counts, per feature holder.
 
     PeerError WRONG_LENGTH, OUT_OF_RANGE, SMALL_CELL or of the gates for ciphertexts.
     """
@@ -120,7 +101,7 @@ async def run_label_holder(
     if key.public.bits != options.key_bits:
         raise LocalError("our own key has another length than was agreed")
     links = {party: peers[party] for party in sorted(options.columns)}
-    _consent(me, options)
+    _consent(me)
     message = await me.compute(key.message)
     await me.together(*(link.send(message) for link in links.values()))                             # 1
     encryptor = await me.compute(key.encryptor, Rng(me.rng.bytes(32)), options.rows)
@@ -131,16 +112,13 @@ async def run_label_holder(
         sealed = EncryptedLabels(await me.compute(encryptor.encrypt, values))
         await me.together(*(link.send(sealed) for link in links.values()))                          # 1
     me.progress("encrypted labels", options.rows, options.rows)
-    if options.counts_at == "feature_holder":
-        await me.together(*(_unmask(me, link, options, key) for link in links.values()))
-        return {}
     all_bad = int(labels.sum())
     learned = await me.together(*(_join(me, link, options, key, all_bad) for link in links.values()))
     return dict(zip(links, learned, strict=True))
 
 
 async def _join(me: Party, link: Link, options: BinOptions, key: PrivateKey, all_bad: int) -> list[BinCounts]:
-    """Steps 2 and 3 where the label holder sees anonymous counts."""
+    """Steps 2 and 3 at the label holder, with one feature holder."""
     columns, slots = shape = options.columns[link.peer], options.slots
     shown = await link.receive(AnonymousCounts)                                                     # 2
     regular, forms = (_words(link, vector, columns, FORM_BITS) for vector in (shown.regular, shown.forms))
@@ -162,17 +140,6 @@ async def _join(me: Party, link: Link, options: BinOptions, key: PrivateKey, all
     return [counts for counts, _ in learned]
 
 
-async def _unmask(me: Party, link: Link, options: BinOptions, key: PrivateKey) -> None:
-    """Steps 2 and 3 where the label holder sees uniform values."""
-    masked = (await link.receive(MaskedCounts)).bad                                                 # 2
-    vector = await parsed(me, link, key.public, masked, options.replies(link.peer), set())
-    values = await me.compute(key.decrypt, vector)
-    me.ledger.record("bin.masked", len(values))
-    me.ledger.record("bin.fine", options.columns[link.peer] * options.slots)
-    width = key.public.width // 2
-    await link.send(Unmasked(b"".join(value.to_bytes(width, "little") for value in values)))        # 3
-
-
 async def run_feature_holder(
     me: Party, label_holder: Link, columns: Sequence[Column], options: BinOptions
 ) -> list[Told]:
@@ -181,59 +148,29 @@ async def run_feature_holder(
     PeerError as for the label holder, or of the gate for keys; LocalError for a bin below the minimum cell.
     """
     check_columns(columns, options, me.id)
-    _consent(me, options)
+    _consent(me)
     message = await label_holder.receive(PublicKeyMessage)                                          # 1
     key = await checked_key(me, label_holder, message, options.key_bits, (), options.engine)
-    if options.counts_at == "feature_holder":
-        return await _count(me, label_holder, key, columns, options)
-    return await _show(me, label_holder, key, columns, options)
-
-
-async def _show(
-    me: Party, link: Link, key: PublicKey, columns: Sequence[Column], options: BinOptions
-) -> list[Told]:
-    """Steps 1 to 3 where the label holder sees anonymous counts."""
     rng = Rng(me.rng.bytes(32))
     disguise = Disguise.draw(columns, rng)
     shown = [disguise.apply(columns, c) for c in range(len(columns))]
-    packed = await _summed(me, link, key, shown, options)                                           # 1
+    packed = await _summed(me, label_holder, key, shown, options)                                   # 1
     sealer = await me.compute(Rerandomiser, key, rng, len(packed))
     sealed = await me.compute(sealer.seal, packed)
     regular, forms = forms_of(shown, options.columns[me.id])
     totals = room(shown, options, me.id)
     me.ledger.record("bin.counts", totals.size)
-    await link.send(AnonymousCounts(
+    await label_holder.send(AnonymousCounts(
         _ring(regular, FORM_BITS), _ring(forms, FORM_BITS), _ring(totals, COUNT_BITS), sealed
     ))                                                                                              # 2
-    answer = await link.receive(MergedBins)                                                         # 3
-    groups = _words(link, answer.groups, totals.size, FORM_BITS).reshape(totals.shape)
-    bad = _words(link, answer.bad, totals.size, COUNT_BITS).reshape(totals.shape)
+    answer = await label_holder.receive(MergedBins)                                                 # 3
+    groups = _words(label_holder, answer.groups, totals.size, FORM_BITS).reshape(totals.shape)
+    bad = _words(label_holder, answer.bad, totals.size, COUNT_BITS).reshape(totals.shape)
     found = disguise.lifted(columns, groups, bad)
-    link.require(found is not None and can_be(found, columns, options), Reason.OUT_OF_RANGE)
+    label_holder.require(found is not None and can_be(found, columns, options), Reason.OUT_OF_RANGE)
     assert found is not None
     me.ledger.record("bin.merged", options.columns[me.id])
     return found
-
-
-async def _count(
-    me: Party, link: Link, key: PublicKey, columns: Sequence[Column], options: BinOptions
-) -> list[Told]:
-    """Steps 1 to 3 where the label holder sees uniform values."""
-    rng = Rng(me.rng.bytes(32))
-    packed = await _summed(me, link, key, columns, options)                                         # 1
-    sealer = await me.compute(Rerandomiser, key, rng, len(packed))
-    masks = uniform_masks(rng, key.n, len(packed))
-    me.ledger.record("bin.masked", len(masks))
-    await link.send(MaskedCounts(await me.compute(masked_and_sealed, packed, masks, sealer)))       # 2
-    values, width = (await link.receive(Unmasked)).values, key.width // 2                           # 3
-    link.require(len(values) == width * len(masks), Reason.WRONG_LENGTH)
-    opened = [int.from_bytes(values[i : i + width], "little") for i in range(0, len(values), width)]
-    link.require(all(value < key.n for value in opened), Reason.OUT_OF_RANGE)
-    plain = [(value - mask) % key.n for value, mask in zip(opened, masks, strict=True)]
-    bad, rest = digits(plain, options, me.id)
-    link.require(rest == 0 and counts_fit(bad, room(columns, options, me.id), None), Reason.OUT_OF_RANGE)
-    me.ledger.record("bin.fine", bad.size)
-    return [options.told(counts_of(column, bad[c, : column.count]), column.trend) for c, column in enumerate(columns)]
 
 
 async def _summed(
@@ -260,10 +197,10 @@ async def _summed(
     return await me.compute(packed, total, options, me.id)
 
 
-def _consent(me: Party, options: BinOptions) -> None:
-    """Raise before anything is sent if the signed spec lists another way of counting, or none."""
-    for code in CODES[options.counts_at]:
-        me.ledger.record(code, 0)
+def _consent(me: Party) -> None:
+    """Raise before anything is sent if the signed spec does not list what is opened here."""
+    for line in LEDGER:
+        me.ledger.record(line.code, 0)
 
 
 def _words(link: Link, vector: RingVector, count: int, bits: int) -> I64:
@@ -317,25 +254,20 @@ LEDGER = (
                "how many good and bad customers each fine bin of an anonymous column holds"),
     LedgerLine("bin.merged", "revealed", "owner",
                "how many good and bad customers each merged bin of its own columns holds"),
-    LedgerLine("bin.masked", "masked", "label_holder", "counts of bad customers plus a uniform mask"),
-    LedgerLine("bin.fine", "revealed", "owner",
-               "how many good and bad customers each fine bin of its own columns holds"),
 )
-CODES = {"label_holder": ("bin.counts", "bin.merged"), "feature_holder": ("bin.masked", "bin.fine")}
 
 PROTOCOL = ProtocolSpec(
     name="bin",
     version=1,
-    messages=(PublicKeyMessage, EncryptedLabels, AnonymousCounts, MergedBins, MaskedCounts, Unmasked),
+    messages=(PublicKeyMessage, EncryptedLabels, AnonymousCounts, MergedBins),
     roles={"label_holder": run_label_holder, "feature_holder": run_feature_holder},
     ideal=ideal,
     learns={
         "label_holder": "of each feature holder's columns, shuffled and nameless, how many good and bad customers each "
-                        "fine bin holds, none below the minimum cell; nothing, if the job has the counts at the "
-                        "feature holders",
+                        "fine bin holds, none below the minimum cell",
         "feature_holder": "how many good and bad customers each merged bin of its own columns holds, none below the "
-                          "minimum cell or with fewer good or bad ones than the minimum; each fine bin, if the job has "
-                          "the counts at the feature holders; and so the share of bad customers in all",
+                          "minimum cell or with fewer good or bad ones than the minimum; and so the share of bad "
+                          "customers in all",
     },
     ledger=LEDGER,
 )

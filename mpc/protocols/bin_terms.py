@@ -1,5 +1,5 @@
-"""What both sides of `bin` agree on: sizes, minima, who sees the counts of fine bins, and how a column's counts become
-the bins that its owner hears of. Pure; knows no message.
+"""What both sides of `bin` agree on: sizes, minima, and how a column's counts become the bins that its
+owner hears of. Pure; knows no message.
 """
 
 from __future__ import annotations
@@ -7,7 +7,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +18,6 @@ from mpc.kernels.modulus import MOST_GROUPS
 from mpc.link import PartyId
 from mpc.rng import Rng
 
-CountsAt = Literal["label_holder", "feature_holder"]
 COUNT_BITS = 32       # of a number of customers on the wire
 FORM_BITS = 8         # of a number of bins, and of a form
 FORMS: tuple[Trend | None, ...] = (*Trend, None)     # None: levels, which have no order
@@ -41,7 +39,6 @@ class BinOptions:
     slots: int
     constraints: Constraints
     minimum_information: float
-    counts_at: CountsAt
     key_bits: int
     engine: str = "auto"
 
@@ -137,15 +134,10 @@ def _without_bare_bins(counts: BinCounts, group: I64, constraints: Constraints) 
         group[group == least] = near
 
 
-def counts_of(column: Column, bad: Sequence[int] | I64) -> BinCounts:
-    """Good and bad customers per fine bin, for whoever knows the bad ones."""
-    in_bad = np.asarray(bad, dtype=np.int64)
-    return BinCounts(column.totals() - in_bad, in_bad, column.regular, column.ordered)
-
-
 def own_counts(column: Column, labels: NDArray[np.bool_]) -> BinCounts:
-    """The same where the labels are at hand."""
-    return counts_of(column, np.bincount(column.codes[labels], minlength=column.count))
+    """Good and bad customers per fine bin, where the labels are at hand."""
+    bad = np.bincount(column.codes[labels], minlength=column.count).astype(np.int64)
+    return BinCounts(column.totals() - bad, bad, column.regular, column.ordered)
 
 
 # ---------------------------------------------------------------- a feature holder's columns
@@ -235,11 +227,10 @@ def forms_fit(regular: I64, forms: I64, totals: I64, options: BinOptions) -> boo
     return bool(np.all(gapless) and np.all(empty | whole) and not last.any())
 
 
-def counts_fit(bad: I64, totals: I64, all_bad: int | None) -> bool:
-    """Whether these can be the bad customers of every bin: all columns have the same sum, `all_bad` where known."""
+def counts_fit(bad: I64, totals: I64, all_bad: int) -> bool:
+    """Whether these can be the bad customers of every bin: all columns have the same sum, `all_bad`."""
     sums = bad.sum(axis=1)[totals.any(axis=1)]
-    due = all_bad if all_bad is not None else int(sums[0]) if len(sums) else 0
-    return bool(np.all(bad <= totals) and np.all(sums == due))
+    return bool(np.all(bad <= totals) and np.all(sums == all_bad))
 
 
 def anonymous_counts(regular: I64, forms: I64, totals: I64, bad: I64) -> list[tuple[BinCounts, Trend]]:

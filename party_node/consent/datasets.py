@@ -71,7 +71,7 @@ class DatasetPolicy(_Part):
     minimum_outcome: Annotated[int, Field(ge=1)] = 5      # good, and bad, customers in a bin that its owner hears of
     minimum_difference: Annotated[int, Field(ge=0)] = 20  # two sets in common differ by none or at least so many
     maximum_leverage: Annotated[float, Field(gt=0.0, le=1.0)] = 0.1
-    largest_weight: Annotated[float, Field(ge=1.0)] = 1.0     # of one row, in multiples of the mean; 1: all alike
+    largest_weight: Annotated[float, Field(ge=1.0)] = 1.0     # of a row or customer, in means; 1: all alike
     balanced_classes: bool = True                             # both outcomes may weigh the same
     correlation_bits: Annotated[int, Field(ge=0, le=16)] = 0  # finer than the rows support only up to here
     key_bits: Annotated[int, Field(ge=2048)] = 3072

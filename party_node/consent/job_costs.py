@@ -37,9 +37,8 @@ def correlations_told(spec: JobSpec, me: str) -> int:
 
 
 def bins_told(rules: BinningSpec) -> int:
-    """Bins of one column of which its owner hears at most: merged ones, or fine ones where it counts itself."""
-    apart = rules.slots - rules.fine_bins
-    return rules.slots if rules.counts_at == "feature_holder" else rules.maximum_bins + apart
+    """Bins of one column of which its owner hears at most, missing and special values included."""
+    return rules.maximum_bins + rules.slots - rules.fine_bins
 
 
 def further_equations(spec: JobSpec, widths: Mapping[PartyId, int]) -> int:

@@ -75,11 +75,15 @@ def _computed(spec: JobSpec) -> list[str]:
                                           f"a bad customer {classes.bad:g} and a good one {classes.good:g}"])
         lines.append(f"the label holder weighs the rows that train ({'; '.join(how)}), which multiplies the most "
                      "that one customer counts; nobody else learns what a row weighs")
+    if spec.keeps_copies:
+        lines.append("every row of the label holder trains or judges, so all parties learn how many each customer has; "
+                     f"a customer weighs by its rows, at most {spec.label.largest_weight:g} times the mean, and "
+                     "counts as one wherever customers are counted")
     if spec.label.offset is not None:
         lines.append("the label holder adds an offset of its own to the log-odds of every row; nobody else learns it")
     if spec.binning is not None:
         lines.append(f"good and bad customers are counted in bins of at least {spec.binning.minimum_cell}; "
-                     f"counts of fine bins are seen by the {spec.binning.counts_at.replace('_', ' ')}")
+                     "counts of fine bins, of columns without their names, are seen by the label holder")
     if spec.correlate is not None:
         rules = spec.correlate
         shown = f"pairs from {rules.threshold:g} on" if rules.show == "pairs" else f"the {rules.show}"

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from party_node.data.binned_column import BinnedColumn
+from party_node.data.ids.customers import Customers
 from party_node.data.sources.kinds import Kind
 from party_node.data.sources.table import F64, Column, NumericColumn, TextColumn
 from party_node.table_errors import other_kind
@@ -72,25 +73,23 @@ class RawColumn:
 
 
 def fit_encoding(
-    column: Column, rows: Rows, missing: Missing, constant: float, support: int, most_levels: int
+    column: Column, rows: Rows, missing: Missing, constant: float, support: int, most_levels: int, customers: Customers
 ) -> ColumnEncoding:
-    """Fit one column on `rows` (table row numbers, the training rows)."""
+    """Fit one column on `rows` (table row numbers, the training rows), those of `customers`."""
     if isinstance(column, NumericColumn):
         values = column.values[rows]
-        present = values[~np.isnan(values)]
+        absent = np.isnan(values)
         indicator = missing is Missing.INDICATOR
-        mean = float(np.mean(present)) if present.size else 0.0
-        absent = len(values) - len(present)
-        fill = mean if indicator else constant
-        return ColumnEncoding(column.name, Kind.NUMERIC, fill, (), indicator and absent >= support, False, 0)
+        mean = 0.0 if absent.all() else float(np.mean(values[~absent]))
+        flagged = indicator and customers.count(absent) >= support
+        return ColumnEncoding(column.name, Kind.NUMERIC, mean if indicator else constant, (), flagged, False, 0)
     codes = column.codes[rows]
-    counts = np.bincount(codes[codes >= 0], minlength=len(column.levels))
+    counts = customers.per_code(codes, len(column.levels))
     # Most frequent first; levels are sorted, so ties go by name.
     order = np.argsort(-counts, kind="stable")
     kept = sorted(int(code) for code in order[:most_levels] if counts[code] >= support)
-    absent = int(np.sum(codes < 0))
-    rest = int(counts.sum() - counts[kept].sum())
-    alone = absent >= support
+    alone = customers.count(codes < 0) >= support
+    rest = ~np.isin(codes, kept) & ((codes >= 0) | (not alone))
     merged = int(np.count_nonzero(counts)) - len(kept)
     return ColumnEncoding(
         name=column.name,
@@ -98,7 +97,7 @@ def fit_encoding(
         fill=0.0,
         levels=tuple(column.levels[code] for code in kept),
         has_missing=alone,
-        has_other=rest + (0 if alone else absent) >= support,
+        has_other=customers.count(rest) >= support,
         merged=merged,
     )
 

@@ -1,8 +1,13 @@
-"""Bounds how far one row can pull the weights, so that weights do not show a single row's label.
+"""Bounds how far one customer can pull the weights, so that weights do not show a single customer's label.
 
 Leverage of a row x of a block X (n x d): l = x (X'X + lambda n I)^-1 x'. A row above the bound is scaled towards
 zero. The scale is a function of the row and of one fixed factor, the same for rows of the training set and for
 others, so scoring a table again gives the same numbers whichever of its rows were trained on.
+
+Where customers have several rows, one of weight w (its rows by their mean number) has the leverages of its rows added
+up, times w where w > 1: its label moves the gradient by w times what an average customer's does, while the others'
+labels, by which it could hide, move it as before. Rows of customers heavier than the mean are scaled further for that,
+where they train and nowhere else.
 """
 
 from __future__ import annotations
@@ -12,6 +17,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from party_node.data.ids.customers import Customers
 from party_node.data.sources.table import F64
 
 # Blocks of 60 to 200 rows with 4 to 20 heavy-tailed columns took 25 to 44 passes; large tables take one to three.
@@ -23,7 +29,8 @@ _CHUNK_ROWS = 8192
 
 @dataclass(frozen=True, repr=False)
 class LeverageBound:
-    """`factor`: lower triangular L (d x d) with leverage |x L|^2; rows above `target` are scaled to it.
+    """`factor`: lower triangular L (d x d) with leverage |x L|^2; rows above `target` are scaled to it. A row of a
+    customer who weighs w > 1 times the mean has w^2 times less.
 
     `common` scales every row besides; it is 1 unless the passes did not meet the bound.
     """
@@ -32,14 +39,18 @@ class LeverageBound:
     target: float
     common: float
 
-    def shrink(self, block: F64) -> int:
-        """Scale the rows of `block` (n x d) in place; returns how many were scaled."""
+    def shrink(self, block: F64, heaviness: F64 | None = None) -> int:
+        """Scale the rows of `block` (n x d) in place; returns how many were scaled. `heaviness` (n,): w of each row,
+        none given: 1."""
         shrunk = 0
-        for part in _chunks(block):
+        for start, part in _chunks(block):
             found = _row_leverage(part, self.factor)
-            over = found > self.target
+            target = np.full(len(part), self.target)
+            if heaviness is not None:
+                target /= np.square(heaviness[start : start + len(part)])
+            over = found > target
             scale = np.full(len(part), self.common)
-            scale[over] *= np.sqrt(self.target / found[over])
+            scale[over] *= np.sqrt(target[over] / found[over])
             part *= scale[:, None]
             shrunk += int(np.count_nonzero(scale < 1.0))
         return shrunk
@@ -47,7 +58,8 @@ class LeverageBound:
 
 @dataclass(frozen=True)
 class LeverageReport:
-    """Rows that were scaled, passes used, the factor on all rows (1 unless the passes ran out), the maximum left."""
+    """Rows that were scaled, passes used, the factor on all rows (1 unless the passes ran out), the maximum left of a
+    customer."""
 
     shrunk_rows: int
     passes: int
@@ -55,38 +67,42 @@ class LeverageReport:
     largest: float
 
 
-def bound_leverage(block: F64, bound: float, penalty: float) -> tuple[LeverageBound, LeverageReport]:
+def bound_leverage(
+    block: F64, bound: float, penalty: float, customers: Customers | None = None
+) -> tuple[LeverageBound, LeverageReport]:
     """Fit the bound on training rows `block` (n x d, n and d at least 1) and scale them in place.
 
-    `bound` in (0, 1], `penalty` lambda > 0. On return every row of `block` has leverage <= bound under the Gram
-    matrix of `block` itself.
+    `bound` in (0, 1], `penalty` lambda > 0. `customers`: whose the rows are; none given: one row each. On return every
+    customer of `block` has leverage <= bound under the Gram matrix of `block` itself.
     """
     assert 0 < bound <= 1
     assert penalty > 0
-    ridge = penalty * len(block)
-    fitted = LeverageBound(_factor(block, ridge), bound * MARGIN, 1.0)
+    owners = Customers.one_row_each(len(block)) if customers is None else customers
+    assert owners.total == len(block)
+    ridge, heaviness = penalty * len(block), None if owners.alone else owners.heaviness()
+    fitted = LeverageBound(_factor(block, ridge), bound * MARGIN / float(owners.rows.mean()), 1.0)
     original = block.copy()
     for done in range(1, MOST_PASSES + 1):
         block[:] = original
-        shrunk = fitted.shrink(block)
+        shrunk = fitted.shrink(block, heaviness)
         after = _factor(block, ridge)
-        largest = _largest(block, after)
+        largest = _largest(block, after, owners)
         if largest <= bound:
             return fitted, LeverageReport(shrunk, done, 1.0, largest)
         fitted = LeverageBound(after, fitted.target, 1.0)
     block[:] = original
-    fitted.shrink(block)
-    common = _common_scale(block, bound, ridge)
+    fitted.shrink(block, heaviness)
+    common = _common_scale(block, bound, ridge, owners)
     fitted = LeverageBound(fitted.factor, fitted.target, common)
     block[:] = original
-    shrunk = fitted.shrink(block)
-    return fitted, LeverageReport(shrunk, MOST_PASSES, common, _largest(block, _factor(block, ridge)))
+    shrunk = fitted.shrink(block, heaviness)
+    return fitted, LeverageReport(shrunk, MOST_PASSES, common, _largest(block, _factor(block, ridge), owners))
 
 
-def _common_scale(block: F64, bound: float, ridge: float) -> float:
+def _common_scale(block: F64, bound: float, ridge: float, owners: Customers) -> float:
     """A factor on all rows that meets the bound: scaling by s is a ridge of ridge / s^2, so leverage falls with s."""
     scale = 1.0
-    while _largest(block, _factor(block, ridge / scale**2)) > bound * MARGIN:
+    while _largest(block, _factor(block, ridge / scale**2), owners) > bound * MARGIN:
         scale *= 0.9
     return scale
 
@@ -116,10 +132,13 @@ def _row_leverage(part: F64, factor: F64) -> F64:
     return total
 
 
-def _largest(block: F64, factor: F64) -> float:
-    return max(float(np.max(np.square(part @ factor).sum(axis=1))) for part in _chunks(block))
+def _largest(block: F64, factor: F64, owners: Customers) -> float:
+    """Of a customer: its rows together, times what it weighs."""
+    found = owners.sums(np.concatenate([np.square(part @ factor).sum(axis=1) for _, part in _chunks(block)]))
+    return float(np.max(found * np.maximum(owners.weights, 1.0)))
 
 
-def _chunks(block: F64) -> Iterator[F64]:
+def _chunks(block: F64) -> Iterator[tuple[int, F64]]:
+    """Some rows after the others, and where they begin."""
     for start in range(0, len(block), _CHUNK_ROWS):
-        yield block[start : start + _CHUNK_ROWS]
+        yield start, block[start : start + _CHUNK_ROWS]

@@ -3,7 +3,8 @@
 Order: fill missing values and one-hot, or put weights of evidence in the place of cells (`encode`), drop what is
 constant or a twin (`twins`), standardise by mean and standard deviation of the training rows, clip to +-`clip` (no
 second standardising), bound the leverage of rows (`leverage`). It knows nothing of other parties, labels or the
-intercept. docs/protocols/preparation.md.
+intercept. Where a customer has several rows, support counts customers, and the deviation is that of all rows, which the
+bit budget of training asks of them. docs/protocols/preparation.md.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from party_node.data.encoding import (
     fit_encoding,
     raw_columns,
 )
+from party_node.data.ids.customers import Customers
 from party_node.data.leverage import LeverageBound, LeverageReport, bound_leverage
 from party_node.data.sources.kinds import Kind
 from party_node.data.sources.table import F64, Table
@@ -76,7 +78,7 @@ class Output:
 class PreparationReport:
     """What the preparation did, for this party's own part of the report.
 
-    `columns_out` and `dropped` name levels that at least `minimum_support` rows share; `merged` counts the rarer
+    `columns_out` and `dropped` name levels that at least `minimum_support` customers share; `merged` counts the rarer
     ones. None of it is sent to another party.
     """
 
@@ -128,16 +130,16 @@ class Preparation:
         """The `kinds` argument with which `read_table` reads a later table the same way."""
         return {encoding.name: encoding.kind for encoding in self.encodings}
 
-    def apply(self, table: Table, rows: Rows | None = None) -> F64:
+    def apply(self, table: Table, rows: Rows | None = None, heaviness: F64 | None = None) -> F64:
         """The prepared block, float64 (n x d), of the table's `rows` (row numbers; None: all), in that order.
 
-        |x| <= clip. A row's result depends on that row alone, to the last bit. Raises DataError column_missing,
-        column_kind.
+        |x| <= clip. A row's result depends on that row alone, to the last bit; and, where it trains, on what its
+        customer weighs, its `heaviness`. Raises DataError column_missing, column_kind.
         """
         chosen = np.arange(table.rows, dtype=np.int64) if rows is None else rows
         block, _ = self._scaled(table, chosen)
         if self.leverage is not None:
-            self.leverage.shrink(block)
+            self.leverage.shrink(block, heaviness)
         return block
 
     def _scaled(self, table: Table, rows: Rows) -> tuple[F64, int]:
@@ -198,25 +200,28 @@ def fit(
     may_be_empty: bool = False,
     binned: Sequence[BinnedColumn] | None = None,
     left_out: Sequence[tuple[str, str]] = (),
+    customers: Customers | None = None,
 ) -> Preparation:
-    """Fit on the training rows `rows` (row numbers of `table`).
+    """Fit on the training rows `rows` (row numbers of `table`). `customers`: whose they are; none given: one row each.
 
     `features` picks table columns (None: all). `may_be_empty`: the label holder may go on without a column of its
     own, it still has the intercept. `binned`: columns enter as weights of evidence, these and no others; `left_out`
     (column, reason) names the others. Raises DataError column_missing, too_few_rows, no_columns.
     """
     inputs = tuple(table.names if features is None else features)
-    if len(rows) < max(2, spec.minimum_support):
+    owners = Customers.one_row_each(len(rows)) if customers is None else customers
+    if len(owners) < max(2, spec.minimum_support):
         raise DataError(
             "too_few_rows",
-            f"{len(rows)} rows in the development sample, but at least {max(2, spec.minimum_support)} are needed",
+            f"{len(owners)} rows in the development sample, but at least {max(2, spec.minimum_support)} are needed",
             "Align larger tables, or keep fewer rows for the hold-out sample.",
         )
     encodings: tuple[Encoding, ...] = tuple(
-        fit_encoding(table.column(name), rows, spec.missing, spec.constant, spec.minimum_support, spec.most_levels)
+        fit_encoding(table.column(name), rows, spec.missing, spec.constant, spec.minimum_support, spec.most_levels,
+                     owners)
         for name in inputs
     ) if binned is None else tuple(binned)
-    kept, dropped = _kept_columns(table, encodings, rows, spec.minimum_support)
+    kept, dropped = _kept_columns(table, encodings, rows, spec.minimum_support, owners)
     dropped = [*(_Dropped(name, name, reason) for name, reason in left_out), *dropped]
     if not kept and not may_be_empty:
         # Table columns only: the names of one-hot columns hold private levels.
@@ -229,7 +234,7 @@ def fit(
         )
     used = {raw.source for raw in kept}
     outputs = tuple(
-        Output(name, raw.source, raw.what, raw.level, float(raw.values.mean()), float(raw.values.std()))
+        Output(name, raw.source, raw.what, raw.level, *owners.centred(raw.values))
         for name, raw in zip(_unique([raw.name for raw in kept]), kept, strict=True)
     )
     report = PreparationReport(
@@ -243,7 +248,7 @@ def fit(
     )
     del kept
     encodings = tuple(encoding for encoding in encodings if encoding.name in used)
-    return _with_leverage(Preparation(spec, encodings, outputs, None, report), table, rows)
+    return _with_leverage(Preparation(spec, encodings, outputs, None, report), table, rows, owners)
 
 
 def with_intercept(block: F64, label_holder: bool) -> F64:
@@ -251,13 +256,13 @@ def with_intercept(block: F64, label_holder: bool) -> F64:
     return np.column_stack([np.ones(len(block)), block]) if label_holder else block
 
 
-def _with_leverage(unbounded: Preparation, table: Table, rows: Rows) -> Preparation:
+def _with_leverage(unbounded: Preparation, table: Table, rows: Rows, customers: Customers) -> Preparation:
     """The preparation with its leverage bound fitted on the scaled training rows."""
     spec, report = unbounded.spec, asdict(unbounded.report)
     block, report["clipped_cells"] = unbounded._scaled(table, rows)
     bound = None
     if unbounded.outputs:
-        bound, report["leverage"] = bound_leverage(block, spec.leverage_bound, spec.penalty)
+        bound, report["leverage"] = bound_leverage(block, spec.leverage_bound, spec.penalty, customers)
     return Preparation(spec, unbounded.encodings, unbounded.outputs, bound, PreparationReport(**report))
 
 
@@ -269,7 +274,7 @@ class _Dropped:
 
 
 def _kept_columns(
-    table: Table, encodings: Sequence[Encoding], rows: Rows, support: int
+    table: Table, encodings: Sequence[Encoding], rows: Rows, support: int, customers: Customers
 ) -> tuple[list[RawColumn], list[_Dropped]]:
     """Raw columns of the training rows that carry something, and the others with the reason."""
     found: list[RawColumn] = []
@@ -282,32 +287,32 @@ def _kept_columns(
             continue
         raws = list(raw_columns(encoding, column, rows))
         if not raws:
-            dropped.append(_Dropped(name, name, f"no level has {support} rows"))
+            dropped.append(_Dropped(name, name, f"no level has {support} customers"))
         for raw in raws:
-            reason = _flat(raw.values, support)
+            reason = _flat(raw.values, support, customers)
             if reason:
                 dropped.append(_Dropped(raw.name, name, reason))
             else:
                 found.append(raw)
-    repeated = twins([raw.values for raw in found], support)
+    repeated = twins([raw.values for raw in found], support, customers)
     for i, first in repeated.items():
-        reason = f"says the same as `{found[first].name}`, but for fewer than {support} rows"
+        reason = f"says the same as `{found[first].name}`, but for fewer than {support} customers"
         dropped.append(_Dropped(found[i].name, found[i].source, reason))
     return [raw for i, raw in enumerate(found) if i not in repeated], dropped
 
 
-def _flat(values: F64, support: int) -> str | None:
+def _flat(values: F64, support: int, customers: Customers) -> str | None:
     """Why a column without missing values tells too little, or None."""
     if values.min() == values.max() or values.std() <= _FLAT * np.abs(values).max():
         return "constant"
     high = values == values.max()
-    usual = values.min() if 2 * np.count_nonzero(high) < len(values) else values.max()
-    if not np.all(high | (values == values.min())):
-        # A value that all but a few rows share is the median; partitioning is slow where values repeat much.
-        usual = np.partition(values, len(values) // 2)[len(values) // 2]
-    if np.count_nonzero(values != usual) < support:
-        return f"constant in all but fewer than {support} rows"
-    return None
+    if np.all(high | (values == values.min())):
+        fewest = min(customers.count(high), customers.count(~high))
+    else:
+        # A value that all but a few customers share is the median; partitioning is slow where values repeat much.
+        ones = values[customers.firsts]
+        fewest = customers.count(values != np.partition(ones, len(ones) // 2)[len(ones) // 2])
+    return f"constant in all but fewer than {support} customers" if fewest < support else None
 
 
 def _unique(names: Sequence[str]) -> list[str]:

@@ -169,7 +169,7 @@ async def _bins(spec: JobSpec, party: str, tools: Tools, pool: Workers) -> tuple
     async def run(rows: int) -> float:
         options = bin.BinOptions(
             SIDES[0], rows, {SIDES[1]: columns}, rules.slots, limits_of(rules), rules.minimum_information,
-            rules.counts_at, spec.crypto.key_bits, "phe" if spec.crypto.engine == "phe" else "auto")
+            spec.crypto.key_bits, "phe" if spec.crypto.engine == "phe" else "auto")
         count = max(1, min(rules.fine_bins, rows // rules.minimum_cell))
 
         async def act(node: NodeParty, link: _End, number: int) -> None:

@@ -42,7 +42,6 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--columns", type=int, default=300)
     parser.add_argument("--bins", type=int, default=20, help="fine bins of a column")
     parser.add_argument("--key-bits", type=int, choices=[2048, 3072, 4096], default=2048)
-    parser.add_argument("--counts-at", choices=["label_holder", "feature_holder"], default="label_holder")
     parser.add_argument("--engine", choices=["auto", "gmp", "avx2", "ifma"], default="auto")
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
@@ -73,7 +72,7 @@ async def run(options: argparse.Namespace) -> dict[str, Any]:
         codes = np.searchsorted(np.quantile(values, edges), values).astype(np.uint8)
         columns.append(bin.Column(codes, options.bins, options.bins))
     agreed = bin.BinOptions(BANK, options.rows, {SHOP: options.columns}, options.bins + 1, Constraints(), 0.02,
-                            options.counts_at, options.key_bits, options.engine)
+                            options.key_bits, options.engine)
     key = generate(Rng.from_system(), options.key_bits, options.engine)
     network, people = Network(), {name: party(name) for name in (BANK, SHOP)}
     for person in people.values():
@@ -89,7 +88,7 @@ async def run(options: argparse.Namespace) -> dict[str, Any]:
         sent[message.sender] += size_of(message.message)
     return {
         "rows": options.rows, "columns": options.columns, "bins": options.bins, "key_bits": options.key_bits,
-        "counts_at": options.counts_at, "engine": engine_name(options.engine), "threads": options.threads,
+        "engine": engine_name(options.engine), "threads": options.threads,
         "seconds": round(wall, 2), "processor_seconds": round(cpu, 2), "bytes": dict(sent),
         "equal_to_pooled": results[SHOP] == bin.ideal(labels, {SHOP: columns}, agreed)[SHOP],
         "peak_memory_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,

@@ -44,7 +44,6 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     add("--columns", type=int, default=300, help="of the feature holder")
     add("--bins", type=int, default=20, help="fine bins of a column, at most")
     add("--key-bits", type=int, choices=[2048, 3072, 4096], default=2048)
-    add("--counts-at", choices=["label_holder", "feature_holder"], default="label_holder")
     add("--json", action="store_true", help="one JSON object on stdout")
     return parser.parse_args(argv)
 
@@ -76,12 +75,12 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
             "purpose": PURPOSE, "party": [{"id": party.id, "dataset": "table"} for party in parties],
             "label": {"party": "bank", "column": "bad"}, "crypto": {"key_bits": options.key_bits},
             "hold_out": {"fraction": 0.0},
-            "binning": {"counts_at": options.counts_at, "fine_bins": options.bins},
+            "binning": {"fine_bins": options.bins},
         }
         with cluster.running():
             stages, cpu = _watch(cluster, cluster.launch_arguments(job))
     return {"rows": options.rows, "columns": options.columns, "bins": options.bins, "key_bits": options.key_bits,
-            "counts_at": options.counts_at, "engine": engine_name("auto"), "cores": os.cpu_count(),
+            "engine": engine_name("auto"), "cores": os.cpu_count(),
             "seconds": stages, "processor_seconds": cpu}
 
 

@@ -101,6 +101,7 @@ def test_every_row_of_the_label_holder_is_an_observation_where_all_are_kept(two:
         {"id": "bank", "dataset": "loans", "duplicates": "keep_all"}, {"id": "shop", "dataset": "table"}])).data
     observations = COMMON_OF_TWO + 2 * len(again)
     assert record["common"] == COMMON_OF_TWO
+    assert (record["parameters"]["copies"], record["parameters"]["largest_weight"]) == (True, 10.0)
     assert record["train_rows"] + record["test_rows"] == observations
     assert record["rows"]["bank"] == {
         "read": 320, "matched": observations, "unmatched": 40, "duplicate": 0, "blank": 0, "refused": 0}

@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from scipy import stats
 
 from mpc.credit.binning import Constraints, Trend, best_bins
 from mpc.credit.weight_of_evidence import information_value
@@ -20,33 +19,23 @@ from mpc.kernels.engines.selection import engine_name
 from mpc.link import PartyId
 from mpc.paillier.ciphertexts import seal
 from mpc.paillier.rerandomisation import Rerandomiser
-from mpc.protocol import Ledger
 from mpc.protocols import bin, bin_terms
-from mpc.protocols.bin_terms import Disguise, counts_of, own_counts
+from mpc.protocols.bin_terms import Disguise, own_counts
 from mpc.rng import Rng
-from mpc.testing.bin_subject import BIN_MASKED
-from mpc.testing.conformance import check_blame, check_canaries, check_ideal, check_shape
 from mpc.testing.keys import small_key
 from mpc.testing.memory_link import Network, party, run_roles
 
 BANK, SHOP, TELECOM = (PartyId(name) for name in ("bank", "shop", "telecom"))
 BITS = 256
-MASKED_CHECKS = {"ideal": check_ideal, "shape": check_shape, "canaries": check_canaries, "blame": check_blame}
-
-
-@pytest.mark.parametrize("check", MASKED_CHECKS)
-@pytest.mark.parametrize("parties", BIN_MASKED.parties)
-async def test_the_suite_passes_where_the_feature_holder_counts(check, parties):
-    await MASKED_CHECKS[check](BIN_MASKED, parties)
 
 
 # ---------------------------------------------------------------- runs
 
 
-def options_for(own, rows, counts_at="label_holder", **changes):
+def options_for(own, rows, **changes):
     limits = Constraints(minimum_rows=5, minimum_share=0.0, minimum_good=2, minimum_bad=2)
     values = {"label_holder": BANK, "rows": rows, "columns": {p: max(1, len(columns)) for p, columns in own.items()},
-              "slots": 8, "constraints": limits, "minimum_information": 0.0, "counts_at": counts_at, "key_bits": BITS}
+              "slots": 8, "constraints": limits, "minimum_information": 0.0, "key_bits": BITS}
     return bin.BinOptions(**(values | changes))
 
 
@@ -85,13 +74,12 @@ def assert_as_good(found, best):
         assert abs(information_value(found.good, found.bad) - information_value(best.good, best.bad)) < 1e-12
 
 
-@pytest.mark.parametrize("counts_at", ["label_holder", "feature_holder"])
 @example(seed=166521, trend=Trend.ASCENDING, ordered=False, apart=0)  # two levels of the same bad rate
 @given(seed=st.integers(0, 10**6), trend=st.sampled_from(list(Trend)), ordered=st.booleans(), apart=st.integers(0, 3))
 @settings(max_examples=15, deadline=None)
-def test_joint_bins_equal_the_best_bins_of_the_pooled_table(counts_at, seed, trend, ordered, apart):
+def test_joint_bins_equal_the_best_bins_of_the_pooled_table(seed, trend, ordered, apart):
     labels, columns = a_table(seed, trend=trend, ordered=ordered, apart=apart)
-    options = options_for(columns, len(labels), counts_at)
+    options = options_for(columns, len(labels))
     results = asyncio.run(counted(labels, columns, options, seed=seed))
     due = bin.ideal(labels, columns, options)[SHOP]
     for column, answer, best in zip(columns[SHOP], results[SHOP], due, strict=True):
@@ -101,13 +89,12 @@ def test_joint_bins_equal_the_best_bins_of_the_pooled_table(counts_at, seed, tre
         assert answer.good == tuple(int((~labels)[group == k].sum()) for k in range(len(answer.good)))
 
 
-@pytest.mark.parametrize("counts_at", ["label_holder", "feature_holder"])
 @pytest.mark.parametrize("engine", ["gmp", "ifma", "phe"])
-async def test_every_engine_gives_the_same_bins(counts_at, engine):
+async def test_every_engine_gives_the_same_bins(engine):
     if engine == "ifma" and engine_name() != "ifma":
         engine = "auto"
     labels, columns = a_table(3)
-    options = options_for(columns, len(labels), counts_at, engine=engine)
+    options = options_for(columns, len(labels), engine=engine)
     results = await counted(labels, columns, options, engine=engine)
     assert results[SHOP] == bin.ideal(labels, columns, options)[SHOP]
 
@@ -123,13 +110,12 @@ async def test_three_parties_and_columns_without_bins_are_counted_alike():
     assert nothing == {BANK: {SHOP: []}, SHOP: []}
 
 
-@pytest.mark.parametrize("counts_at", ["label_holder", "feature_holder"])
-async def test_counts_at_their_greatest_fill_their_digits_and_no_more(counts_at):
+async def test_counts_at_their_greatest_fill_their_digits_and_no_more():
     """All customers but one are bad, in one bin of many: every digit but one holds the number of rows minus one."""
     rows = 127
     labels = np.arange(rows) != 0
     column = bin.Column(np.zeros(rows, np.uint8), 1, 1)
-    options = options_for({SHOP: [column] * 9}, rows, counts_at, slots=3)
+    options = options_for({SHOP: [column] * 9}, rows, slots=3)
     assert options.bits == 7
     assert options.replies(SHOP) == 1
     network = Network()
@@ -180,6 +166,32 @@ async def test_a_bin_below_the_minimum_cell_that_was_sent_all_the_same_is_refuse
     assert not [sent for sent in network.transcript if isinstance(sent.message, bin.MergedBins)]
 
 
+async def test_a_reply_made_to_have_every_outcome_decrypted_is_refused_and_nothing_is_answered(monkeypatch):
+    """Outcome i times 2^i, in the place of the counts: all outcomes in one plaintext."""
+    labels, columns = a_table(7)
+    options, network, received = options_for(columns, len(labels)), Network(), []
+    assert options.replies(SHOP) == 1
+    joined = bin.joined
+
+    def kept(parts):
+        received.append(joined(parts))
+        return received[-1]
+
+    def marked(sums, options, party):
+        total, (labels_of_all,) = None, received
+        for row in reversed(range(len(labels))):
+            label = labels_of_all.slice(row, row + 1)
+            total = label if total is None else total.scale(2).add(label)
+        return total
+
+    monkeypatch.setattr(bin, "joined", kept)
+    monkeypatch.setattr(bin, "packed", marked)
+    with pytest.raises(PeerError) as caught:
+        await counted(labels, columns, options, network)
+    assert (caught.value.culprit, caught.value.reason) == (SHOP, Reason.OUT_OF_RANGE)
+    assert not [one for one in network.transcript if isinstance(one.message, bin.MergedBins)]
+
+
 BARE = {
     "missing customers without a bad one": ([20, 20, 30, 12], [10, 6, 2, 0], 3),
     "special values without a good one": ([20, 20, 5, 0], [10, 6, 2, 12], 2),
@@ -212,13 +224,12 @@ def test_bins_that_keep_the_minimum_are_those_of_the_programme_alone():
                 sorted(zip(merged.good.tolist(), merged.bad.tolist(), strict=True))
 
 
-@pytest.mark.parametrize("counts_at", ["label_holder", "feature_holder"])
-async def test_a_column_below_the_information_value_is_one_bin(counts_at):
+async def test_a_column_below_the_information_value_is_one_bin():
     labels, columns = a_table(10, rows=300)
     values = [information_value(*zip(*zip(one.good, one.bad, strict=True), strict=True))
               for one in bin.ideal(labels, columns, options_for(columns, len(labels)))[SHOP]]
     assert values[0] > 0.3 > values[1]
-    options = options_for(columns, len(labels), counts_at, minimum_information=0.3)
+    options = options_for(columns, len(labels), minimum_information=0.3)
     results = await counted(labels, columns, options)
     assert len(results[SHOP][0].good) > 1
     assert results[SHOP][1] == bin.Told((0,) * 6, (200,), (100,))
@@ -258,7 +269,7 @@ def test_a_column_that_is_turned_round_asks_for_the_mirrored_trend(trend, mirror
 
 
 def replies_of(network):
-    return [s.message for s in network.transcript if isinstance(s.message, bin.AnonymousCounts | bin.MaskedCounts)]
+    return [s.message for s in network.transcript if isinstance(s.message, bin.AnonymousCounts)]
 
 
 def numbers(sealed):
@@ -266,12 +277,12 @@ def numbers(sealed):
             for i in range(0, len(sealed.data), sealed.width)]
 
 
-async def who_holds_all_inputs_confirms(counts_at):
+async def who_holds_all_inputs_confirms():
     """Whether the randomness of the first reply is that of the labels of the bins packed into it: an auditor's test
     with the true bins, which a label holder could make with guessed ones."""
     labels, columns = a_table(12, apart=0)
     columns = {SHOP: columns[SHOP][:1]}
-    options, network = options_for(columns, len(labels), counts_at), Network()
+    options, network = options_for(columns, len(labels)), Network()
     await counted(labels, columns, options, network)
     sent = [number for s in network.transcript if isinstance(s.message, bin.EncryptedLabels)
             for number in numbers(s.message.labels)]
@@ -286,43 +297,20 @@ async def who_holds_all_inputs_confirms(counts_at):
     return any(guesses)
 
 
-@pytest.mark.parametrize("counts_at", ["label_holder", "feature_holder"])
-async def test_the_randomness_of_a_reply_confirms_no_guess_of_bins_unless_it_is_left_as_it_was(counts_at, monkeypatch):
-    assert not await who_holds_all_inputs_confirms(counts_at)
+async def test_the_randomness_of_a_reply_confirms_no_guess_of_bins_unless_it_is_left_as_it_was(monkeypatch):
+    assert not await who_holds_all_inputs_confirms()
     monkeypatch.setattr(Rerandomiser, "seal", lambda self, vector: seal(self._key, vector.residues))
-    assert await who_holds_all_inputs_confirms(counts_at)
+    assert await who_holds_all_inputs_confirms()
 
 
-async def opened_at_the_label_holder(draws):
-    """High bits of what the label holder decrypts where the feature holder counts, over many runs."""
-    labels, columns = a_table(13)
-    options = options_for(columns, len(labels), "feature_holder")
-    found = []
-    for seed in range(draws):
-        network = Network()
-        await counted(labels, columns, options, network, seed=seed)
-        (answer,) = [s.message.values for s in network.transcript if isinstance(s.message, bin.Unmasked)]
-        width = small_key(BITS).public.width // 2
-        n = small_key(BITS).public.n
-        found += [(int.from_bytes(answer[i : i + width], "little") << 4) // n for i in range(0, len(answer), width)]
-    return float(stats.chisquare(np.bincount(found, minlength=16)).pvalue)
-
-
-async def test_what_the_label_holder_decrypts_is_uniform_where_it_shall_learn_nothing(monkeypatch):
-    assert await opened_at_the_label_holder(200) > 1e-6
-    monkeypatch.setattr(bin, "uniform_masks", lambda rng, n, count: [0] * count)
-    assert await opened_at_the_label_holder(200) < 1e-6
-
-
-@pytest.mark.parametrize("counts_at", ["label_holder", "feature_holder"])
 @pytest.mark.parametrize("who", [BANK, SHOP])
-async def test_without_the_ledger_lines_nothing_is_sent(counts_at, who):
+@pytest.mark.parametrize("code", ["bin.counts", "bin.merged"])
+async def test_without_both_ledger_lines_nothing_is_sent(who, code):
     labels, columns = a_table(14)
     network = Network(timeout_s=0.2)
-    other = {"label_holder": "feature_holder", "feature_holder": "label_holder"}[counts_at]
-    lines = {line.code: line for line in bin.PROTOCOL.ledger if line.code in bin.CODES[other]}
-    with pytest.raises(LocalError, match=r"bin\.\w+' is not in the reveal list"):
-        await counted(labels, columns, options_for(columns, len(labels), counts_at), network, {who: lines})
+    lines = {line.code: line for line in bin.PROTOCOL.ledger if line.code != code}
+    with pytest.raises(LocalError, match=f"{code}' is not in the reveal list"):
+        await counted(labels, columns, options_for(columns, len(labels)), network, {who: lines})
     assert not [sent for sent in network.transcript if sent.sender == who]
 
 
@@ -337,7 +325,6 @@ async def test_the_ledger_counts_room_and_not_what_is_in_it():
     })
     assert {name: me.ledger.opened for name, me in people.items()} == \
         {name: {"bin.counts": 5 * 8, "bin.merged": 5} for name in people}
-    assert Ledger({line.code: line for line in bin.PROTOCOL.ledger}).record("bin.fine", 3, common=False) is None
 
 
 WRONG = {
@@ -377,4 +364,4 @@ def test_counts_that_are_told_are_those_of_the_rows():
     column = columns[SHOP][0]
     counts = own_counts(column, labels)
     assert counts.rows.tolist() == column.totals().tolist()
-    assert counts_of(column, counts.bad).good.tolist() == counts.good.tolist()
+    assert counts.good.tolist() == np.bincount(column.codes[~labels], minlength=column.count).tolist()

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 import numpy as np
 
-from mpc.protocols.bin import AnonymousCounts, EncryptedLabels, MaskedCounts, MergedBins
+from mpc.protocols.bin import AnonymousCounts, EncryptedLabels, MergedBins
 from tests.simulation.checks import CHECKS, Check, Findings, looks_right, numbers, without
 from tests.simulation.observer import Recording, Summed
 
@@ -47,8 +47,8 @@ def bins_cannot_be_confirmed(recording: Recording) -> Findings:
     for owner, summed in recording.summed.items():
         labels = [c for s in recording.seen_by(owner) if isinstance(s.message, EncryptedLabels)
                   for c in numbers(s.message)]
-        replies = [c for s in recording.messages if s.sender == owner
-                   and isinstance(s.message, AnonymousCounts | MaskedCounts) for c in numbers(s.message)]
+        replies = [c for s in recording.messages if s.sender == owner and isinstance(s.message, AnonymousCounts)
+                   for c in numbers(s.message)]
         n = recording.keys[recording.label_holder].public.n
         some = range(min(2, len(replies)))
         left = [without(n, labels, _exponents(summed, owner, number, len(replies)), replies[number])

@@ -26,7 +26,7 @@ from mpc.protocol import LedgerLine
 from mpc.protocols import PROTOCOLS
 from mpc.protocols.align import Indices
 from mpc.protocols.align_count import Programmed
-from mpc.protocols.bin import AnonymousCounts, EncryptedLabels, MaskedCounts, Unmasked
+from mpc.protocols.bin import AnonymousCounts, EncryptedLabels
 from mpc.protocols.train import Masked
 from mpc.ring import RingVector
 from mpc.sets.okvs import Layout
@@ -111,12 +111,6 @@ def _received(recording: Recording) -> Iterator[tuple[str, int, NDArray[np.uint6
         elif isinstance(message, Columns | TreeSums | Offsets):
             data = message.sums if isinstance(message, TreeSums) else message.rows
             yield kind, 64, np.frombuffer(data, "<u8").astype(np.uint64)
-        elif isinstance(message, Unmasked):
-            n = recording.keys[sent.sender].public.n
-            width = (n.bit_length() + 7) // 8
-            parts = [message.values[i : i + width] for i in range(0, len(message.values), width)]
-            high = [(int.from_bytes(part, "little") << 64) // n for part in parts]
-            yield kind, 64, np.array(high, dtype=np.uint64)
         elif isinstance(message, OFFERS | REPLIES):
             n = recording.keys[key_owner(sent)].public.n
             low = [(c % n) & ((1 << 64) - 1) for c in numbers(message)]
@@ -169,8 +163,8 @@ def masks_serve_once(recording: Recording) -> Findings:
 
 # ---------------------------------------------------------------- ciphertexts
 
-OFFERS = EncryptedMasks | EncryptedRows | EncryptedLabels                  # under the sender's key
-REPLIES = MaskedProducts | MaskedRows | AnonymousCounts | MaskedCounts     # under the receiver's
+OFFERS = EncryptedMasks | EncryptedRows | EncryptedLabels     # under the sender's key
+REPLIES = MaskedProducts | MaskedRows | AnonymousCounts        # under the receiver's
 
 
 def numbers(message: Any) -> list[int]:

@@ -82,15 +82,11 @@ def score_three(_: Path) -> Recording:
 
 
 def bin_two(_: Path) -> Recording:
-    return _in_memory(("bank", "shop"), partial(_binning, "label_holder"))
-
-
-def bin_two_masked(_: Path) -> Recording:
-    return _in_memory(("bank", "shop"), partial(_binning, "feature_holder"))
+    return _in_memory(("bank", "shop"), _binning)
 
 
 def bin_two_small(_: Path) -> Recording:
-    return _in_memory(("bank", "shop"), partial(_binning, "label_holder", cell=3))
+    return _in_memory(("bank", "shop"), partial(_binning, cell=3))
 
 
 def whole_job(folder: Path) -> Recording:
@@ -125,7 +121,7 @@ async def _scoring(me: Any, peers: Any) -> Any:
     return await score.run(me, peers, partial, score.ScoreOptions(PartyId("bank"), 40))
 
 
-async def _binning(counts_at: Any, me: Any, peers: Any, cell: int = 6) -> Any:
+async def _binning(me: Any, peers: Any, cell: int = 6) -> Any:
     """A hundred columns of four bins, the last with no bad customer, under a short key; `cell`: rows of the smallest
     bin, of which six are agreed."""
     draw = np.random.default_rng(9)
@@ -137,7 +133,7 @@ async def _binning(counts_at: Any, me: Any, peers: Any, cell: int = 6) -> Any:
         codes[bare], codes[np.flatnonzero(labels)[:cell]] = 3, 4
         columns.append(bin.Column(codes.astype(np.uint8), 4, 5))
     limits = Constraints(minimum_rows=6, minimum_share=0.0, minimum_good=2, minimum_bad=2)
-    options = bin.BinOptions(PartyId("bank"), ROWS, {PartyId("shop"): 100}, 24, limits, 0.0, counts_at, 256)
+    options = bin.BinOptions(PartyId("bank"), ROWS, {PartyId("shop"): 100}, 24, limits, 0.0, 256)
     if me.id == "bank":
         return await bin.run_label_holder(me, peers, labels, options, small_key(256))
     return await bin.run_feature_holder(me, peers[PartyId("bank")], columns, options)
@@ -285,10 +281,6 @@ def bare_bins_are_told(patch: Patch) -> None:
     patch.setattr(bin.BinOptions, "told", as_they_are)
 
 
-def counts_without_a_mask(patch: Patch) -> None:
-    patch.setattr(bin, "uniform_masks", lambda rng, n, count: [0] * count)
-
-
 def rows_among_the_totals(patch: Patch) -> None:
     original = bin.room
 
@@ -337,9 +329,6 @@ LEAKS = {
         Leak(no_zero_sharing, score_three, "canaries_stay_at_home"),
     "labels are encrypted with r = 1": Leak(randomiser_one, bin_two, "randomness_is_fresh"),
     "sums of labels are not re-randomised": Leak(no_rerandomisation, bin_two, "bins_cannot_be_confirmed"),
-    "masked sums of labels are not re-randomised":
-        Leak(no_rerandomisation, bin_two_masked, "bins_cannot_be_confirmed"),
-    "sums of labels go out without a mask": Leak(counts_without_a_mask, bin_two_masked, "masked_values_are_uniform"),
     "a bin of three customers is counted": Leak(bins_of_any_size, bin_two_small, "bins_keep_the_minimum"),
     "a bin without a bad customer is told as it is": Leak(bare_bins_are_told, bin_two, "bins_keep_the_minimum"),
     "the bins of rows stand among the totals": Leak(rows_among_the_totals, bin_two, "canaries_stay_at_home"),

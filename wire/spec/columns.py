@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -22,11 +23,9 @@ class PreparationSpec(Part):
 
 
 class BinningSpec(Part):
-    """Columns enter the model as the weight of evidence of their bins. What each side learns of the counts is
-    `counts_at`: the label holder sees those of nameless fine bins and merges them, or the feature holder sees those of
-    its own fine bins (docs/protocols/bin.md)."""
+    """Columns enter the model as the weight of evidence of their bins. The label holder sees the counts of nameless
+    fine bins and merges them (docs/protocols/bin.md)."""
 
-    counts_at: Literal["label_holder", "feature_holder"] = "label_holder"
     fine_bins: Annotated[int, Field(ge=2, le=64)] = 20             # of one column at most, before merging
     special_values: list[Annotated[float, Field(ge=-1e100, le=1e100)]] = Field(default=[], max_length=16)
     minimum_cell: Annotated[int, Field(ge=1)] = 20                 # fewest customers in a fine bin
@@ -42,6 +41,13 @@ class BinningSpec(Part):
     def slots(self) -> int:
         """Room for the fine bins of one column: those in order, missing values, special values."""
         return self.fine_bins + 1 + len(self.special_values)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _counted_one_way(cls, given: Any) -> Any:
+        if isinstance(given, Mapping) and "counts_at" in given:   # it was a choice once, see ADR 16
+            raise ValueError("counts_at is no choice any more: the label holder alone counts, leave it out")
+        return given
 
     @model_validator(mode="after")
     def _each_once(self) -> BinningSpec:

@@ -151,6 +151,11 @@ class JobSpec(Part):
     def label_holder(self) -> PartySpec:
         return next(party for party in self.parties if party.role == "label_holder")
 
+    @property
+    def keeps_copies(self) -> bool:
+        """Whether every row of a customer is an observation, so that customers weigh by their rows."""
+        return self.label_holder.duplicates == "keep_all"
+
     def party(self, party_id: str) -> PartySpec:
         """The part of `party_id`; SpecError if it has none."""
         for party in self.parties:
@@ -191,6 +196,8 @@ def _check_columns(party: PartySpec, job: JobSpec) -> None:
                          "of the out-of-time sample")
     if job.hold_out.column and party.duplicates == "keep_all":
         raise ValueError("an out-of-time sample counts customers: not with duplicates keep_all")
+    if binning is not None and party.duplicates == "keep_all":
+        raise ValueError("bins count customers, and their evidence would be of rows: not with duplicates keep_all")
     if (job.label.weights is not None or job.label.class_weights != "none") and party.duplicates == "keep_all":
         raise ValueError("rows that weigh differently are worth so many customers: not with duplicates keep_all")
     if not set(party.categorical) <= set(party.columns):

@@ -23,7 +23,8 @@ class LabelSpec(Part):
     positive: str = "1"                    # the value that means default, as text
     missing: Literal["refuse", "error"] = "refuse"
     weights: ColumnName | None = None      # what each row weighs in the fit, a column of the label holder
-    largest_weight: Annotated[float, Field(ge=1.0, le=100.0)] = 10.0   # of `weights`, in multiples of their mean
+    # Of `weights`, or of a customer by the rows that the label holder keeps of it, in multiples of the mean.
+    largest_weight: Annotated[float, Field(ge=1.0, le=100.0)] = 10.0
     class_weights: Literal["none", "balanced"] | ClassWeights = "none"  # times what its row weighs
     offset: ColumnName | None = None       # added to each row's log-odds, a column of the label holder
 

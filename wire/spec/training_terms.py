@@ -44,8 +44,8 @@ def weighting_of(spec: JobSpec) -> Weighting | None:
 
 
 def least_worth(spec: JobSpec, training: int, common: int) -> float:
-    """How many rows of even weight the `training` ones of `common` have to be worth: with fewer, a model of a few
-    customers would pass the minimum that all sides agreed on."""
+    """How many customers of even weight the `training` ones of `common` have to be worth: with fewer, a model of a few
+    would pass the minimum that all sides agreed on."""
     return spec.minimum_intersection * training / common
 
 

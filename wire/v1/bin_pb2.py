@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from wire.v1 import common_pb2 as wire_dot_v1_dot_common__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x11wire/v1/bin.proto\x12\x07wire.v1\x1a\x14wire/v1/common.proto\"2\n\x0f\x45ncryptedLabels\x12\x1f\n\x06labels\x18\x01 \x01(\x0b\x32\x0f.wire.v1.Vector\"\x92\x01\n\x0f\x41nonymousCounts\x12 \n\x07regular\x18\x01 \x01(\x0b\x32\x0f.wire.v1.Vector\x12\x1e\n\x05\x66orms\x18\x02 \x01(\x0b\x32\x0f.wire.v1.Vector\x12\x1f\n\x06totals\x18\x03 \x01(\x0b\x32\x0f.wire.v1.Vector\x12\x1c\n\x03\x62\x61\x64\x18\x04 \x01(\x0b\x32\x0f.wire.v1.Vector\"K\n\nMergedBins\x12\x1f\n\x06groups\x18\x01 \x01(\x0b\x32\x0f.wire.v1.Vector\x12\x1c\n\x03\x62\x61\x64\x18\x02 \x01(\x0b\x32\x0f.wire.v1.Vector\",\n\x0cMaskedCounts\x12\x1c\n\x03\x62\x61\x64\x18\x01 \x01(\x0b\x32\x0f.wire.v1.Vector\"\x1a\n\x08Unmasked\x12\x0e\n\x06values\x18\x01 \x01(\x0c\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x11wire/v1/bin.proto\x12\x07wire.v1\x1a\x14wire/v1/common.proto\"2\n\x0f\x45ncryptedLabels\x12\x1f\n\x06labels\x18\x01 \x01(\x0b\x32\x0f.wire.v1.Vector\"\x92\x01\n\x0f\x41nonymousCounts\x12 \n\x07regular\x18\x01 \x01(\x0b\x32\x0f.wire.v1.Vector\x12\x1e\n\x05\x66orms\x18\x02 \x01(\x0b\x32\x0f.wire.v1.Vector\x12\x1f\n\x06totals\x18\x03 \x01(\x0b\x32\x0f.wire.v1.Vector\x12\x1c\n\x03\x62\x61\x64\x18\x04 \x01(\x0b\x32\x0f.wire.v1.Vector\"K\n\nMergedBins\x12\x1f\n\x06groups\x18\x01 \x01(\x0b\x32\x0f.wire.v1.Vector\x12\x1c\n\x03\x62\x61\x64\x18\x02 \x01(\x0b\x32\x0f.wire.v1.Vectorb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -38,8 +38,4 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ANONYMOUSCOUNTS']._serialized_end=251
   _globals['_MERGEDBINS']._serialized_start=253
   _globals['_MERGEDBINS']._serialized_end=328
-  _globals['_MASKEDCOUNTS']._serialized_start=330
-  _globals['_MASKEDCOUNTS']._serialized_end=374
-  _globals['_UNMASKED']._serialized_start=376
-  _globals['_UNMASKED']._serialized_end=402
 # @@protoc_insertion_point(module_scope)

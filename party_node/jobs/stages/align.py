@@ -13,6 +13,7 @@ from mpc.protocols import align
 from mpc.protocols.align_terms import share_copies
 from mpc.ring import I64
 from party_node.data.ids.accounting import DuplicatePolicy, IdRules, IdScheme, IdSet, read_ids
+from party_node.data.ids.customers import Customers, require_even
 from party_node.data.ids.normalisation import IdProfile
 from party_node.data.label import Label, MissingLabel, read_label
 from party_node.data.period import Period, read_period
@@ -45,7 +46,7 @@ async def run(context: JobContext) -> None:
     places = await align.run(context.me, links, own.ids, options, accept, context.settles)
     if len(places):
         context.rows = own.rows[places]
-    if context.spec.label_holder.duplicates == "keep_all":
+    if context.spec.keeps_copies:
         await _keep_all(context, own, places, links)
     else:
         context.counts = own.aligned(context.common)
@@ -56,6 +57,8 @@ async def run(context: JobContext) -> None:
 async def _keep_all(context: JobContext, own: IdSet, places: I64, links: Mapping[PartyId, Link]) -> None:
     """Every row of the label holder with a common id is an observation; the others' rows repeat beside it."""
     mine = own.copies[places] if context.is_label_holder else None
+    if mine is not None:     # of what cannot pass nothing is told; the split asks again at every party, of either side
+        require_even(Customers(mine), context.spec.label.largest_weight, context.spec.minimum_intersection)
     context.copies = await share_copies(context.me, links, context.label_holder, mine, len(places))
     if context.is_label_holder:
         context.rows = own.all_rows(places)

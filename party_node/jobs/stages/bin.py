@@ -26,6 +26,7 @@ async def run(context: JobContext) -> None:
     if rules is None:
         return
     assert context.test is not None
+    assert context.copies is None    # the spec refuses it: every row is a customer
     cut, left_out = await context.me.compute(_cuts, context, rules)
     options = _options(context, rules)
     columns = [_column(one, trend_of(one.name, context.my_part, rules)) for one in cut]
@@ -51,7 +52,6 @@ def _options(context: JobContext, rules: BinningSpec) -> bin.BinOptions:
         slots=rules.slots,
         constraints=limits_of(rules),
         minimum_information=rules.minimum_information,
-        counts_at=rules.counts_at,
         key_bits=context.spec.crypto.key_bits,
         engine="phe" if context.spec.crypto.engine == "phe" else "auto",
     )

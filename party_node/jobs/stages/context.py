@@ -16,6 +16,7 @@ from mpc.protocol import Party
 from mpc.protocols.train import Tools
 from party_node.data.binned_column import BinnedColumn
 from party_node.data.ids.accounting import IdCounts
+from party_node.data.ids.customers import Customers
 from party_node.data.period import Period
 from party_node.data.preparation import Preparation
 from party_node.data.sources.kinds import Kind
@@ -117,6 +118,22 @@ class JobContext:
         """Which common customers judge the model: the hold-out, or all when there is none."""
         assert self.test is not None
         return self.test if self.test.any() else np.ones_like(self.test)
+
+    def customers(self, chosen: NDArray[np.bool_]) -> Customers:
+        """Whose the `chosen` common rows are: of every customer all, or none."""
+        if self.copies is None:
+            return Customers.one_row_each(int(chosen.sum()))
+        return Customers(self.copies[chosen[Customers(self.copies).firsts]])
+
+    @property
+    def heaviness(self) -> NDArray[np.float64] | None:
+        """Of every common row what its customer weighs where it trains; None where none weighs more than others."""
+        assert self.test is not None
+        if self.copies is None:
+            return None
+        found = np.ones(len(self.test))
+        found[~self.test] = self.customers(~self.test).heaviness()
+        return found
 
     def __repr__(self) -> str:
         return f"JobContext({self.job[:12]})"

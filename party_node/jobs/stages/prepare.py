@@ -38,14 +38,13 @@ def _prepared(
         leverage_bound=rules.leverage_bound,
         penalty=context.spec.training.penalty,
     )
-    rows = context.rows[~context.test]
-    if context.copies is not None:
-        rows = np.unique(rows)   # what is fitted counts customers of ours, not how often the label holder has them
+    rows, customers = context.rows[~context.test], context.customers(~context.test)
     binning, gone = context.binning, {name for name, _ in apart}
     preparation = fit(
         context.table, rows, spec, [name for name in context.my_part.columns if name not in gone],
         may_be_empty=context.is_label_holder,
         binned=[column for column in binning.columns if column.name not in gone] if binning else None,
-        left_out=[*(binning.left_out if binning else ()), *apart],
+        left_out=[*(binning.left_out if binning else ()), *apart], customers=customers,
     )
-    return preparation, with_intercept(preparation.apply(context.table, context.rows), context.is_label_holder)
+    block = preparation.apply(context.table, context.rows, context.heaviness)
+    return preparation, with_intercept(block, context.is_label_holder)

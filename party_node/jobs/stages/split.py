@@ -8,12 +8,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mpc.protocols import coin, split
+from mpc.regression.sizes import planned
 from party_node.data.hold_out import hold_out
+from party_node.data.ids.customers import require_even
 from party_node.data.label import require_both
 from party_node.data.period import require_outcomes
 from party_node.data.row_terms import Limits, read_offset, read_weights
 from party_node.jobs.stages.context import JobContext
-from wire.spec.training_terms import is_weighted, least_worth, series_of, weighting_of
+from wire.spec.training_terms import is_weighted, least_worth, series_of, train_options, weighting_of
 
 
 async def run(context: JobContext) -> None:
@@ -27,16 +29,24 @@ async def run(context: JobContext) -> None:
 
 
 async def _accept(context: JobContext) -> None:
-    """What the label holder demands of the rows on either side; then nobody's training rows are nearly an earlier
-    job's."""
+    """The rows fit the bits of training, and no customer weighs more than was agreed, on either side; what the label
+    holder demands of the rows; then nobody's training rows are nearly an earlier job's."""
     assert context.rows is not None
     assert context.test is not None
+    training = ~context.test
+    rows = max(1, int(training.sum()))
+    await context.me.compute(planned, train_options(context.spec, rows), {})    # LocalError, before anything is counted
+    if context.copies is not None:
+        for side in (training, context.judged):
+            customers = context.customers(side)
+            least = least_worth(context.spec, len(customers), len(context.copies))
+            require_even(customers, context.spec.label.largest_weight, least)
     if context.outcome is not None:
         labels = context.outcome[context.rows]
-        require_both(labels[~context.test], "the development sample")
+        require_both(labels[training], "the development sample")
         require_both(labels[context.judged], "the hold-out sample")
-        await context.me.compute(_read_terms, context, labels[~context.test])
-    context.accept_training(context.rows[~context.test])
+        await context.me.compute(_read_terms, context, labels[training])
+    context.accept_training(context.rows[training][context.customers(training).firsts])   # one row of each
 
 
 async def _drawn(context: JobContext) -> NDArray[np.bool_]:

@@ -35,5 +35,5 @@ def _fill(context: JobContext, file: Prepared) -> None:
     if context.is_label_holder:
         context.outcome = read_outcome(context).positive
     table = read_columns(context, context.counts.read)
-    block = context.preparation.apply(table, context.rows)
+    block = context.preparation.apply(table, context.rows, context.heaviness)
     context.features = with_intercept(block, context.is_label_holder)

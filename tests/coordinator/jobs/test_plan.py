@@ -45,15 +45,18 @@ def test_a_plan_becomes_a_canonical_spec(plan: JobPlan, nodes: Any) -> None:
     assert spec.valid_from <= NOW.timestamp() < spec.valid_until
 
 
-@pytest.mark.parametrize(("counts_at", "codes"), [
-    ("label_holder", {"bin.counts", "bin.merged"}), ("feature_holder", {"bin.fine", "bin.masked"}),
-])
-def test_a_job_with_bins_reveals_what_its_way_of_counting_does(
-    plan: JobPlan, nodes: Any, counts_at: str, codes: set[str]
-) -> None:
-    spec = build(plan, nodes, binning=BinningSpec.model_validate({"counts_at": counts_at}))
+def test_a_job_with_bins_reveals_their_counts(plan: JobPlan, nodes: Any) -> None:
+    spec = build(plan, nodes, binning=BinningSpec())
     assert decode_spec(encode_spec(spec)) == spec
-    assert set(spec.reveal) - set(build(plan, nodes).reveal) == codes
+    assert set(spec.reveal) - set(build(plan, nodes).reveal) == {"bin.counts", "bin.merged"}
+
+
+@pytest.mark.parametrize("who", ["label_holder", "feature_holder"])
+def test_a_plan_that_still_says_who_counts_reads_that_it_is_no_choice(tmp_path: Path, who: str) -> None:
+    sample = (Path(__file__).parents[3] / "docs/samples/job.toml").read_text(encoding="utf-8")
+    (tmp_path / "job.toml").write_text(sample.replace("[binning]", f'[binning]\ncounts_at = "{who}"'))
+    with pytest.raises(PlanError, match=r"job\.toml, field binning: counts_at is no choice any more.*leave it out"):
+        load_plan(tmp_path / "job.toml")
 
 
 @pytest.mark.parametrize("since", [date(2024, 1, 31), "2024-01-31"])

@@ -156,8 +156,8 @@ def test_the_samples_load_and_fit_each_other_and_this_release() -> None:
     loans: DatasetFile = datasets.load_dataset_file(SAMPLES / "loans.toml")
     consortium = load_consortium(SAMPLES / "consortium.toml")
     revealed = {line.code for p in PROTOCOLS.values() for line in p.ledger if line.kind == "revealed"}
-    not_here = {"bin.fine", "correlate.matrix", "correlate.matrix_to_holder", "correlate.pairs_to_holder",
+    not_here = {"correlate.matrix", "correlate.matrix_to_holder", "correlate.pairs_to_holder",
                 "correlate.inflation", "correlate.inflation_to_holder", "split.period"}
-    assert set(loans.policy.reveal) == revealed - not_here   # of ways to count and to correlate it allows one each
+    assert set(loans.policy.reveal) == revealed - not_here   # of ways to correlate it allows one
     assert {member.id for member in consortium.party} == {"bank", *loans.policy.partners}
     assert loans.policy.coordinators == [consortium.coordinator.id]

@@ -76,6 +76,8 @@ SPECS = {  # what the job asks for -> (change to the spec, line of the policy)
         (put("label", value={"column": "bad", "weights": "age", "largest_weight": 50.0}), "policy.largest_weight"),
     "weights of rows, which nobody allowed":
         (put("label", value={"column": "bad", "weights": "age"}), "policy.largest_weight"),
+    "customers who weigh by their rows, which nobody allowed":
+        (put("parties", 0, "duplicates", value="keep_all"), "policy.largest_weight"),
     "a bad customer that weighs as ten good ones":
         (put("label", value={"column": "bad", "class_weights": {"bad": 10.0, "good": 1.0}}), "policy.largest_weight"),
     "outcomes that weigh the same":
@@ -188,6 +190,19 @@ def test_weights_and_an_offset_that_are_offered_are_allowed(bank: Any) -> None:
     assert decide(bank.question(bank.spec(even), bank.register())).verdict is Verdict.ALLOW
 
 
+@pytest.mark.parametrize(("largest", "limit", "verdict"), [
+    (10.0, 1.0, Verdict.DENY), (1.0, 1.0, Verdict.ALLOW), (4.0, 3.9, Verdict.DENY), (4.0, 4.0, Verdict.ALLOW)])
+def test_copies_are_held_against_the_limit_of_a_row(largest: float, limit: float, verdict: Verdict, bank: Any) -> None:
+    def change(raw: dict[str, Any]) -> None:
+        raw["parties"][0]["duplicates"] = "keep_all"
+        raw["label"]["largest_weight"] = largest
+
+    decision = decide(bank.question(bank.spec(change), bank.register(put("policy", "largest_weight", value=limit))))
+    assert decision.verdict is verdict
+    if verdict is Verdict.DENY:
+        assert decision.what.startswith("a customer may weigh, by its rows, more than")
+
+
 @pytest.mark.parametrize(("limit", "verdict"), [(4.0, Verdict.DENY), (5.0, Verdict.ALLOW)])
 def test_named_class_weights_are_held_against_the_limit_of_a_row(limit: float, verdict: Verdict, bank: Any) -> None:
     """Five to one at an expected rate of a tenth: at most 4.8 times the mean, where defaults are ten times rarer."""
@@ -233,7 +248,6 @@ def test_a_job_costs_what_its_spec_says(bank: Any) -> None:
 
 @pytest.mark.parametrize(("rules", "label_holder"), [
     ({"maximum_bins": 6, "special_values": [-1.0, -2.0]}, 2 * (6 + 3) + 1), ({"fine_bins": 12}, 2 * (6 + 1) + 1),
-    ({"counts_at": "feature_holder", "fine_bins": 12}, 2 * (12 + 1) + 1),
 ])
 def test_counts_of_bins_cost_equations_on_the_labels(bank: Any, rules: dict[str, Any], label_holder: int) -> None:
     spec = bank.spec(put("binning", value=rules))

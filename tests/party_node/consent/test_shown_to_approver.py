@@ -11,10 +11,6 @@ from party_node.consent.shown_to_approver import what_leaves
 from tests.party_node.jobs.stages.test_stages import spec
 
 PLAIN = ["score.sum", "train.delta", "train.weights"]
-WAYS = {
-    "label_holder": (["bin.counts", "bin.merged"], "each fine bin of an anonymous column holds"),
-    "feature_holder": (["bin.fine", "bin.masked"], "each fine bin of its own columns holds"),
-}
 
 
 def told(me: str, **changes: Any) -> str:
@@ -22,15 +18,11 @@ def told(me: str, **changes: Any) -> str:
     return "\n".join(what_leaves(spec(protocols=versions, **changes), me, PROTOCOLS))
 
 
-@pytest.mark.parametrize("counts_at", WAYS)
 @pytest.mark.parametrize("me", ["bank", "shop"])
-def test_who_decides_reads_who_sees_the_counts_of_bins(counts_at: str, me: str) -> None:
-    codes, seen = WAYS[counts_at]
-    (other,) = (words for way, (_, words) in WAYS.items() if way != counts_at)
-    text = told(me, binning={"counts_at": counts_at}, reveal=sorted([*PLAIN, *codes]))
-    assert f"bins of at least 20; counts of fine bins are seen by the {counts_at.replace('_', ' ')}" in text
-    assert seen in text
-    assert other not in text
+def test_who_decides_reads_who_sees_the_counts_of_bins(me: str) -> None:
+    text = told(me, binning={}, reveal=sorted([*PLAIN, "bin.counts", "bin.merged"]))
+    assert "bins of at least 20; counts of fine bins, of columns without their names, are seen by the label" in text
+    assert "each fine bin of an anonymous column holds" in text
     assert "in bin, label holder:" in text
     assert ("the label bad is used; it is never sent but encrypted" in text) == (me == "bank")
 
@@ -41,6 +33,16 @@ def test_who_decides_reads_that_columns_are_correlated_and_who_sees_it() -> None
     assert "columns are correlated with those of the others, on at least 300 rows of the development sample" in text
     assert "correlate.pairs_to_holder, to the label holder: which columns of two parties" in text
     assert "in correlate, feature holder:" in text
+
+
+def test_who_decides_reads_what_a_customer_of_many_rows_may_weigh() -> None:
+    def kept(largest: float) -> str:
+        plain = spec(label={"column": "bad", "largest_weight": largest}).model_dump(mode="json")
+        plain["parties"][0]["duplicates"] = "keep_all"
+        return told("shop", parties=plain["parties"], label=plain["label"], reveal=PLAIN)
+
+    assert "a customer weighs by its rows, at most 4 times the mean" in kept(4.0)
+    assert "by its rows" not in told("shop", reveal=PLAIN)
 
 
 def test_a_job_without_bins_does_not_speak_of_them() -> None:

@@ -7,6 +7,7 @@ import pytest
 from numpy.typing import NDArray
 
 from party_node.data import leverage
+from party_node.data.ids.customers import Customers
 from party_node.data.leverage import bound_leverage
 
 F64 = NDArray[np.float64]
@@ -53,6 +54,27 @@ def test_no_training_row_is_above_the_bound_afterwards(case: str, penalty: float
     again = before.copy()
     assert fitted.shrink(again) == report.shrunk_rows
     assert np.array_equal(again, block)
+
+
+@pytest.mark.parametrize("heaviest", [1, 12, 60])
+@pytest.mark.parametrize("case", ["few outliers", "many columns for the rows", "one row that stands alone"])
+def test_all_rows_of_a_customer_together_times_its_weight_keep_the_bound(case: str, heaviest: int) -> None:
+    before = BLOCKS[case]
+    counts = np.ones(len(before), np.int64)
+    counts[:5] = heaviest
+    for customers in (Customers(counts), Customers(np.full(len(before), heaviest))):
+        block = np.repeat(before, customers.rows, axis=0)
+        fitted, report = bound_leverage(block, 0.1, 1e-2, customers)
+        together = customers.sums(direct(block, 1e-2)) * np.maximum(customers.weights, 1.0)
+        assert together.max() <= 0.1 * (1 + 1e-9)
+        assert report.largest == pytest.approx(together.max(), abs=1e-9)
+        again = np.repeat(before, customers.rows, axis=0)
+        fitted.shrink(again, customers.heaviness())
+        assert np.array_equal(again, block)
+        light = np.repeat(customers.weights <= 1, customers.rows)
+        scored = np.repeat(before, customers.rows, axis=0)
+        fitted.shrink(scored)
+        assert np.array_equal(scored[light], block[light]), "who is no heavier than the mean trains as it is scored"
 
 
 def test_the_passes_scale_no_further_than_the_bound_asks() -> None:

@@ -169,7 +169,7 @@ def test_columns_that_tell_nothing_or_single_out_a_few_rows_are_dropped_and_name
     assert reasons["absent"] == reasons["no text"] == "all values are missing"
     assert "`x`" in reasons["nearly x"]
     assert "`x`" in reasons["x in cents"]
-    assert "but fewer than 5 rows" in reasons["few"]
+    assert "but fewer than 5 customers" in reasons["few"]
     assert "`flag`" in reasons["almost the opposite flag"]
     assert reasons["free text=__other__"] == "constant"
     assert reasons["one level=same"] == "constant"

@@ -64,7 +64,7 @@ async def test_it_trains_both_sides_on_made_up_rows_and_tells_what_they_took(
     assert rehearsal.FEW_ROWS < rows[4] <= 600
 
 
-@pytest.mark.parametrize("binning", [{}, {"counts_at": "feature_holder", "minimum_cell": 200}])
+@pytest.mark.parametrize("binning", [{}, {"minimum_cell": 200}])
 @pytest.mark.parametrize("show", ["pairs", "inflation"])
 async def test_bins_and_correlations_are_rehearsed_where_the_job_has_them(
     pool: Workers, monkeypatch: pytest.MonkeyPatch, binning: dict[str, Any], show: str

@@ -88,7 +88,8 @@ REFUSED: dict[str, tuple[Callable[[dict[str, Any]], None], str]] = {
     "a leverage bound of 0": (spoil("preparation.leverage_bound", 0.0), "leverage_bound"),
     "bins whose good and bad customers may be one": (binned(minimum_outcome=0), "minimum_outcome"),
     "bins of any size": (binned(minimum_cell=0), "minimum_cell"),
-    "counts for everybody": (binned(counts_at="all"), "counts_at"),
+    "counts of fine bins at the feature holder": (binned(counts_at="feature_holder"), "label holder alone counts"),
+    "counts of fine bins where they are anyway": (binned(counts_at="label_holder"), "label holder alone counts"),
     "bins without number": (binned(fine_bins=1000), "fine_bins"),
     "a special value twice": (binned(special_values=[-1.0, -1.0]), "given twice"),
     "a special value that is no number": (binned(special_values=[1e200]), "special_values"),
@@ -146,6 +147,8 @@ REFUSED: dict[str, tuple[Callable[[dict[str, Any]], None], str]] = {
          "counts customers"),
     "weights where all rows of a customer count":
         (lambda d: (d["parties"][0].update(duplicates="keep_all"), d["label"].update(weights="w")), "worth so many"),
+    "bins where all rows of a customer count":
+        (lambda d: (d["parties"][0].update(duplicates="keep_all"), binned()(d)), "bins count customers"),
     "balanced classes where all rows of a customer count":
         (lambda d: (d["parties"][0].update(duplicates="keep_all"), d["label"].update(class_weights="balanced")),
          "worth so many"),

@@ -82,9 +82,8 @@ async def binned(job: Any) -> dict[str, JobContext]:
     return contexts
 
 
-@pytest.mark.parametrize("counts_at", ["label_holder", "feature_holder"])
-async def test_both_sides_keep_the_bins_of_the_pooled_table_and_say_what_they_left_out(counts_at: str) -> None:
-    job = agreed(counts_at=counts_at)
+async def test_both_sides_keep_the_bins_of_the_pooled_table_and_say_what_they_left_out() -> None:
+    job = agreed()
     contexts = await binned(job)
     for name, made in contexts.items():
         assert made.binning is not None
