@@ -26,7 +26,6 @@ from party_node.consent.policy import (
     ask_person,
     decide,
     decide_count,
-    settled,
 )
 from party_node.records.audit import MAX_FIELD, AuditLog
 from party_node.records.budgets import Budget, Debit
@@ -63,16 +62,6 @@ class Agreed:
     approvals_digest: str
 
 
-def _set_of(agreed: Agreed) -> tuple[str, frozenset[str]]:
-    """What an alignment is compared by: the dataset and the parties."""
-    return agreed.dataset.name, frozenset(party.id for party in agreed.spec.parties)
-
-
-def _nested(one: frozenset[str], other: frozenset[str]) -> bool:
-    """Whether the customers common to the parties `one` lie among those of `other`, or the other way round."""
-    return one <= other or other <= one
-
-
 class Consent:
     """One party's word. Holds the identity key; knows no row and no network."""
 
@@ -91,8 +80,6 @@ class Consent:
         self._store, self._audit = store, audit
         self._identities = {**identities, party: identity.public_hex}
         self._protocols, self._clock = protocols, clock
-        # Running jobs that were told that any number from a lower bound on will do, and whose number is not yet known.
-        self._settled: dict[str, tuple[str, frozenset[str]]] = {}
 
     def __repr__(self) -> str:
         return f"Consent({self._party})"
@@ -265,52 +252,26 @@ class Consent:
             self.charge(agreed.job, agreed.dataset, Budget.FEATURE_EQUATIONS, extra)
 
     def check_count(self, agreed: Agreed, count: int) -> None:
-        """Denied if too few customers are in common, or nearly the same ones as in an earlier job.
-
-        Denied too while another job may still find out its members without a further question (`settles`): its
-        number is not known yet, so nobody can say whether ours lies near it.
-        """
-        if self._others_settled(agreed):
-            decision = self._denial("ALIGNING", "another job of the same parties and dataset is being aligned",
-                                    "launch again when it has ended")
-            raise self._refusal("alignment", agreed.job, decision, "")
-        earlier = self._earlier_counts(agreed)
-        decision = decide_count(count, agreed.spec, agreed.dataset.policy, earlier)
+        """Denied if too few customers are in common. That they are nearly those of an earlier job shows once it is known
+        who they are (`training_sets`)."""
+        decision = decide_count(count, agreed.spec, agreed.dataset.policy)
         if decision.verdict is Verdict.DENY:
             raise self._refusal("alignment", agreed.job, decision, "")
-        partners = [party.id for party in agreed.spec.parties if party.id != self._party]
-        self._store.remember_alignment(agreed.job, agreed.dataset.name, partners, count)
-        self._settled.pop(agreed.job, None)
-
-    def too_near(self, agreed: Agreed) -> Denied:
-        """The answer where the training rows are nearly those of an earlier job (`training_sets`)."""
-        decision = Decision(Verdict.DENY, "NEAR_EARLIER_SET", "policy.minimum_difference",
-                            "the customers that train differ from an earlier job's by only a few",
-                            "hold out a larger share, or split by another moment: two draws then differ by more")
-        return self._refusal("training", agreed.job, decision, "")
 
     def settles(self, agreed: Agreed, lower: int) -> bool:
         """Whether any number of customers in common from `lower` on would be accepted."""
-        earlier = self._earlier_counts(agreed)
-        content = not self._others_settled(agreed) and settled(lower, agreed.spec, agreed.dataset.policy, earlier)
-        if content:
-            self._settled[agreed.job] = _set_of(agreed)
-        return content
+        return decide_count(lower, agreed.spec, agreed.dataset.policy).verdict is Verdict.ALLOW
 
-    def _earlier_counts(self, agreed: Agreed) -> list[int]:
-        """Numbers in common of earlier alignments whose customers lie among ours, or ours among theirs."""
-        dataset, now = _set_of(agreed)
-        earlier = self._store.earlier_alignments(dataset)
-        return [count for partners, count in earlier if _nested(partners | {self._party}, now)]
-
-    def _others_settled(self, agreed: Agreed) -> bool:
-        dataset, now = _set_of(agreed)
-        return any(job != agreed.job and where == dataset and _nested(then, now)
-                   for job, (where, then) in self._settled.items())
+    def too_near(self, agreed: Agreed, which: str) -> Denied:
+        """The answer where the customers `which` are nearly those of an earlier job (`training_sets`)."""
+        decision = Decision(Verdict.DENY, "NEAR_EARLIER_SET", "policy.minimum_difference",
+                            f"the customers {which} differ from an earlier job's by only a few",
+                            "use the earlier tables, or ones with enough new customers; hold out a larger share, or "
+                            "split by another moment: two draws then differ by more")
+        return self._refusal("training", agreed.job, decision, "")
 
     def finish(self, job: str, state: JobState, code: str = "", text: str = "") -> None:
         """Close a running job as DONE, FAILED or CANCELLED, with the text of its error."""
-        self._settled.pop(job, None)
         self._audit.flush(job)
         self._audit.event("end", job, state=state.value, code=code, what=text[:MAX_FIELD])
         self._store.move(job, state, code=code, text=text)

@@ -7,7 +7,7 @@ The texts go to the coordinator, so they name columns that *it* named and never 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -323,25 +323,13 @@ def ask_person(me: str) -> Decision:
                     f"on {me}: party-node approve JOB")
 
 
-def settled(lower: int, spec: JobSpec, policy: DatasetPolicy, earlier: Iterable[int]) -> bool:
-    """Whether `decide_count` allows every number from `lower` on."""
-    enough = lower >= max(spec.minimum_intersection, policy.minimum_intersection)
-    far = policy.minimum_difference <= 1 or all(lower - other >= policy.minimum_difference for other in earlier)
-    return enough and far
-
-
-def decide_count(count: int, spec: JobSpec, policy: DatasetPolicy, earlier: Iterable[int]) -> Decision:
-    """Whether the second phase of alignment may run, given how many customers the count-only phase found.
-
-    `earlier`: counts of this dataset with the same partners (`Store.earlier_counts`). A set that differs from an
-    earlier one by a few ids would tell those few apart by the difference of two models. No text holds the count.
+def decide_count(count: int, spec: JobSpec, policy: DatasetPolicy) -> Decision:
+    """Whether the second phase of alignment may run, given how many customers the count-only phase found. What allows
+    a number allows every larger one. Earlier numbers are not looked at: whoever meets with a refusal knows as much as
+    who meets with none, and ids that are known to be in common put any two numbers as far apart as one likes.
     """
     if count < max(spec.minimum_intersection, policy.minimum_intersection):
         return Decision(Verdict.DENY, "TOO_FEW_COMMON", "policy.minimum_intersection",
                         "fewer customers in common than the minimum that was agreed",
                         "compare id column, id format and population of the tables")
-    if any(0 < abs(count - other) < policy.minimum_difference for other in earlier):
-        return Decision(Verdict.DENY, "NEAR_EARLIER_SET", "policy.minimum_difference",
-                        "the customers in common differ from an earlier job's by only a few",
-                        "use the earlier tables, or tables with enough new customers")
     return Decision(Verdict.ALLOW, "ALLOWED", "policy.minimum_intersection", "enough customers in common")

@@ -334,17 +334,6 @@ class Store:
             if bytes(kept["digest"]) != digest:
                 raise StoreError(f"{what} of job {job[:12]} has changed", "the job must stop; start a new one")
 
-    def remember_alignment(self, job: str, dataset: str, partners: Iterable[str], count: int) -> None:
-        """Keep how many customers a job had in common, for the guard against differencing."""
-        with self._write() as db:
-            db.execute("INSERT OR REPLACE INTO alignments VALUES(?,?,?,?)",
-                       (job, dataset, ",".join(sorted(partners)), count))
-
-    def earlier_alignments(self, dataset: str) -> list[tuple[frozenset[str], int]]:
-        """Partners and number in common of every earlier alignment of the dataset."""
-        rows = self._read("SELECT partners, count FROM alignments WHERE dataset = ?", (dataset,))
-        return [(frozenset(str(row["partners"]).split(",")), int(row["count"])) for row in rows]
-
     # ------------------------------------------------------------------ datasets, models, audit heads
 
     def put_dataset(self, name: str, record: Mapping[str, Any]) -> None:

@@ -27,8 +27,8 @@ async def run(context: JobContext) -> None:
 
 
 async def _accept(context: JobContext) -> None:
-    """What the label holder demands of the rows on either side; then nobody's training rows are nearly an earlier
-    job's."""
+    """What the label holder demands of the rows on either side; then nobody's customers are nearly an earlier job's,
+    neither all nor those on a side."""
     assert context.rows is not None
     assert context.test is not None
     if context.outcome is not None:
@@ -36,7 +36,8 @@ async def _accept(context: JobContext) -> None:
         require_both(labels[~context.test], "the development sample")
         require_both(labels[context.judged], "the hold-out sample")
         await context.me.compute(_read_terms, context, labels[~context.test])
-    context.accept_training(context.rows[~context.test])
+    assert context.marks is not None
+    await context.me.compute(context.accept_sets, context.marks, context.test)
 
 
 async def _drawn(context: JobContext) -> NDArray[np.bool_]:
