@@ -252,8 +252,8 @@ class Consent:
             self.charge(agreed.job, agreed.dataset, Budget.FEATURE_EQUATIONS, extra)
 
     def check_count(self, agreed: Agreed, count: int) -> None:
-        """Denied if too few customers are in common. That they are nearly those of an earlier job shows once it is known
-        who they are (`training_sets`)."""
+        """Denied if too few customers are in common. Whether they are nearly those of an earlier job shows once it is
+        known who they are (`training_sets`)."""
         decision = decide_count(count, agreed.spec, agreed.dataset.policy)
         if decision.verdict is Verdict.DENY:
             raise self._refusal("alignment", agreed.job, decision, "")

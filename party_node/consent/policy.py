@@ -167,6 +167,14 @@ def _label(q: Question) -> str | None:
     return None
 
 
+def _positive(q: Question) -> str | None:
+    """Any other value, of whatever the column holds besides, would be another outcome than the one that is offered."""
+    asked = q.spec.label.positive
+    if q.mine.role != "label_holder" or asked in q.registered.file.label_positive:
+        return None
+    return f"dataset {q.registered.name} offers no label `{q.spec.label.column}` whose value `{asked}` means bad"
+
+
 def _period(q: Question) -> str | None:
     """Any other column, cut anywhere, would be told of every customer in common, a bit a job."""
     column = q.spec.hold_out.column
@@ -284,6 +292,7 @@ RULES: tuple[Rule, ...] = (
     Rule("dataset.digest", "TABLE_CHANGED", _digest, f"party-node dataset register FILE, then {PLAN}"),
     Rule("dataset.id", "ID_COLUMN", _ids, PLAN),
     Rule("policy.use_label", "LABEL", _label, "its bank may set policy.use_label, or name another label"),
+    Rule("dataset.label_positive", "POSITIVE", _positive, "name a value that the dataset declares, written like there"),
     Rule("dataset.period", "PERIOD", _period, "name the period that the dataset declares, or none"),
     Rule("policy.columns", "COLUMN", _columns, "leave the column out, or its bank may offer it"),
     Rule("policy.minimum_rows", "TOO_FEW_ROWS", _minimum_rows, "use a larger table"),

@@ -16,6 +16,7 @@ from party_node.consent.datasets import DatasetFile, RegisteredDataset, load_dat
 from party_node.data.ids.accounting import DuplicatePolicy, IdCollector, IdRules, IdScheme, IdSet, id_batches
 from party_node.data.ids.normalisation import IdProfile
 from party_node.data.ids.shape import ShapeCounter
+from party_node.data.label import read_label
 from party_node.data.mock_table import MockSchema
 from party_node.data.period import read_period
 from party_node.data.sources import snapshot
@@ -114,9 +115,23 @@ def mock_schema(dataset: RegisteredDataset) -> MockSchema:
     file = dataset.file
     return MockSchema(
         dataset=dataset.name, id_columns=file.id_columns, id_profiles=[IdProfile(name) for name in file.id_profiles],
-        id_scheme=file.id_scheme, label=file.label if dataset.policy.use_label else None, period=file.period,
+        id_scheme=file.id_scheme, label=file.label if dataset.policy.use_label else None, positive=file.label_positive,
+        period=file.period,
         numeric={name: dataset.kinds[name] == "numeric" for name in dataset.allowed_columns},
     )
+
+
+def _label_warnings(parsed: DatasetFile, table: Table, label: str) -> list[str]:
+    """Which declared values the label does not hold; it is told here alone."""
+    if not parsed.label_positive and parsed.policy.use_label:
+        return ["label_positive is empty: every job that uses the label is denied"]
+    notes = []
+    for value in parsed.label_positive:
+        try:
+            read_label(table, label, value)
+        except DataError as error:
+            notes.append(f"no job can take `{value}` of `{label}` for bad: {error.what}")
+    return notes
 
 
 def _warnings(parsed: DatasetFile, table: Table, ids: IdSet) -> list[str]:
@@ -138,6 +153,8 @@ def _warnings(parsed: DatasetFile, table: Table, ids: IdSet) -> list[str]:
             notes.append(f"no job can take `{parsed.period}` as its period: {error.what}")
     if table.rows < parsed.policy.minimum_rows:
         notes.append(f"the table has {table.rows} rows, fewer than its own policy.minimum_rows: every job is denied")
+    if parsed.label is not None:
+        notes += _label_warnings(parsed, table, parsed.label)
     for name in ("purposes", "partners", "coordinators", "reveal"):
         if not getattr(parsed.policy, name):
             notes.append(f"policy.{name} is empty: every job is denied")

@@ -261,7 +261,7 @@ def test_breast_with_repeated_ids_and_partial_overlap_accounts_for_every_row(wha
     guest, guest_id, host_id, common = BREAST[what]
     content = (SHARED / guest).read_text()
     features = [f"x{k}" for k in range(10)]
-    assert two.offer("bank", "guest", content, features, id_column=guest_id, label="y").code == 0
+    assert two.offer("bank", "guest", content, features, id_column=guest_id, label="y", positive="1").code == 0
     content = (SHARED / "breast_hetero_host_sample_id.csv").read_text()
     assert two.offer("shop", "host", content, [f"x{k}" for k in range(20)], id_column=host_id).code == 0
     ran = two.run(two.job(

@@ -39,6 +39,7 @@ PROTOCOLS: Mapping[str, ProtocolSpec] = {
 
 DATASET: dict[str, Any] = {
     "name": "loans", "source": "loans.csv", "id": "customer", "label": "bad",
+    "label_positive": "1",
     "offered": ["income", "age", "region", "secret_score"], "categorical": ["region"],
     "policy": {
         "purposes": ["credit risk"], "partners": ["shop", "telecom"], "coordinators": [COORDINATOR],

@@ -39,6 +39,7 @@ name = "loans"
 source = "loans.csv"
 id = "customer"
 label = "bad"
+label_positive = "1"
 offered = ["income", "age"]
 [policy]
 purposes = ["credit risk"]

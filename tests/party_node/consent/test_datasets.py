@@ -27,7 +27,7 @@ def write(root: Path, rows: int = 120, head: str = "customer,income,age,region,n
     ages = ["" if n % 7 == 0 else str(20 + n % 50) for n in range(rows)]
     lines = [f"c{n:05d},{n * 10},{age},{'NS'[n % 2]},{CANARY},{n % 2}" for n, age in enumerate(ages)]
     (root / "loans.csv").write_text("\n".join([head, *lines]) + "\n")
-    values = {"name": '"loans"', "source": '"loans.csv"', "id": '"customer"', "label": '"bad"',
+    values = {"name": '"loans"', "source": '"loans.csv"', "id": '"customer"', "label": '"bad"', "label_positive": '"1"',
               "offered": '["income", "age", "region"]'} | changes
     file = root / "loans.toml"
     file.write_text("\n".join(f"{name} = {value}" for name, value in values.items()) + "\n"

@@ -31,7 +31,7 @@ def registered(root: Path, **changes: Any) -> Registration:
     (root / "real.csv").write_text("\n".join(["customer,branch,income,age,region,secret,bad", *rows]) + "\n")
     policy = {"columns": ["income", "region"], "use_label": True, **changes.pop("policy", {})}
     parsed = DatasetFile.model_validate({
-        "name": "loans", "source": "real.csv", "id": "customer", "label": "bad",
+        "name": "loans", "source": "real.csv", "id": "customer", "label": "bad", "label_positive": "1",
         "offered": ["income", "age", "region"], "policy": policy, **changes,
     })
     return examine(parsed, root / "real.csv", "ask")
