@@ -51,9 +51,9 @@ class Budgets(_Part):
     feature_equations: Annotated[int, Field(ge=0)] | None = None  # none given: a tenth of the rows
 
     def limit(self, budget: Budget, rows: int) -> int:
-        """The limit of `budget` for a table of `rows` rows."""
+        """The limit of `budget` for a table of `rows` rows, of which it tells two digits."""
         if budget is Budget.FEATURE_EQUATIONS and self.feature_equations is None:
-            return rows // ROWS_PER_EQUATION
+            return _two_digits(rows) // ROWS_PER_EQUATION
         return int(getattr(self, budget.value))
 
 

@@ -16,7 +16,7 @@ from mpc.protocols.correlate import supported_bits
 from party_node.consent.datasets import DatasetPolicy, RegisteredDataset
 from party_node.consent.job_costs import debits
 from party_node.consent.weight_limits import balanced_refused, too_heavy
-from party_node.records.budgets import Budget
+from party_node.records.budgets import Budget, spent_as_told
 from wire.spec.job import JobSpec, PartySpec
 from wire.spec.two_jobs import difference
 
@@ -186,7 +186,13 @@ def _period(q: Question) -> str | None:
 def _columns(q: Question) -> str | None:
     theirs = q.spec.label.extra_columns if q.mine.role == "label_holder" else []
     refused = [name for name in [*q.mine.columns, *theirs] if name not in q.registered.allowed_columns]
-    return f"dataset {q.registered.name} offers no column `{refused[0]}`" if refused else None
+    if refused:
+        return f"dataset {q.registered.name} offers no column `{refused[0]}`"
+    # Others bound the width of our block by what the spec says of each column.
+    texts = [name for name in q.mine.columns
+             if q.registered.kinds[name] == "text" and name not in q.mine.categorical]
+    return f"column `{texts[0]}` of dataset {q.registered.name} holds categories, and the job does not say so" \
+        if texts else None
 
 
 def _minimum_rows(q: Question) -> str | None:
@@ -260,8 +266,9 @@ def _release(q: Question) -> str | None:
 
 def _budgets(q: Question) -> str | None:
     for debit in debits(q.spec, q.me, q.registered):
-        spent = q.spent_with.get(debit.partner, {}) if debit.partner else q.spent
-        if spent.get(debit.budget, 0) + debit.amount > debit.limit:
+        account = q.spent_with.get(debit.partner, {}) if debit.partner else q.spent
+        spent = spent_as_told(account.get(debit.budget, 0), debit.limit)
+        if debit.amount and spent + debit.amount > debit.limit:
             return f"the budget {debit.budget.value} of dataset {q.registered.name} does not suffice"
     return None
 
@@ -294,7 +301,7 @@ RULES: tuple[Rule, ...] = (
     Rule("policy.use_label", "LABEL", _label, "its bank may set policy.use_label, or name another label"),
     Rule("dataset.label_positive", "POSITIVE", _positive, "name a value that the dataset declares, written like there"),
     Rule("dataset.period", "PERIOD", _period, "name the period that the dataset declares, or none"),
-    Rule("policy.columns", "COLUMN", _columns, "leave the column out, or its bank may offer it"),
+    Rule("policy.columns", "COLUMN", _columns, "leave the column out or name it as it is, or its bank may offer it"),
     Rule("policy.minimum_rows", "TOO_FEW_ROWS", _minimum_rows, "use a larger table"),
     Rule("policy.minimum_intersection", "INTERSECTION", _minimum_intersection, "raise minimum_intersection"),
     Rule("policy.minimum_support", "SUPPORT", _minimum_support, "raise preparation.minimum_support"),

@@ -17,6 +17,7 @@ import numpy as np
 from mpc.errors import LocalError
 from party_node.data.binned_column import BinnedColumn
 from party_node.data.encoding import (
+    MOST_LEVELS,
     ColumnEncoding,
     Encoding,
     Missing,
@@ -44,7 +45,7 @@ class PreparationSpec:
     missing: Missing = Missing.INDICATOR
     constant: float = 0.0
     minimum_support: int = 20
-    most_levels: int = 50
+    most_levels: int = MOST_LEVELS
     clip: float = 5.0
     leverage_bound: float = 0.1
     penalty: float = 1e-3
