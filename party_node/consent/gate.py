@@ -4,8 +4,8 @@ propose      spec bytes -> policy -> our signature, or a person's turn, or a den
 approve      a person says yes: policy once more, then our signature
 verify_start all N approvals over the same bytes, our own really given, in force, never run before; budgets
              are debited and the job marked running in one transaction before anything is sent
-Every step may be repeated: the same question gets the same answer, and a job still runs once. A line of the audit log is
-written inside the transaction that it tells of: neither a step without its line, nor a line of a step that was refused.
+Every step may be repeated: the same question gets the same answer, and a job still runs once. A line of the audit log
+is written inside the transaction that it tells of: no step without its line, and no line of a step that was refused.
 """
 
 from __future__ import annotations
