@@ -61,8 +61,8 @@ def _blocks(spec: JobSpec, me: str) -> list[str]:
     most = sum(widest(spec, party) for party in spec.parties if party.id != me)
     if spec.goal != "model":
         return []
-    return [f"the others' columns, their categories apart, become at most {most} of the model's, told in steps of 16: so "
-            "many weights others may receive, each an equation on the customers of this party"]
+    return [f"the others' columns, each of their categories apart, become at most {most}, told in steps of 16: so many "
+            "weights others may receive, each an equation on the customers of this party"]
 
 
 def _outcome(spec: JobSpec) -> list[str]:
@@ -89,7 +89,7 @@ def _judged(spec: JobSpec) -> list[str]:
     if rules.fraction == 0.0:
         return ["no customer is held out: all train, and judge"]
     how = "a coin that all toss together" if rules.seed is None else f"the seed `{rules.seed}`"
-    return [f"a share of {rules.fraction:g} of the customers in common is held out and judges the model; it is drawn by "
+    return [f"a share of {rules.fraction:g} of the customers in common is held out and judges the model, drawn by "
             f"{how}"]
 
 
