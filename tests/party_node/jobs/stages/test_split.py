@@ -112,4 +112,4 @@ async def test_enough_of_both_outcomes_on_either_side_are_split() -> None:
         assert made[name].test is not None
         assert made[name].test.tolist() == (when == 1.0).tolist()
     assert len(network.transcript) == 3
-    assert asked == dict.fromkeys(NAMES, [MARKS.tolist(), (when == 1.0).tolist()])
+    assert asked == {name: [MARKS.tolist(), (when == 1.0).tolist()] for name in NAMES}
