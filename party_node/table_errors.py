@@ -10,7 +10,7 @@ from mpc.errors import LocalError
 _LABEL = "the label column does not serve the job: a value is missing, or there are not both outcomes"
 _PERIOD = "the column that says which rows judge does not serve the job: a value is missing or cannot be "\
           "read, or it goes with the outcome"
-# One sentence for all that can be wrong with a label: which of them it is says something about every customer in common.
+# One sentence for all that can be wrong with a label: which of them it is says something of every customer in common.
 _WEIGHTS = ("the weights of rows do not serve the job: a value is missing, not above zero, too far from the others, or "
             "few rows weigh as much as all the rest")
 _OFFSET = "the column of the offset does not serve the job: a value is missing or out of range"

@@ -121,16 +121,21 @@ def mock_schema(dataset: RegisteredDataset) -> MockSchema:
     )
 
 
-def _label_warnings(parsed: DatasetFile, table: Table, label: str) -> list[str]:
-    """Which declared values the label does not hold; it is told here alone."""
-    if not parsed.label_positive and parsed.policy.use_label:
-        return ["label_positive is empty: every job that uses the label is denied"]
+def _apart_warnings(parsed: DatasetFile, table: Table) -> list[str]:
+    """What speaks against the declared values of the label, and against the period; it is told here alone."""
     notes = []
+    if parsed.label is not None and parsed.policy.use_label and not parsed.label_positive:
+        notes.append("label_positive is empty: every job that uses the label is denied")
     for value in parsed.label_positive:
         try:
-            read_label(table, label, value)
+            read_label(table, str(parsed.label), value)
         except DataError as error:
-            notes.append(f"no job can take `{value}` of `{label}` for bad: {error.what}")
+            notes.append(f"no job can take `{value}` of `{parsed.label}` for bad: {error.what}")
+    if parsed.period is not None:
+        try:
+            read_period(table, parsed.period, None)
+        except DataError as error:
+            notes.append(f"no job can take `{parsed.period}` as its period: {error.what}")
     return notes
 
 
@@ -146,15 +151,9 @@ def _warnings(parsed: DatasetFile, table: Table, ids: IdSet) -> list[str]:
                          "is it an identifier?")
         if bool(column.missing.all()):
             notes.append(f"column `{name}` is empty and will be dropped")
-    if parsed.period is not None:
-        try:
-            read_period(table, parsed.period, None)
-        except DataError as error:
-            notes.append(f"no job can take `{parsed.period}` as its period: {error.what}")
+    notes += _apart_warnings(parsed, table)
     if table.rows < parsed.policy.minimum_rows:
         notes.append(f"the table has {table.rows} rows, fewer than its own policy.minimum_rows: every job is denied")
-    if parsed.label is not None:
-        notes += _label_warnings(parsed, table, parsed.label)
     for name in ("purposes", "partners", "coordinators", "reveal"):
         if not getattr(parsed.policy, name):
             notes.append(f"policy.{name} is empty: every job is denied")

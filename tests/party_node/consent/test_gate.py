@@ -391,7 +391,7 @@ def test_a_set_near_an_earlier_one_is_refused_and_told_by_its_side(bank: Any) ->
     bank.consent.propose(spec, WHO)
     agreed = bank.consent.verify_start(spec, bank.approvals(spec), WHO)
     denied = bank.consent.too_near(agreed, "that train")
-    assert "the customers that train differ from an earlier job's by only a few (policy.minimum_difference)" in str(denied)
+    assert "the customers that train differ from an earlier job's by only a few (policy.minimum_diff" in str(denied)
     assert kinds(bank)[-1] == "training"
 
 
