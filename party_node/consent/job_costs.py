@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from mpc.link import PartyId
 from mpc.protocols.train import padded
 from party_node.consent.datasets import RegisteredDataset
-from party_node.data.encoding import Missing, most_columns
 from party_node.records.budgets import Budget, Debit
 from wire.spec.columns import BinningSpec
 from wire.spec.job import JobSpec, PartySpec
@@ -60,8 +59,7 @@ def widest(spec: JobSpec, party: PartySpec) -> int:
     intercept = int(party.id == spec.label_holder.id)
     if spec.binning is not None:
         return padded(intercept + len(party.columns))      # one weight of evidence each
-    missing = Missing(spec.preparation.missing)
-    return padded(intercept + sum(most_columns(name in party.categorical, missing) for name in party.columns))
+    return padded(intercept + sum(spec.preparation.most_columns(name in party.categorical) for name in party.columns))
 
 
 def splits_by_period(spec: JobSpec) -> bool:

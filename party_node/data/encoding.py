@@ -21,7 +21,6 @@ from party_node.table_errors import other_kind
 
 Rows = NDArray[np.int64]
 OTHER = "__other__"
-MOST_LEVELS = 50         # of one column that have a column of their own
 
 
 class Missing(StrEnum):
@@ -70,12 +69,6 @@ class RawColumn:
     what: What
     level: str | None
     values: F64
-
-
-def most_columns(categorical: bool, missing: Missing) -> int:
-    """How many columns one table column can become, not binned: its levels, missing values and all other levels; or
-    numbers and a flag of missing ones."""
-    return MOST_LEVELS + 2 if categorical else 1 + (missing is Missing.INDICATOR)
 
 
 def fit_encoding(

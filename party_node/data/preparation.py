@@ -17,7 +17,6 @@ import numpy as np
 from mpc.errors import LocalError
 from party_node.data.binned_column import BinnedColumn
 from party_node.data.encoding import (
-    MOST_LEVELS,
     ColumnEncoding,
     Encoding,
     Missing,
@@ -32,6 +31,7 @@ from party_node.data.sources.kinds import Kind
 from party_node.data.sources.table import F64, Table
 from party_node.data.twin_columns import twins
 from party_node.table_errors import DataError
+from wire.spec.columns import MOST_LEVELS
 
 VERSION = 1
 _FLAT = 1e-12
