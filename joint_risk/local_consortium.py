@@ -43,6 +43,7 @@ class LocalParty:
     id_column: str | list[str]
     columns: list[str]
     label: str | None = None
+    positive: str = "1"                                   # the label's value that means default
     extra: list[str] = field(default_factory=list)        # offered beside the features: weights, an offset
     categorical: list[str] = field(default_factory=list)
     id_profile: str = "plain"
@@ -269,7 +270,7 @@ def dataset_toml(party: LocalParty, partners: list[str]) -> str:
         "categorical": party.categorical,
     }
     if party.label is not None:
-        document["label"] = party.label
+        document |= {"label": party.label, "label_positive": party.positive}
     if party.period is not None:
         document["period"] = party.period
     return toml(document | {"policy": policy})

@@ -102,7 +102,8 @@ def local_parties(options: argparse.Namespace) -> list[LocalParty]:
         period, own = (options.period, extra) if name in label else (None, [])
         without = {*id_columns, label.get(name), period, *dropped.get(name, "").split(","), *own}
         parties.append(LocalParty(
-            id=name, table=tables[name], id_column=id_columns, label=label.get(name), extra=own,
+            id=name, table=tables[name], id_column=id_columns, label=label.get(name),
+            positive=options.positive, extra=own,
             columns=[column for column in columns if column not in without],
             categorical=[c for c in categorical.get(name, "").split(",") if c], id_profile=options.id_profile,
             period=period,

@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from wire.spec.job import MAX_ID_PARTS, Hex32, IdColumns, IdProfiles, IdSchemeName
+from wire.spec.label import MAX_LABEL_VALUES, LabelValue
 
 # What a column of ids looks like: shares of kinds of characters and of lengths (`length_LOW_HIGH`, HIGH 0: no end).
 ShapeName = Annotated[str, Field(
@@ -41,6 +42,7 @@ class DatasetDescription(_Part):
     id_scheme: IdSchemeName
     id_shapes: Annotated[list[IdShape], Field(max_length=MAX_ID_PARTS)]
     label_column: str | None
+    label_positive: Annotated[list[LabelValue], Field(max_length=MAX_LABEL_VALUES)] = []   # of which a job names one
     period_column: str | None = None
     columns: list[ColumnDescription]
     purposes: list[str]

@@ -157,9 +157,9 @@ async def _approvals(
     nodes: Mapping[str, Node], spec: bytes, say: Callable[[str], None], wait_s: float
 ) -> dict[str, bytes]:
     deadline = asyncio.get_running_loop().time() + wait_s
+    waited: set[str] = set()
 
     async def ask(node: Node) -> bytes:
-        told = False
         while True:
             answer = await node.propose(spec)
             if answer.signature is not None:
@@ -167,15 +167,17 @@ async def _approvals(
             if not answer.pending:
                 error = answer.error or PublicError("denied", f"{node.party} denied the job", node.party)
                 raise Denied(error.what, whose=node.party, advice=error.advice, reason=error.reason)
-            if not told:
+            if node.party not in waited:
                 say(f"waiting for a person at {node.party}: party-node approve {job_id(spec)[:12]}")
-                told = True
+                waited.add(node.party)
             if asyncio.get_running_loop().time() > deadline:
                 raise Overdue(f"nobody at {node.party} approved the job in {wait_s:.0f} s", whose=node.party,
                               advice=f"on {node.party}: party-node approve {job_id(spec)[:12]}, then launch again")
             await asyncio.sleep(ASK_AGAIN_S)
 
     signatures = await _all(*(ask(node) for node in nodes.values()))
+    if waited:   # whoever approved early may have withdrawn it: heard here, it costs nobody a budget
+        signatures = await _all(*(ask(node) for node in nodes.values()))
     return dict(zip(nodes, signatures, strict=True))
 
 

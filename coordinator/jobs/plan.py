@@ -283,6 +283,12 @@ def _check_label(plan: JobPlan, dataset: DatasetDescription) -> None:
     if dataset.label_column != plan.label.column:
         raise PlanError(f"{plan.label.party} has no label column `{plan.label.column}`",
                         f"did you mean `{dataset.label_column}`?", plan.label.party)
+    if plan.label.positive not in dataset.label_positive:
+        named = ", ".join(f"`{value}`" for value in dataset.label_positive[:20])
+        raise PlanError(f"{plan.label.party} declares no value `{plan.label.positive}` of its label to mean bad",
+                        f"label.positive is one of {named}" if named else
+                        "its bank writes label_positive into the dataset file, and registers it again",
+                        plan.label.party)
 
 
 def _check_period(plan: JobPlan, dataset: DatasetDescription) -> None:

@@ -11,7 +11,7 @@ import hashlib
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from pydantic import TypeAdapter, ValidationError
@@ -22,14 +22,17 @@ from party_node.commands import analyst
 from party_node.commands.offers import dataset_app
 from party_node.commands.precomputed import prepared_app
 from party_node.commands.session import HOME, Session, opened
-from party_node.config import Address, PartyDirectory
-from party_node.records.audit import verify_log
+from party_node.config import Address, PartyConfig, PartyDirectory
+from party_node.records.audit import AuditLog, verify_log
 from party_node.records.store import Store
 from wire import certificates, command
 from wire.command import console, plain
 from wire.consortium import Consortium, load_consortium
 from wire.private_files import write_private
 from wire.spec.job import PartyName, decode_spec, kept_spec
+
+if TYPE_CHECKING:
+    from party_node.consent.gate import Consent
 
 Data = dict[str, Any]
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False,
@@ -176,33 +179,50 @@ def approve_command(
     ctx: typer.Context,
     job: Annotated[str, typer.Argument(help="The job's id, or its first characters.")],
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
-    deny: Annotated[bool, typer.Option("--deny", help="Say no instead.")] = False,
 ) -> Data:
     """Show what would leave this bank, then sign the job for it."""
     from mpc.protocols import PROTOCOLS
-    from party_node.consent.gate import Consent
     from party_node.consent.shown_to_approver import what_leaves
 
     session: Session = ctx.obj
     with opened(session) as (config, store, audit):
         row = store.find_job(job)
-        consortium = load_consortium(session.directory.consortium_file(config))
-        consent = Consent(config.party, session.directory.load_identity(), store, audit,
-                          {member.id: member.identity for member in consortium.party}, PROTOCOLS)
         out = console()
         leaving = what_leaves(decode_spec(row.spec), config.party, PROTOCOLS)
         out.print(f"job {row.id}, proposed by {row.coordinator}, {row.state.value}")
         for line in leaving:
             out.print(f"  {plain(line)}")
-        if deny:
-            consent.deny(row.id, getpass.getuser())
-            out.print("Denied. Nothing ran.")
-            return {"job": row.id, "approved": False, "leaves": leaving}
         if not yes and not typer.confirm("Sign this job?", err=True):
-            raise LocalError("the job was neither approved nor denied", "add --deny to say no for good")
-        consent.approve(row.id, getpass.getuser())
-    out.print("Signed. The coordinator fetches the signature when it asks again.")
+            raise LocalError("the job was neither approved nor denied", "party-node deny JOB says no for good")
+        _consent(session, config, store, audit).approve(row.id, getpass.getuser())
+    out.print("Signed. The coordinator fetches the signature when it asks again; until the job starts, "
+              "party-node deny JOB withdraws it.")
     return {"job": row.id, "approved": True, "leaves": leaving}
+
+
+@app.command("deny")
+def deny_command(
+    ctx: typer.Context,
+    job: Annotated[str, typer.Argument(help="The job's id, or its first characters.")],
+) -> Data:
+    """Say no to a job for good, or withdraw the approval of one that has not started."""
+    session: Session = ctx.obj
+    with opened(session) as (config, store, audit):
+        row = store.find_job(job)
+        withdrawn = _consent(session, config, store, audit).deny(row.id, getpass.getuser())
+    console().print("Withdrawn. The job will not start here: whoever starts it is told so." if withdrawn else
+                    "Denied. Nothing ran.")
+    return {"job": row.id, "approved": False, "withdrawn": withdrawn}
+
+
+def _consent(session: Session, config: PartyConfig, store: Store, audit: AuditLog) -> Consent:
+    """This party's word, as the daemon gives it."""
+    from mpc.protocols import PROTOCOLS
+    from party_node.consent.gate import Consent
+
+    consortium = load_consortium(session.directory.consortium_file(config))
+    return Consent(config.party, session.directory.load_identity(), store, audit,
+                   {member.id: member.identity for member in consortium.party}, PROTOCOLS)
 
 
 @app.command("jobs")

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, ValidationError, model_validator
 
 from mpc.errors import LocalError
 from party_node.config import load_toml
@@ -30,6 +30,7 @@ from wire.spec.job import (
     PartyName,
     Release,
 )
+from wire.spec.label import MAX_LABEL_VALUES, LabelValue
 from wire.spec.part import ColumnName
 
 ROWS_PER_EQUATION = 10   # protocol.md 2.4: the sum of d_i over all jobs stays far below the number of rows
@@ -50,9 +51,9 @@ class Budgets(_Part):
     feature_equations: Annotated[int, Field(ge=0)] | None = None  # none given: a tenth of the rows
 
     def limit(self, budget: Budget, rows: int) -> int:
-        """The limit of `budget` for a table of `rows` rows."""
+        """The limit of `budget` for a table of `rows` rows, of which it tells two digits."""
         if budget is Budget.FEATURE_EQUATIONS and self.feature_equations is None:
-            return rows // ROWS_PER_EQUATION
+            return _two_digits(rows) // ROWS_PER_EQUATION
         return int(getattr(self, budget.value))
 
 
@@ -81,6 +82,14 @@ class DatasetPolicy(_Part):
     budgets: Budgets = Budgets()
 
 
+def _as_texts(value: Any) -> Any:   # in TOML a value may be a number, and one alone
+    values = value if isinstance(value, list) else [value]
+    return [str(one) if type(one) in (int, float) else one for one in values]
+
+
+LabelValues = Annotated[list[LabelValue], Field(max_length=MAX_LABEL_VALUES), BeforeValidator(_as_texts)]
+
+
 def _source_kind(value: Any) -> str:  # whatever TOML holds there
     if isinstance(value, str):
         return "file"
@@ -106,6 +115,7 @@ class DatasetFile(_Part):
     id_profile: IdProfileName | IdProfiles = "plain"      # one for each part of the id, if they differ
     id_scheme: IdSchemeName = "written"                   # sha256: the column holds digests of normalised ids
     label: ColumnName | None = None
+    label_positive: LabelValues = []                      # the value that means bad, or those of which a job takes one
     period: ColumnName | None = None                      # when a row was: the one column that may say who judges
     offered: Annotated[list[ColumnName], Field(max_length=5000)]  # others do not exist for outsiders
     categorical: list[ColumnName] = []                    # codes that look numeric
@@ -124,6 +134,8 @@ class DatasetFile(_Part):
             missing = [name for name in names if name not in self.offered]
             if missing:
                 raise ValueError(f"{what} names `{missing[0]}`, which is not offered")
+        if self.label_positive and self.label is None:
+            raise ValueError("label_positive says which value means bad, but no label column is named")
         if self.policy.use_label and self.label is None:
             raise ValueError("policy.use_label is true, but no label column is named")
         return self
@@ -209,6 +221,7 @@ def describe(datasets: Sequence[RegisteredDataset], coordinator: str) -> list[Da
             id_scheme=dataset.file.id_scheme,
             id_shapes=dataset.id_shapes,
             label_column=dataset.file.label if dataset.policy.use_label else None,
+            label_positive=dataset.file.label_positive if dataset.policy.use_label else [],
             period_column=dataset.file.period,
             columns=[
                 ColumnDescription(name=name, kind="numeric" if dataset.kinds[name] == "numeric" else "categorical")

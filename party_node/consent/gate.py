@@ -4,7 +4,8 @@ propose      spec bytes -> policy -> our signature, or a person's turn, or a den
 approve      a person says yes: policy once more, then our signature
 verify_start all N approvals over the same bytes, our own really given, in force, never run before; budgets
              are debited and the job marked running in one transaction before anything is sent
-Every step may be repeated: the same question gets the same answer, and a job still runs once.
+Every step may be repeated: the same question gets the same answer, and a job still runs once. A line of the audit log
+is written inside the transaction that it tells of: no step without its line, and no line of a step that was refused.
 """
 
 from __future__ import annotations
@@ -13,11 +14,13 @@ import hmac
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 
+from mpc.errors import PeerError, Reason
 from mpc.link import PartyId
 from mpc.protocol import ProtocolSpec
 from party_node.consent.datasets import RegisteredDataset, find
-from party_node.consent.job_costs import debits, further_equations
+from party_node.consent.job_costs import debits, further_equations, widest
 from party_node.consent.policy import (
     Decision,
     Earlier,
@@ -26,12 +29,11 @@ from party_node.consent.policy import (
     ask_person,
     decide,
     decide_count,
-    settled,
 )
 from party_node.records.audit import MAX_FIELD, AuditLog
 from party_node.records.budgets import Budget, Debit
 from party_node.records.precomputed_files import BURNT
-from party_node.records.store import BudgetExhausted, JobRow, JobState, Store, StoreError
+from party_node.records.store import BudgetExhausted, JobRow, JobState, Noted, Store, StoreError
 from wire.errors import Denied, PublicError
 from wire.signing import ApprovalError, Identity, approve, check_approvals
 from wire.spec.job import JobSpec, SpecError, decode_spec, job_id, kept_spec
@@ -63,16 +65,6 @@ class Agreed:
     approvals_digest: str
 
 
-def _set_of(agreed: Agreed) -> tuple[str, frozenset[str]]:
-    """What an alignment is compared by: the dataset and the parties."""
-    return agreed.dataset.name, frozenset(party.id for party in agreed.spec.parties)
-
-
-def _nested(one: frozenset[str], other: frozenset[str]) -> bool:
-    """Whether the customers common to the parties `one` lie among those of `other`, or the other way round."""
-    return one <= other or other <= one
-
-
 class Consent:
     """One party's word. Holds the identity key; knows no row and no network."""
 
@@ -91,8 +83,6 @@ class Consent:
         self._store, self._audit = store, audit
         self._identities = {**identities, party: identity.public_hex}
         self._protocols, self._clock = protocols, clock
-        # Running jobs that were told that any number from a lower bound on will do, and whose number is not yet known.
-        self._settled: dict[str, tuple[str, frozenset[str]]] = {}
 
     def __repr__(self) -> str:
         return f"Consent({self._party})"
@@ -112,14 +102,18 @@ class Consent:
         if known is not None:
             return self._again(known, coordinator)
         decision = self._decide_new(spec, coordinator)
-        self._log("proposal", job, decision, coordinator)
         if decision.verdict is Verdict.DENY:
+            self._log("proposal", job, decision, coordinator)
             return self._answer(job, decision, coordinator)
+
+        def noted() -> None:
+            self._log("proposal", job, decision, coordinator)
+
         if decision.verdict is Verdict.ASK:
-            self._store.add_job(job, spec.nonce, spec_bytes, coordinator)
+            self._store.add_job(job, spec.nonce, spec_bytes, coordinator, noted)
             return self._answer(job, decision, coordinator)
         signature = approve(self._identity, self._party, spec_bytes)
-        self._store.add_approved(job, spec.nonce, spec_bytes, coordinator, self._party, signature)
+        self._store.add_approved(job, spec.nonce, spec_bytes, coordinator, self._party, signature, noted)
         return Answer(job, signature, False, None)
 
     def _decide_new(self, spec: JobSpec, coordinator: str) -> Decision:
@@ -140,8 +134,8 @@ class Consent:
         if known.state is JobState.PENDING:
             decision = decide(self._question(decode_spec(known.spec), coordinator))
             if decision.verdict is Verdict.DENY:  # the policy changed while a person was thinking
-                self._log("proposal", known.id, decision, coordinator)
-                self._store.move(known.id, JobState.DENIED, code=decision.code, text=decision.what)
+                self._store.move(known.id, JobState.DENIED, code=decision.code, text=decision.what,
+                                 noted=lambda: self._log("proposal", known.id, decision, coordinator))
                 return self._answer(known.id, decision, coordinator)
             return self._answer(known.id, ask_person(self._party), coordinator)
         if known.state in (JobState.APPROVED, JobState.RUNNING):
@@ -173,8 +167,8 @@ class Consent:
         for row in self._store.jobs(JobState.PENDING, JobState.APPROVED):
             spec = kept_spec(row.spec)
             if spec is None or spec.valid_until < self._clock():   # or nobody can start it under this release
-                self._audit.event("expired", row.id)
-                self._store.move(row.id, JobState.CANCELLED, code="EXPIRED", text="its time has passed")
+                self._store.move(row.id, JobState.CANCELLED, code="EXPIRED", text="its time has passed",
+                                 noted=partial(self._audit.event, "expired", row.id))
 
     # ------------------------------------------------------------------ a person
 
@@ -188,16 +182,21 @@ class Consent:
         decision = decide(self._question(decode_spec(row.spec), row.coordinator))
         if decision.verdict is Verdict.DENY:
             raise self._refusal("approval", job, decision, row.coordinator)
-        self._audit.event("approval", job, verdict=Verdict.ALLOW.value, person=person)
         signature = approve(self._identity, self._party, row.spec)
-        self._store.approve_job(job, self._party, signature)
+        self._store.approve_job(job, self._party, signature, self._person(job, Verdict.ALLOW, person))
         return signature
 
-    def deny(self, job: str, person: str) -> None:
-        """A person says no to a pending job."""
-        self._known(job)
-        self._audit.event("approval", job, verdict=Verdict.DENY.value, person=person)
-        self._store.move(job, JobState.DENIED, code="PERSON", text=f"a person at {self._party} denied the job")
+    def deny(self, job: str, person: str) -> bool:
+        """A person says no to a pending job, or takes back the approval, a person's or the policy's, of one that has
+        not started: whether it was taken back. StoreError, and nothing is noted, for a job that is further."""
+        withdrawn = self._known(job).state is JobState.APPROVED
+        what = "withdrew the approval of" if withdrawn else "denied"
+        self._store.move(job, JobState.DENIED, code="PERSON", text=f"a person at {self._party} {what} the job",
+                         noted=self._person(job, Verdict.DENY, person))
+        return withdrawn
+
+    def _person(self, job: str, verdict: Verdict, person: str) -> Noted:
+        return partial(self._audit.event, "approval", job, verdict=verdict.value, person=person)
 
     # ------------------------------------------------------------------ start and end
 
@@ -224,9 +223,10 @@ class Consent:
         if decision.verdict is Verdict.DENY:
             raise self._refusal("start", job, decision, coordinator)
         assert question.dataset is not None  # without one the policy denies
-        self._audit.event("start", job, verdict=Verdict.ALLOW.value, approvals=digest)
         try:
-            self._store.start_job(job, approvals, question.dataset.name, debits(spec, self._party, question.dataset))
+            self._store.start_job(job, approvals, question.dataset.name, debits(spec, self._party, question.dataset),
+                                  partial(self._audit.event, "start", job, verdict=Verdict.ALLOW.value,
+                                          approvals=digest))
         except BudgetExhausted as error:
             raise self._exhausted("start", job, error) from None
         return Agreed(job, spec, question.dataset, digest)
@@ -243,6 +243,8 @@ class Consent:
         if row.state is JobState.PENDING:
             return self._denial("NOT_APPROVED", f"{self._party} has not approved this job",
                                 f"on {self._party}: party-node approve {row.id[:12]}")
+        if row.state is JobState.DENIED:
+            return self._denial(row.error_code, row.error_text)
         if row.state is not JobState.APPROVED:
             return self._denial("REPLAY", f"the job is {row.state.value}; a job runs once")
         ours = self._store.approvals(row.id)[self._party]
@@ -252,68 +254,49 @@ class Consent:
 
     def charge(self, job: str, dataset: RegisteredDataset, budget: Budget, amount: int) -> None:
         """Debit more than the spec told (columns that became several, a score call). Denied past the limit."""
-        self._audit.event("charge", job, budget=budget.value, amount=amount)
         try:
-            self._store.debit(dataset.name, job, Debit(budget, amount, dataset.limit(budget)))
+            self._store.debit(dataset.name, job, Debit(budget, amount, dataset.limit(budget)),
+                              partial(self._audit.event, "charge", job, budget=budget.value, amount=amount))
         except BudgetExhausted as error:
             raise self._exhausted("charge", job, error) from None
 
     def charge_widths(self, agreed: Agreed, widths: Mapping[PartyId, int]) -> None:
-        """Debit the columns of others that became several (`widths`: padded, per party). Denied past the limit."""
+        """Debit the columns of others that became several (`widths`: padded, per party). Denied past the limit.
+
+        PeerError, and nothing is debited, for a block that is wider than the columns of the spec can become. What is
+        debited stays so if the job fails: a party that has its weights can end it, and nobody else sees that it has.
+        """
+        for party, width in sorted(widths.items()):
+            if width > widest(agreed.spec, agreed.spec.party(party)):
+                raise PeerError(party, "train", Reason.OUT_OF_RANGE)
         extra = further_equations(agreed.spec, widths)
         if extra:
             self.charge(agreed.job, agreed.dataset, Budget.FEATURE_EQUATIONS, extra)
 
     def check_count(self, agreed: Agreed, count: int) -> None:
-        """Denied if too few customers are in common, or nearly the same ones as in an earlier job.
-
-        Denied too while another job may still find out its members without a further question (`settles`): its
-        number is not known yet, so nobody can say whether ours lies near it.
-        """
-        if self._others_settled(agreed):
-            decision = self._denial("ALIGNING", "another job of the same parties and dataset is being aligned",
-                                    "launch again when it has ended")
-            raise self._refusal("alignment", agreed.job, decision, "")
-        earlier = self._earlier_counts(agreed)
-        decision = decide_count(count, agreed.spec, agreed.dataset.policy, earlier)
+        """Denied if too few customers are in common. Whether they are nearly those of an earlier job shows once it is
+        known who they are (`training_sets`)."""
+        decision = decide_count(count, agreed.spec, agreed.dataset.policy)
         if decision.verdict is Verdict.DENY:
             raise self._refusal("alignment", agreed.job, decision, "")
-        partners = [party.id for party in agreed.spec.parties if party.id != self._party]
-        self._store.remember_alignment(agreed.job, agreed.dataset.name, partners, count)
-        self._settled.pop(agreed.job, None)
-
-    def too_near(self, agreed: Agreed) -> Denied:
-        """The answer where the training rows are nearly those of an earlier job (`training_sets`)."""
-        decision = Decision(Verdict.DENY, "NEAR_EARLIER_SET", "policy.minimum_difference",
-                            "the customers that train differ from an earlier job's by only a few",
-                            "hold out a larger share, or split by another moment: two draws then differ by more")
-        return self._refusal("training", agreed.job, decision, "")
 
     def settles(self, agreed: Agreed, lower: int) -> bool:
         """Whether any number of customers in common from `lower` on would be accepted."""
-        earlier = self._earlier_counts(agreed)
-        content = not self._others_settled(agreed) and settled(lower, agreed.spec, agreed.dataset.policy, earlier)
-        if content:
-            self._settled[agreed.job] = _set_of(agreed)
-        return content
+        return decide_count(lower, agreed.spec, agreed.dataset.policy).verdict is Verdict.ALLOW
 
-    def _earlier_counts(self, agreed: Agreed) -> list[int]:
-        """Numbers in common of earlier alignments whose customers lie among ours, or ours among theirs."""
-        dataset, now = _set_of(agreed)
-        earlier = self._store.earlier_alignments(dataset)
-        return [count for partners, count in earlier if _nested(partners | {self._party}, now)]
-
-    def _others_settled(self, agreed: Agreed) -> bool:
-        dataset, now = _set_of(agreed)
-        return any(job != agreed.job and where == dataset and _nested(then, now)
-                   for job, (where, then) in self._settled.items())
+    def too_near(self, agreed: Agreed, which: str) -> Denied:
+        """The answer where the customers `which` are nearly those of an earlier job (`training_sets`)."""
+        decision = Decision(Verdict.DENY, "NEAR_EARLIER_SET", "policy.minimum_difference",
+                            f"the customers {which} differ from an earlier job's by only a few",
+                            "use the earlier tables, or ones with enough new customers; hold out a larger share, or "
+                            "split by another moment: two draws then differ by more")
+        return self._refusal("training", agreed.job, decision, "")
 
     def finish(self, job: str, state: JobState, code: str = "", text: str = "") -> None:
         """Close a running job as DONE, FAILED or CANCELLED, with the text of its error."""
-        self._settled.pop(job, None)
         self._audit.flush(job)
-        self._audit.event("end", job, state=state.value, code=code, what=text[:MAX_FIELD])
-        self._store.move(job, state, code=code, text=text)
+        self._store.move(job, state, code=code, text=text, noted=partial(
+            self._audit.event, "end", job, state=state.value, code=code, what=text[:MAX_FIELD]))
 
     def cancel(self, job: str, coordinator: str, reason: str) -> bool:
         """Cancel a job that has not started; False when it runs (the caller stops it) or is over."""
@@ -322,9 +305,10 @@ class Consent:
             return False
         if row.state not in (JobState.PENDING, JobState.APPROVED):
             return False
-        self._audit.event("end", job, state=JobState.CANCELLED.value, coordinator=coordinator, what=reason[:MAX_FIELD])
         self._store.move(job, JobState.CANCELLED, code="CANCELLED",
-                         text=f"{coordinator} cancelled the job: {reason[:MAX_FIELD]}")
+                         text=f"{coordinator} cancelled the job: {reason[:MAX_FIELD]}",
+                         noted=partial(self._audit.event, "end", job, state=JobState.CANCELLED.value,
+                                       coordinator=coordinator, what=reason[:MAX_FIELD]))
         return True
 
     # ------------------------------------------------------------------ words

@@ -9,7 +9,7 @@ from mpc.protocols.train import padded
 from party_node.consent.datasets import RegisteredDataset
 from party_node.records.budgets import Budget, Debit
 from wire.spec.columns import BinningSpec
-from wire.spec.job import JobSpec
+from wire.spec.job import JobSpec, PartySpec
 
 
 def feature_equations(spec: JobSpec, me: str) -> int:
@@ -51,6 +51,14 @@ def further_equations(spec: JobSpec, widths: Mapping[PartyId, int]) -> int:
         max(0, width - padded(len(spec.party(party).columns) + intercept.get(party, 0)))
         for party, width in widths.items()
     )
+
+
+def widest(spec: JobSpec, party: PartySpec) -> int:
+    """The padded width that the block of `party` can have: what the columns that all signed can become, no more."""
+    intercept = int(party.id == spec.label_holder.id)
+    if spec.binning is not None:
+        return padded(intercept + len(party.columns))      # one weight of evidence each
+    return padded(intercept + sum(spec.preparation.most_columns(name in party.categorical) for name in party.columns))
 
 
 def splits_by_period(spec: JobSpec) -> bool:

@@ -7,7 +7,7 @@ The texts go to the coordinator, so they name columns that *it* named and never 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -16,7 +16,7 @@ from mpc.protocols.correlate import supported_bits
 from party_node.consent.datasets import DatasetPolicy, RegisteredDataset
 from party_node.consent.job_costs import debits
 from party_node.consent.weight_limits import balanced_refused, too_heavy
-from party_node.records.budgets import Budget
+from party_node.records.budgets import Budget, spent_as_told
 from wire.spec.job import JobSpec, PartySpec
 from wire.spec.two_jobs import difference
 
@@ -167,6 +167,14 @@ def _label(q: Question) -> str | None:
     return None
 
 
+def _positive(q: Question) -> str | None:
+    """Any other value, of whatever the column holds besides, would be another outcome than the one that is offered."""
+    asked = q.spec.label.positive
+    if q.mine.role != "label_holder" or asked in q.registered.file.label_positive:
+        return None
+    return f"dataset {q.registered.name} offers no label `{q.spec.label.column}` whose value `{asked}` means bad"
+
+
 def _period(q: Question) -> str | None:
     """Any other column, cut anywhere, would be told of every customer in common, a bit a job."""
     column = q.spec.hold_out.column
@@ -178,7 +186,13 @@ def _period(q: Question) -> str | None:
 def _columns(q: Question) -> str | None:
     theirs = q.spec.label.extra_columns if q.mine.role == "label_holder" else []
     refused = [name for name in [*q.mine.columns, *theirs] if name not in q.registered.allowed_columns]
-    return f"dataset {q.registered.name} offers no column `{refused[0]}`" if refused else None
+    if refused:
+        return f"dataset {q.registered.name} offers no column `{refused[0]}`"
+    # Others bound the width of our block by what the spec says of each column.
+    texts = [name for name in q.mine.columns
+             if q.registered.kinds[name] == "text" and name not in q.mine.categorical]
+    return f"column `{texts[0]}` of dataset {q.registered.name} holds categories, and the job does not say so" \
+        if texts else None
 
 
 def _minimum_rows(q: Question) -> str | None:
@@ -252,8 +266,9 @@ def _release(q: Question) -> str | None:
 
 def _budgets(q: Question) -> str | None:
     for debit in debits(q.spec, q.me, q.registered):
-        spent = q.spent_with.get(debit.partner, {}) if debit.partner else q.spent
-        if spent.get(debit.budget, 0) + debit.amount > debit.limit:
+        account = q.spent_with.get(debit.partner, {}) if debit.partner else q.spent
+        spent = spent_as_told(account.get(debit.budget, 0), debit.limit)
+        if debit.amount and spent + debit.amount > debit.limit:
             return f"the budget {debit.budget.value} of dataset {q.registered.name} does not suffice"
     return None
 
@@ -284,8 +299,9 @@ RULES: tuple[Rule, ...] = (
     Rule("dataset.digest", "TABLE_CHANGED", _digest, f"party-node dataset register FILE, then {PLAN}"),
     Rule("dataset.id", "ID_COLUMN", _ids, PLAN),
     Rule("policy.use_label", "LABEL", _label, "its bank may set policy.use_label, or name another label"),
+    Rule("dataset.label_positive", "POSITIVE", _positive, "name a value that the dataset declares, written like there"),
     Rule("dataset.period", "PERIOD", _period, "name the period that the dataset declares, or none"),
-    Rule("policy.columns", "COLUMN", _columns, "leave the column out, or its bank may offer it"),
+    Rule("policy.columns", "COLUMN", _columns, "leave the column out or name it as it is, or its bank may offer it"),
     Rule("policy.minimum_rows", "TOO_FEW_ROWS", _minimum_rows, "use a larger table"),
     Rule("policy.minimum_intersection", "INTERSECTION", _minimum_intersection, "raise minimum_intersection"),
     Rule("policy.minimum_support", "SUPPORT", _minimum_support, "raise preparation.minimum_support"),
@@ -323,25 +339,13 @@ def ask_person(me: str) -> Decision:
                     f"on {me}: party-node approve JOB")
 
 
-def settled(lower: int, spec: JobSpec, policy: DatasetPolicy, earlier: Iterable[int]) -> bool:
-    """Whether `decide_count` allows every number from `lower` on."""
-    enough = lower >= max(spec.minimum_intersection, policy.minimum_intersection)
-    far = policy.minimum_difference <= 1 or all(lower - other >= policy.minimum_difference for other in earlier)
-    return enough and far
-
-
-def decide_count(count: int, spec: JobSpec, policy: DatasetPolicy, earlier: Iterable[int]) -> Decision:
-    """Whether the second phase of alignment may run, given how many customers the count-only phase found.
-
-    `earlier`: counts of this dataset with the same partners (`Store.earlier_counts`). A set that differs from an
-    earlier one by a few ids would tell those few apart by the difference of two models. No text holds the count.
+def decide_count(count: int, spec: JobSpec, policy: DatasetPolicy) -> Decision:
+    """Whether the second phase of alignment may run, given how many customers the count-only phase found. What allows
+    a number allows every larger one. Earlier numbers are not looked at: whoever meets with a refusal knows as much as
+    who meets with none, and ids that are known to be in common put any two numbers as far apart as one likes.
     """
     if count < max(spec.minimum_intersection, policy.minimum_intersection):
         return Decision(Verdict.DENY, "TOO_FEW_COMMON", "policy.minimum_intersection",
                         "fewer customers in common than the minimum that was agreed",
                         "compare id column, id format and population of the tables")
-    if any(0 < abs(count - other) < policy.minimum_difference for other in earlier):
-        return Decision(Verdict.DENY, "NEAR_EARLIER_SET", "policy.minimum_difference",
-                        "the customers in common differ from an earlier job's by only a few",
-                        "use the earlier tables, or tables with enough new customers")
     return Decision(Verdict.ALLOW, "ALLOWED", "policy.minimum_intersection", "enough customers in common")

@@ -16,6 +16,7 @@ from party_node.consent.datasets import DatasetFile, RegisteredDataset, load_dat
 from party_node.data.ids.accounting import DuplicatePolicy, IdCollector, IdRules, IdScheme, IdSet, id_batches
 from party_node.data.ids.normalisation import IdProfile
 from party_node.data.ids.shape import ShapeCounter
+from party_node.data.label import read_label
 from party_node.data.mock_table import MockSchema
 from party_node.data.period import read_period
 from party_node.data.sources import snapshot
@@ -114,9 +115,28 @@ def mock_schema(dataset: RegisteredDataset) -> MockSchema:
     file = dataset.file
     return MockSchema(
         dataset=dataset.name, id_columns=file.id_columns, id_profiles=[IdProfile(name) for name in file.id_profiles],
-        id_scheme=file.id_scheme, label=file.label if dataset.policy.use_label else None, period=file.period,
+        id_scheme=file.id_scheme, label=file.label if dataset.policy.use_label else None, positive=file.label_positive,
+        period=file.period,
         numeric={name: dataset.kinds[name] == "numeric" for name in dataset.allowed_columns},
     )
+
+
+def _apart_warnings(parsed: DatasetFile, table: Table) -> list[str]:
+    """What speaks against the declared values of the label, and against the period; it is told here alone."""
+    notes = []
+    if parsed.label is not None and parsed.policy.use_label and not parsed.label_positive:
+        notes.append("label_positive is empty: every job that uses the label is denied")
+    for value in parsed.label_positive:
+        try:
+            read_label(table, str(parsed.label), value)
+        except DataError as error:
+            notes.append(f"no job can take `{value}` of `{parsed.label}` for bad: {error.what}")
+    if parsed.period is not None:
+        try:
+            read_period(table, parsed.period, None)
+        except DataError as error:
+            notes.append(f"no job can take `{parsed.period}` as its period: {error.what}")
+    return notes
 
 
 def _warnings(parsed: DatasetFile, table: Table, ids: IdSet) -> list[str]:
@@ -131,11 +151,7 @@ def _warnings(parsed: DatasetFile, table: Table, ids: IdSet) -> list[str]:
                          "is it an identifier?")
         if bool(column.missing.all()):
             notes.append(f"column `{name}` is empty and will be dropped")
-    if parsed.period is not None:
-        try:
-            read_period(table, parsed.period, None)
-        except DataError as error:
-            notes.append(f"no job can take `{parsed.period}` as its period: {error.what}")
+    notes += _apart_warnings(parsed, table)
     if table.rows < parsed.policy.minimum_rows:
         notes.append(f"the table has {table.rows} rows, fewer than its own policy.minimum_rows: every job is denied")
     for name in ("purposes", "partners", "coordinators", "reveal"):

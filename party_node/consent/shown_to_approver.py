@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 
 from mpc.protocol import ProtocolSpec
+from party_node.consent.job_costs import widest
 from wire.spec.job import JobSpec
 from wire.spec.training_terms import is_weighted
 
@@ -26,6 +27,7 @@ def what_leaves(spec: JobSpec, me: str, protocols: Mapping[str, ProtocolSpec]) -
         f"with: {', '.join(others)}; to be started before {until:%Y-%m-%d %H:%M} UTC",
         f"used here, in dataset {mine.dataset}: {', '.join(mine.columns)}; matched by {' and '.join(mine.id_columns)}",
     ]
+    lines += _blocks(spec, me) + _outcome(spec) + _judged(spec)
     if mine.role == "label_holder":
         lines.append(f"the label {spec.label.column} is used; it is never sent"
                      + (" but encrypted, under a key of this node" if spec.binning and not spec.prepared else ""))
@@ -54,6 +56,43 @@ def what_leaves(spec: JobSpec, me: str, protocols: Mapping[str, ProtocolSpec]) -
     return lines
 
 
+def _blocks(spec: JobSpec, me: str) -> list[str]:
+    """How many weights others can receive."""
+    most = sum(widest(spec, party) for party in spec.parties if party.id != me)
+    if spec.goal != "model":
+        return []
+    return [f"the others' columns, each of their categories apart, become at most {most}, told in steps of 16: so many "
+            "weights others may receive, each an equation on the customers of this party"]
+
+
+def _outcome(spec: JobSpec) -> list[str]:
+    """Which outcome is modelled, and with what the label holder enters."""
+    label, holder = spec.label, spec.label_holder
+    if spec.goal == "alignment":
+        return []
+    own = f"columns of the label holder {holder.id}: {', '.join(holder.columns)}" if holder.columns else (
+        f"the label holder {holder.id} brings no column: the others' parts alone make a score, and who has them knows "
+        "every score but for a constant")
+    return [f"a customer is bad where {label.column}, at {holder.id}, is `{label.positive}`, and good where it is "
+            "anything else", own]
+
+
+def _judged(spec: JobSpec) -> list[str]:
+    """Which customers judge the model."""
+    rules = spec.hold_out
+    if spec.goal == "alignment" or spec.prepared is not None:
+        return []
+    if rules.column is not None:
+        which = f"from {rules.since} on" if rules.since else f"of the latest {rules.fraction:g}"
+        return [f"customers whose {rules.column}, at the label holder, is {which} judge the model; every "
+                "party is told which of its own these are"]
+    if rules.fraction == 0.0:
+        return ["no customer is held out: all train, and judge"]
+    how = "a coin that all toss together" if rules.seed is None else f"the seed `{rules.seed}`"
+    return [f"a share of {rules.fraction:g} of the customers in common is held out and judges the model, drawn by "
+            f"{how}"]
+
+
 def _computed(spec: JobSpec) -> list[str]:
     """What is computed together beside the model, or ahead of it."""
     lines = []
@@ -64,10 +103,6 @@ def _computed(spec: JobSpec) -> list[str]:
     if spec.prepared is not None:
         return [f"the customers in common, the samples and the columns are those of job {spec.prepared[:12]}, which "
                 "worked ahead of this one; what it kept here is burnt when training begins, even if this job fails"]
-    if spec.hold_out.column is not None and spec.goal != "alignment":
-        which = f"from {spec.hold_out.since} on" if spec.hold_out.since else f"of the latest {spec.hold_out.fraction:g}"
-        lines.append(f"customers whose {spec.hold_out.column}, at the label holder, is {which} judge the model; every "
-                     "party is told which of its own these are")
     if is_weighted(spec):
         weights, classes = spec.label.weights, spec.label.class_weights
         how = ([f"at most {spec.label.largest_weight:g} times their mean, or that much less"] if weights else []) + (

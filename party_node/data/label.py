@@ -80,7 +80,7 @@ def _values(table: Table, column: str) -> tuple[list[str], NDArray[np.int64]]:
 def _is_positive(found: list[str], column: str, positive: str | None) -> NDArray[np.bool_]:
     """For each distinct value whether it means yes."""
     if positive is not None:
-        wanted = np.array([_same(value, positive) for value in found], dtype=np.bool_)
+        wanted = np.array([same_value(value, positive) for value in found], dtype=np.bool_)
         if not wanted.any():
             raise DataError(
                 "label_values",
@@ -104,7 +104,8 @@ def _how_many(found: list[str]) -> str:
     return "1 distinct value" if len(found) == 1 else f"{len(found)} distinct values"
 
 
-def _same(one: str, other: str) -> bool:
+def same_value(one: str, other: str) -> bool:
+    """Whether two values of a label are one: the same number, or the same text without case."""
     try:
         return float(one) == float(other)
     except ValueError:

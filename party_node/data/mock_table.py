@@ -19,10 +19,12 @@ import pyarrow.parquet as arrow_parquet
 
 from mpc.errors import LocalError
 from party_node.data.ids.normalisation import IdProfile, normalise
+from party_node.data.label import same_value
 
 MOST_ROWS = 10_000_000
 MEMBER_RATE = 0.8           # of the mock people that a party's table holds
 MISSING_RATE, BAD_RATE = 0.05, 0.2
+GOOD = "0", "good", "none of these"   # values of a label, of which the first that does not mean bad stands for good
 LEVELS = ("level a", "level b", "level c", "level d")
 _SPELLED = {
     IdProfile.PLAIN: "MOCK-{:09d}",
@@ -35,13 +37,14 @@ _SPELLED = {
 @dataclass(frozen=True)
 class MockSchema:
     """What outsiders may see of a dataset. `numeric`: of each allowed column, whether it holds numbers; `label` and
-    `period` are None where there is none, or none for outsiders."""
+    `period` are None where there is none, or none for outsiders; `positive`: values of the label that mean bad."""
 
     dataset: str
     id_columns: Sequence[str]
     id_profiles: Sequence[IdProfile]
     id_scheme: str
     label: str | None
+    positive: Sequence[str]
     period: str | None
     numeric: Mapping[str, bool]
 
@@ -53,8 +56,7 @@ def mock_table(schema: MockSchema, rows: int, seed: int = 1) -> pa.Table:
     people = _people(schema.dataset, rows, seed)
     columns: dict[str, pa.Array] = dict(zip(schema.id_columns, _ids(schema, people), strict=True))
     if schema.label is not None:
-        columns[schema.label] = pa.array(
-            (_rng(seed, schema.dataset, schema.label).random(rows) < BAD_RATE).astype(np.int8))
+        columns[schema.label] = _label(schema.positive, rows, _rng(seed, schema.dataset, schema.label))
     if schema.period is not None:
         months = _rng(seed, schema.dataset, schema.period).integers(1, 13, rows)
         columns[schema.period] = pa.array([f"2024-{month:02d}" for month in months])
@@ -100,6 +102,17 @@ def _ids(schema: MockSchema, people: Sequence[int]) -> list[pa.Array]:
         row[0] if len(row) == 1 else b"".join(len(part).to_bytes(2, "big") + part for part in row) for row in rows
     ]
     return [pa.array([hashlib.sha256(one).hexdigest() for one in whole])]
+
+
+def _label(positive: Sequence[str], rows: int, rng: np.random.Generator) -> pa.Array:
+    """Bad customers have one of the declared values, all others a value that is none of them."""
+    bad_ones = positive or ["1"]
+    good = next(value for value in GOOD if not any(same_value(value, one) for one in bad_ones))
+    values = [good, *bad_ones]
+    bad = rng.random(rows) < BAD_RATE
+    which = np.where(bad, rng.integers(1, len(values), rows), 0).astype(np.int32)
+    texts = pa.DictionaryArray.from_arrays(pa.array(which), values).cast(pa.string())
+    return texts.cast(pa.int64()) if all(value.isdecimal() for value in values) else texts
 
 
 def _column(numeric: bool, rows: int, rng: np.random.Generator) -> pa.Array:

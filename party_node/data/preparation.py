@@ -33,6 +33,7 @@ from party_node.data.sources.kinds import Kind
 from party_node.data.sources.table import F64, Table
 from party_node.data.twin_columns import twins
 from party_node.table_errors import DataError
+from wire.spec.columns import MOST_LEVELS
 
 VERSION = 1
 _FLAT = 1e-12
@@ -46,7 +47,7 @@ class PreparationSpec:
     missing: Missing = Missing.INDICATOR
     constant: float = 0.0
     minimum_support: int = 20
-    most_levels: int = 50
+    most_levels: int = MOST_LEVELS
     clip: float = 5.0
     leverage_bound: float = 0.1
     penalty: float = 1e-3

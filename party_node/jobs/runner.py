@@ -11,24 +11,27 @@ import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import structlog
 from numpy.typing import NDArray
 
+from mpc.domains import Domain
 from mpc.errors import LocalError, PeerError, Reason
 from mpc.kernels.engines.selection import engine_name
 from mpc.link import Link, PartyId
 from mpc.protocol import Ledger, LedgerLine
 from mpc.protocols import PROTOCOLS, finish
 from mpc.protocols.train import Tools
+from mpc.ring import U64
 from mpc.rng import Rng
 from mpc.sets import oprf
 from party_node.config import PartyDirectory
 from party_node.consent import datasets, registration
 from party_node.consent.gate import Agreed, AlreadyRunning, Answer, Consent
-from party_node.consent.training_sets import TrainingSet, accept
+from party_node.consent.training_sets import TrainingSets
 from party_node.jobs.events import Feed, FeedState
 from party_node.jobs.rehearsal import Rehearsed, rehearse
 from party_node.jobs.runtime import NodeParty
@@ -39,6 +42,7 @@ from party_node.models.kept_rows import drop_unsettled, settle_rows, write_rows
 from party_node.models.part import PART, PASSING, settle, write_part
 from party_node.records import precomputed_files
 from party_node.records.audit import AuditLog, SignedHead, countersign, countersigned
+from party_node.records.node_secret import NodeSecret
 from party_node.records.store import HeadRow, JobState, Store
 from party_node.table_errors import DataError
 from wire.awaited import Crew, in_thread
@@ -270,7 +274,8 @@ class Jobs:
             kinds=agreed.dataset.kinds_for_reading(), tools=self._make_tools(spec),
             accept_count=lambda count: self._consent.check_count(agreed, count),
             settles=lambda lower: self._consent.settles(agreed, lower),
-            accept_training=lambda rows: self._accept_training(agreed, rows),
+            mark=self._training_sets.marks,
+            accept_sets=lambda marks, test: self._accept_sets(agreed, marks, test),
             accept_widths=lambda widths: self._consent.charge_widths(agreed, widths),
             pin=lambda what, digest: self._store.pin(spec.prepared or job, what, digest),
             minimum_outcome=agreed.dataset.policy.minimum_outcome, prepared=self._directory.prepared,
@@ -287,12 +292,16 @@ class Jobs:
         feed.stage("finish")
         return await self._finish(running, context, links)
 
-    def _accept_training(self, agreed: Agreed, rows: NDArray[np.int64]) -> None:
-        """On the event loop in one go, so that no other job of this node comes in between."""
-        spec, dataset = agreed.spec, agreed.dataset
-        now = TrainingSet(agreed.job, dataset.digest, frozenset(party.id for party in spec.parties), rows)
-        if not accept(self._directory.training_sets, now, dataset.policy.minimum_difference):
-            raise self._consent.too_near(agreed)
+    @cached_property
+    def _training_sets(self) -> TrainingSets:
+        """One for all jobs, of which none may come between another's look and note."""
+        key = NodeSecret.at(self._directory.secret).key(Domain.TRAINING_SETS)
+        return TrainingSets(self._directory.training_sets, key)
+
+    def _accept_sets(self, agreed: Agreed, marks: U64, test: NDArray[np.bool_]) -> None:
+        near = self._training_sets.accept(agreed.job, marks, test, agreed.dataset.policy.minimum_difference)
+        if near is not None:
+            raise self._consent.too_near(agreed, near)
 
     def _burn_prepared(self, agreed: Agreed) -> None:
         assert agreed.spec.prepared is not None

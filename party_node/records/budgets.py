@@ -27,6 +27,13 @@ class Debit:
     partner: str = ""
 
 
+def spent_as_told(spent: int, limit: int) -> int:
+    """What was spent, rounded up to tenths of the limit: proposals cost nothing, so what answers them would else be
+    halved until it is known exactly."""
+    step = max(1, limit // 10)
+    return -(-spent // step) * step
+
+
 def account_of(dataset: str, partner: str = "") -> str:
     """What debits are kept under: a dataset, or a dataset towards one partner. Names of datasets have no @."""
     return f"{dataset}@{partner}" if partner else dataset

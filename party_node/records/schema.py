@@ -28,6 +28,7 @@ _PINNED = (
     "ALTER TABLE burnt RENAME COLUMN product TO what",
     "CREATE TABLE pinned(job TEXT NOT NULL, what TEXT NOT NULL, digest BLOB NOT NULL, PRIMARY KEY(job, what))",
 )
+_NO_COUNTS = ("DROP TABLE alignments",)   # customers are compared, no longer their number
 
-MIGRATIONS = (_FIRST, _PINNED)   # entry v leads from version v to v + 1
+MIGRATIONS = (_FIRST, _PINNED, _NO_COUNTS)   # entry v leads from version v to v + 1
 VERSION = len(MIGRATIONS)

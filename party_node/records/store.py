@@ -33,7 +33,7 @@ class JobState(StrEnum):
 
     PENDING = "pending"      # a person must decide
     APPROVED = "approved"    # signed by us
-    DENIED = "denied"        # a person said no (a denial by policy is not kept at all)
+    DENIED = "denied"        # a person said no, before or after a yes (a denial by policy is not kept at all)
     RUNNING = "running"
     DONE = "done"
     FAILED = "failed"
@@ -42,13 +42,20 @@ class JobState(StrEnum):
 
 TRANSITIONS: Mapping[JobState, frozenset[JobState]] = {
     JobState.PENDING: frozenset({JobState.APPROVED, JobState.DENIED, JobState.CANCELLED}),
-    JobState.APPROVED: frozenset({JobState.RUNNING, JobState.CANCELLED}),
+    JobState.APPROVED: frozenset({JobState.RUNNING, JobState.DENIED, JobState.CANCELLED}),
     JobState.RUNNING: frozenset({JobState.DONE, JobState.FAILED, JobState.CANCELLED}),
     JobState.DENIED: frozenset(),
     JobState.DONE: frozenset(),
     JobState.FAILED: frozenset(),
     JobState.CANCELLED: frozenset(),
 }
+
+
+Noted = Callable[[], object]   # called once a step is allowed, before it counts; if it raises, the step is not made
+
+
+def _unnoted() -> None:
+    """For a step of which nobody keeps a line."""
 
 
 class StoreError(LocalError):
@@ -168,7 +175,7 @@ class Store:
         return int(self._db.execute("SELECT value FROM meta WHERE key = 'fencing_token'").fetchone()[0])
 
     @contextmanager
-    def _write(self) -> Iterator[sqlite3.Connection]:
+    def _write(self, noted: Noted = _unnoted) -> Iterator[sqlite3.Connection]:
         """One transaction, all or nothing; StoreError once a later instance has started."""
         with self._mutex:
             self._db.execute("BEGIN IMMEDIATE")
@@ -176,6 +183,7 @@ class Store:
                 if self._token is not None and self._current_token() != self._token:
                     raise StoreError("a later instance of this party has started", "this one must stop")
                 yield self._db
+                noted()
             except BaseException:
                 self._db.execute("ROLLBACK")
                 raise
@@ -187,16 +195,17 @@ class Store:
 
     # ------------------------------------------------------------------ jobs
 
-    def add_job(self, job: str, nonce: str, spec: bytes, coordinator: str) -> None:
+    def add_job(self, job: str, nonce: str, spec: bytes, coordinator: str, noted: Noted = _unnoted) -> None:
         """Remember a proposed job as PENDING; StoreError if the job or its nonce is known already."""
-        with self._write() as db:
+        with self._write(noted) as db:
             self._add(db, job, nonce, spec, coordinator)
 
     def add_approved(
-        self, job: str, nonce: str, spec: bytes, coordinator: str, party: str, signature: bytes
+        self, job: str, nonce: str, spec: bytes, coordinator: str, party: str, signature: bytes,
+        noted: Noted = _unnoted,
     ) -> None:
         """Remember a job that policy alone allows, APPROVED, with our signature."""
-        with self._write() as db:
+        with self._write(noted) as db:
             self._add(db, job, nonce, spec, coordinator)
             self._approve(db, job, party, signature)
 
@@ -234,9 +243,9 @@ class Store:
         rows = self._read("SELECT id FROM jobs WHERE nonce = ?", (nonce,))
         return str(rows[0]["id"]) if rows else None
 
-    def move(self, job: str, to: JobState, *, code: str = "", text: str = "") -> None:
+    def move(self, job: str, to: JobState, *, code: str = "", text: str = "", noted: Noted = _unnoted) -> None:
         """Move a job along TRANSITIONS, with the error's code and public text where it failed."""
-        with self._write() as db:
+        with self._write(noted) as db:
             self._move(db, job, to, code, text)
 
     def _move(self, db: sqlite3.Connection, job: str, to: JobState, code: str = "", text: str = "") -> None:
@@ -257,9 +266,9 @@ class Store:
             if done.rowcount != 1:
                 raise StoreError(f"job {job[:12]} is not running")
 
-    def approve_job(self, job: str, party: str, signature: bytes) -> None:
+    def approve_job(self, job: str, party: str, signature: bytes, noted: Noted = _unnoted) -> None:
         """PENDING becomes APPROVED and our signature is kept, in one transaction."""
-        with self._write() as db:
+        with self._write(noted) as db:
             self._approve(db, job, party, signature)
 
     def _approve(self, db: sqlite3.Connection, job: str, party: str, signature: bytes) -> None:
@@ -272,13 +281,14 @@ class Store:
                 for row in self._read("SELECT party, signature FROM approvals WHERE job = ?", (job,))}
 
     def start_job(
-        self, job: str, approvals: Mapping[str, bytes], dataset: str, debits: Iterable[Debit]
+        self, job: str, approvals: Mapping[str, bytes], dataset: str, debits: Iterable[Debit],
+        noted: Noted = _unnoted,
     ) -> None:
         """APPROVED becomes RUNNING, all approvals are kept and all budgets debited: all of it or none.
 
         Raises BudgetExhausted, or StoreError if the job is not APPROVED (a job id runs once).
         """
-        with self._write() as db:
+        with self._write(noted) as db:
             self._move(db, job, JobState.RUNNING)
             db.executemany("INSERT OR IGNORE INTO approvals VALUES(?,?,?)",
                            [(job, party, signature) for party, signature in sorted(approvals.items())])
@@ -287,9 +297,9 @@ class Store:
 
     # ------------------------------------------------------------------ budgets and burnt correlations
 
-    def debit(self, dataset: str, job: str, debit: Debit) -> None:
+    def debit(self, dataset: str, job: str, debit: Debit, noted: Noted = _unnoted) -> None:
         """Raise the job's debit by `amount`; BudgetExhausted (and nothing debited) past the limit."""
-        with self._write() as db:
+        with self._write(noted) as db:
             self._debit(db, dataset, job, debit)
 
     def _debit(self, db: sqlite3.Connection, dataset: str, job: str, debit: Debit) -> None:
@@ -333,17 +343,6 @@ class Store:
             kept = db.execute("SELECT digest FROM pinned WHERE job = ? AND what = ?", (job, what)).fetchone()
             if bytes(kept["digest"]) != digest:
                 raise StoreError(f"{what} of job {job[:12]} has changed", "the job must stop; start a new one")
-
-    def remember_alignment(self, job: str, dataset: str, partners: Iterable[str], count: int) -> None:
-        """Keep how many customers a job had in common, for the guard against differencing."""
-        with self._write() as db:
-            db.execute("INSERT OR REPLACE INTO alignments VALUES(?,?,?,?)",
-                       (job, dataset, ",".join(sorted(partners)), count))
-
-    def earlier_alignments(self, dataset: str) -> list[tuple[frozenset[str], int]]:
-        """Partners and number in common of every earlier alignment of the dataset."""
-        rows = self._read("SELECT partners, count FROM alignments WHERE dataset = ?", (dataset,))
-        return [(frozenset(str(row["partners"]).split(",")), int(row["count"])) for row in rows]
 
     # ------------------------------------------------------------------ datasets, models, audit heads
 

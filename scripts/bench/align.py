@@ -65,7 +65,6 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     add("--common", type=int, default=None, help="ids in common (default: half of the smallest set)")
     add("--parties", type=int, default=2, choices=range(2, len(NAMES) + 1))
     add("--engine", choices=["auto", "ecdh", "oprf"], default="auto")
-    add("--difference", type=int, default=0, help="policy's minimum_difference: from 2 on a second job counts exactly")
     add("--split", action="store_true", help="split the processor time of each party by steps")
     add("--repeats", type=int, default=1, help="jobs, each with fresh nodes; the fastest is printed")
     add("--json", action="store_true", help="one JSON object on stdout")
@@ -204,8 +203,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         tables = write_tables(Path(folder), sizes, common)
         parties = [
-            LocalParty(name, table, "id", [f"x{i}"], label="y" if i == 0 else None,
-                       policy={"minimum_difference": options.difference})
+            LocalParty(name, table, "id", [f"x{i}"], label="y" if i == 0 else None)
             for i, (name, table) in enumerate(zip(NAMES, tables, strict=False))
         ]
         cluster = LocalCluster(Path(folder) / "cluster", parties)

@@ -98,7 +98,7 @@ class FakeNode:
 def nodes() -> dict[str, FakeNode]:
     return {
         "bank": FakeNode("bank", [dataset("loans", {"income": "numeric", "region": "categorical", "bad": "numeric"},
-                                          label_column="bad")]),
+                                          label_column="bad", label_positive=["1"])]),
         "shop": FakeNode("shop", [dataset("orders", {"basket": "numeric", "returns": "numeric"})]),
     }
 

@@ -32,7 +32,8 @@ EVERY_PAGE = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relati
 PROGRAMS = {"party-node": party_node.commands.operator, "coordinator": coordinator.commands.operator}
 COMMANDS = {
     "party-node": ["init", "doctor", "join", "dataset register", "dataset mock", "dataset list", "run", "approve",
-                   "jobs", "prepared list", "prepared remove", "scorecard", "report", "audit verify", "cert renew"],
+                   "deny", "jobs", "prepared list", "prepared remove", "scorecard", "report", "audit verify",
+                   "cert renew"],
     "coordinator": ["init", "plan", "launch", "precompute", "watch", "cancel", "jobs", "report"],
 }
 
@@ -142,6 +143,7 @@ def test_the_samples_fit_together() -> None:
         return DatasetDescription.model_validate({
             "name": name, "digest": "0" * 64, "rows": 1000, "id_columns": ["customer_id"],
             "id_profiles": ["plain"], "id_scheme": "written", "id_shapes": [{}], "label_column": label,
+            "label_positive": loans.label_positive if label else [],
             "columns": [{"name": c, "kind": "numeric"} for c in columns],
             "purposes": loans.policy.purposes})
 

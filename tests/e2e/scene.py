@@ -330,7 +330,8 @@ def make_scene(home: Path, parties: Sequence[str], **change: Any) -> Scene:
         path.write_text(table(party))
         made.append(LocalParty(**({
             "id": party, "table": path, "id_column": "customer", "columns": FAMILY[party],
-            "label": LABEL if party == "bank" else None, "policy": {"minimum_difference": 0},
+            "label": LABEL if party == "bank" else None, "positive": canaries.POSITIVE,
+            "policy": {"minimum_difference": 0},
         } | change)))
     scene = Scene(home / "cluster", made)
     scene.make()

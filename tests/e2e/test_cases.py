@@ -264,7 +264,7 @@ def test_a_job_waits_for_a_person_and_runs_once_that_person_has_approved(asking:
 def test_a_person_who_denies_ends_the_job_with_exit_6(asking: Scene) -> None:
     launch = asking.begin(asking.job({"shop": "asks"}))
     launch.until("waiting for a person at shop")
-    assert asking.operator("shop", "approve", launch.job(), "--deny").code == 0
+    assert asking.operator("shop", "deny", launch.job()).code == 0
     said(launch.wait(), 6, "shop", "a person at shop denied the job")
     assert asking.last_job("shop")["state"] == "denied"
 

@@ -39,6 +39,7 @@ PROTOCOLS: Mapping[str, ProtocolSpec] = {
 
 DATASET: dict[str, Any] = {
     "name": "loans", "source": "loans.csv", "id": "customer", "label": "bad",
+    "label_positive": "1",
     "offered": ["income", "age", "region", "secret_score"], "categorical": ["region"],
     "policy": {
         "purposes": ["credit risk"], "partners": ["shop", "telecom"], "coordinators": [COORDINATOR],
@@ -104,6 +105,8 @@ class Bank:
         raw = self.raw(nonce)
         if change is not None:
             change(raw)
+        for party in raw["parties"]:    # what holds categories, as a plan says it
+            party.setdefault("categorical", [name for name in party["columns"] if name == "region"])
         return JobSpec.model_validate(raw)
 
     def spec_bytes(self, change: Change | None = None, nonce: int = 1) -> bytes:

@@ -60,7 +60,7 @@ class World:
                 writer.writerow(values)
         path.chmod(0o600)
         return LocalParty(id=party, table=path, id_column="customer", columns=columns,
-                          label="outcome" if holds_label else None, categorical=["kind"])
+                          label="outcome" if holds_label else None, positive=canaries.POSITIVE, categorical=["kind"])
 
 
 def job(parties: tuple[str, ...]) -> dict[str, object]:

@@ -10,6 +10,7 @@ from pydantic import Field, model_validator
 from wire.spec.part import Part
 
 Trends = Literal["auto", "ascending", "descending", "peak", "valley", "free"]
+MOST_LEVELS = 50         # of one column that have a column of their own
 
 
 class PreparationSpec(Part):
@@ -20,6 +21,11 @@ class PreparationSpec(Part):
     minimum_support: Annotated[int, Field(ge=1)] = 20
     clip: Annotated[float, Field(ge=2.0, le=30.0)] = 5.0
     leverage_bound: Annotated[float, Field(gt=0.0, le=1.0)] = 0.1
+
+    def most_columns(self, categorical: bool) -> int:
+        """How many columns one that is not binned can become: levels, missing values and all other levels; or numbers
+        and a flag of missing ones."""
+        return MOST_LEVELS + 2 if categorical else 1 + (self.missing == "indicator")
 
 
 class BinningSpec(Part):

@@ -8,6 +8,9 @@ from pydantic import Field
 
 from wire.spec.part import ColumnName, Part
 
+MAX_LABEL_VALUES = 50
+LabelValue = Annotated[str, Field(min_length=1, max_length=200)]
+
 
 class ClassWeights(Part):
     """What a bad and a good customer weigh."""
@@ -20,7 +23,7 @@ class LabelSpec(Part):
     """The outcome, at the label holder, and what it alone knows of each row besides (docs/protocols/train.md)."""
 
     column: ColumnName
-    positive: str = "1"                    # the value that means default, as text
+    positive: LabelValue = "1"             # the value that means default, as text; the dataset declares which may be
     missing: Literal["refuse", "error"] = "refuse"
     weights: ColumnName | None = None      # what each row weighs in the fit, a column of the label holder
     # Of `weights`, or of a customer by the rows that the label holder keeps of it, in multiples of the mean.

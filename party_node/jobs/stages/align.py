@@ -24,7 +24,7 @@ from party_node.jobs.stages.context import JobContext
 
 
 async def run(context: JobContext) -> None:
-    """Sets outcome, common, counts; rows where this party finds out its members; copies, table for a model."""
+    """Sets outcome, common, counts; rows where this party finds out its members; marks, copies, table for a model."""
     refused = None
     if context.is_label_holder:
         label = await context.me.compute(read_outcome, context)
@@ -51,6 +51,8 @@ async def run(context: JobContext) -> None:
     else:
         context.counts = own.aligned(context.common)
     if context.spec.goal != "alignment":
+        marks = await context.me.compute(context.mark, own.ids.take(places), terms.id_scheme == "sha256")
+        context.marks = marks if context.copies is None else np.repeat(marks, context.copies)
         context.table = await context.me.compute(read_columns, context, own.counts.read)
 
 

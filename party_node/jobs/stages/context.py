@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
@@ -14,6 +14,7 @@ from mpc.errors import LocalError
 from mpc.link import Link, PartyId
 from mpc.protocol import Party
 from mpc.protocols.train import Tools
+from mpc.ring import U64
 from party_node.data.binned_column import BinnedColumn
 from party_node.data.ids.accounting import IdCounts
 from party_node.data.ids.customers import Customers
@@ -48,11 +49,14 @@ class JobContext:
     table_path: Path
     kinds: Mapping[str, Kind]
     tools: Tools
-    accept_count: Callable[[int], None]              # raises if this party's policy refuses so many in common
+    accept_count: Callable[[int], None]              # raises if this party's policy refuses so few in common
     # Whether it would accept every number from a proven one on; who does not say so learns the exact number first.
     settles: Callable[[int], bool] = lambda lower: False
-    # Hears which table rows will train; raises if an earlier job trained on nearly the same ones.
-    accept_training: Callable[[NDArray[np.int64]], None] = lambda rows: None
+    # The marks of customers by which this party knows them again in other jobs; of ids in writing, or of digests.
+    mark: Callable[[Sequence[bytes], bool], U64] = lambda ids, hashed: np.zeros(len(ids), np.uint64)
+    # Hears the marks of the customers in common, and who of them is held out; raises if an earlier job had nearly the
+    # same.
+    accept_sets: Callable[[U64, NDArray[np.bool_]], None] = lambda marks, test: None
     # Hears the padded widths of the others' blocks before anything of training is sent; raises past the budget.
     accept_widths: Callable[[Mapping[PartyId, int]], None] = lambda widths: None
     # Remembers the digest of what masks are made for; raises if the job has another one under that name.
@@ -68,6 +72,7 @@ class JobContext:
     outcome: NDArray[np.bool_] | None = None         # per table row, label holder only
     period: Period | None = None                     # likewise, where the hold-out is out of time
     rows: NDArray[np.int64] | None = None            # table rows in canonical order, if this party knows them
+    marks: U64 | None = None                         # of the customer of each of `rows`, where a model follows
     counts: IdCounts | None = None
     # split
     test: NDArray[np.bool_] | None = None            # per common customer

@@ -30,7 +30,7 @@ async def run(context: JobContext) -> None:
 
 async def _accept(context: JobContext) -> None:
     """The rows fit the bits of training, and no customer weighs more than was agreed, on either side; what the label
-    holder demands of the rows; then nobody's training rows are nearly an earlier job's."""
+    holder demands of the rows; then nobody's customers are nearly an earlier job's, neither all nor those on a side."""
     assert context.rows is not None
     assert context.test is not None
     training = ~context.test
@@ -46,7 +46,8 @@ async def _accept(context: JobContext) -> None:
         require_both(labels[training], "the development sample")
         require_both(labels[context.judged], "the hold-out sample")
         await context.me.compute(_read_terms, context, labels[training])
-    context.accept_training(context.rows[training][context.customers(training).firsts])   # one row of each
+    assert context.marks is not None
+    await context.me.compute(context.accept_sets, context.marks, context.test)
 
 
 async def _drawn(context: JobContext) -> NDArray[np.bool_]:

@@ -75,8 +75,25 @@ async def test_a_denial_ends_the_job_at_all_and_nothing_starts(plan: JobPlan, no
 async def test_the_job_waits_for_a_person(plan: JobPlan, nodes: Nodes, store: Store) -> None:
     nodes["bank"].pending = 3
     await run(plan, nodes, store)
-    assert nodes["bank"].calls.count("propose") == 4
-    assert nodes["shop"].calls.count("propose") == 1
+    assert nodes["bank"].calls.count("propose") == 5
+    assert nodes["shop"].calls.count("propose") == 2, "all are asked once more after the wait"
+
+
+async def test_an_approval_that_was_withdrawn_while_others_were_waited_for_starts_nothing(
+    plan: JobPlan, nodes: Nodes, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nodes["bank"].pending = 1
+    signed = nodes["shop"].propose
+
+    async def once(spec: bytes) -> Any:
+        answer = await signed(spec)
+        nodes["shop"].refusal = PublicError("denied", "a person at shop withdrew the approval of the job", "shop")
+        return answer
+
+    monkeypatch.setattr(nodes["shop"], "propose", once)
+    with pytest.raises(Denied, match="withdrew"):
+        await run(plan, nodes, store)
+    assert all("start" not in node.calls for node in nodes.values())
 
 
 async def test_a_person_who_never_answers_is_overdue_by_name(plan: JobPlan, nodes: Nodes, store: Store) -> None:

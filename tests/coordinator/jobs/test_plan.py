@@ -167,7 +167,7 @@ def with_terms(**terms: Any) -> Callable[[JobPlan], dict[str, Any]]:
 
 def test_weights_and_an_offset_are_no_features(plan: JobPlan, nodes: Any) -> None:
     offered = {"income": "numeric", "region": "categorical", "bad": "numeric", "w": "numeric", "o": "numeric"}
-    nodes["bank"].datasets = [dataset("loans", offered, label_column="bad")]
+    nodes["bank"].datasets = [dataset("loans", offered, label_column="bad", label_positive=["1"])]
     classes = ClassWeights(bad=3.0, good=1.0)
     spec = build(plan, nodes, **with_terms(weights="w", offset="o", class_weights=classes)(plan))
     assert spec.label_holder.columns == ["income", "region"]
@@ -235,6 +235,7 @@ def test_where_one_party_holds_digests_the_others_hash_theirs(plan: JobPlan, nod
 
 CONTRACTS: dict[str, tuple[Callable[[Any], None], str]] = {
     "no label at the label holder": (offered("bank", label_column=None), "bank offers no label"),
+    "a label of other values": (offered("bank", label_positive=["default", "fraud"]), "bank declares no value `1`"),
     "no columns": (offered("shop", columns=[]), "shop offers no columns"),
     "another id profile": (offered("shop", id_profiles=["phone"]), "bank matches ids as plain, shop as phone"),
     "ids of another kind": (offered("shop", id_shapes=[{"digits_only": 1.0, "length_11_11": 1.0}]),

@@ -39,6 +39,7 @@ name = "loans"
 source = "loans.csv"
 id = "customer"
 label = "bad"
+label_positive = "1"
 offered = ["income", "age"]
 [policy]
 purposes = ["credit risk"]
@@ -231,7 +232,7 @@ def test_without_an_answer_nothing_is_signed(joined: Desk, monkeypatch: pytest.M
 def test_a_person_denies(joined: Desk) -> None:
     spec = joined.spec()
     joined.propose(spec)
-    assert joined("approve", job_id(spec), "--deny")[0] == 0
+    assert joined("deny", job_id(spec))[0] == 0
     assert joined.propose(spec).pending is False
     assert joined("jobs")[1]["data"]["jobs"][0]["state"] == JobState.DENIED.value
 
@@ -253,7 +254,7 @@ def test_a_purpose_cannot_drive_the_terminal(joined: Desk) -> None:
     joined("dataset", "register", str(joined.root / "loans.toml"))
     spec = joined.spec(purpose)
     assert joined.propose(spec).pending
-    text = joined("jobs")[2] + joined("approve", job_id(spec), "--deny")[2]
+    text = joined("jobs")[2] + joined("approve", job_id(spec), "--yes")[2]
     assert "\x1b[2J" not in text
 
 

@@ -27,7 +27,7 @@ def write(root: Path, rows: int = 120, head: str = "customer,income,age,region,n
     ages = ["" if n % 7 == 0 else str(20 + n % 50) for n in range(rows)]
     lines = [f"c{n:05d},{n * 10},{age},{'NS'[n % 2]},{CANARY},{n % 2}" for n, age in enumerate(ages)]
     (root / "loans.csv").write_text("\n".join([head, *lines]) + "\n")
-    values = {"name": '"loans"', "source": '"loans.csv"', "id": '"customer"', "label": '"bad"',
+    values = {"name": '"loans"', "source": '"loans.csv"', "id": '"customer"', "label": '"bad"', "label_positive": '"1"',
               "offered": '["income", "age", "region"]'} | changes
     file = root / "loans.toml"
     file.write_text("\n".join(f"{name} = {value}" for name, value in values.items()) + "\n"
@@ -161,3 +161,28 @@ def test_the_samples_load_and_fit_each_other_and_this_release() -> None:
     assert set(loans.policy.reveal) == revealed - not_here   # of ways to correlate it allows one
     assert {member.id for member in consortium.party} == {"bank", *loans.policy.partners}
     assert loans.policy.coordinators == [consortium.coordinator.id]
+
+
+def test_a_declared_value_that_the_label_lacks_is_told_at_registration_and_nowhere_else(tmp_path: Path) -> None:
+    def notes(value: str) -> str:
+        found = registration.prepare(write(tmp_path, label_positive=value), CONFIG, tmp_path / "snapshots")
+        return " ".join(found.notes)
+
+    assert "label_positive" not in notes("1")
+    assert "for bad" not in notes('["1", "0"]')
+    assert "no job can take `fraud` of `bad` for bad" in notes('["1", "fraud"]')
+    assert "label_positive is empty: every job that uses the label is denied" in notes("[]")
+
+
+def test_values_of_the_label_are_told_with_the_label_and_not_without(bank: Any) -> None:
+    def told(**policy: bool) -> list[str]:
+        dataset = bank.register(lambda raw: (raw.update(label_positive=["1", 2]), raw["policy"].update(policy))[0])
+        return datasets.describe([dataset], "conductor")[0].label_positive
+
+    assert told() == ["1", "2"]
+    assert told(use_label=False) == []
+    for wrong in ([""], [True], ["1"] * 51):
+        with pytest.raises(ValueError, match="label_positive"):
+            bank.register(lambda raw, wrong=wrong: raw.update(label_positive=wrong))
+    with pytest.raises(ValueError, match="no label column is named"):
+        bank.register(lambda raw: (raw.pop("label"), raw["policy"].update(use_label=False))[0])

@@ -9,9 +9,11 @@ from typing import Any
 
 import pytest
 
+from mpc.errors import PeerError, Reason
 from party_node.consent.gate import MAX_OPEN_JOBS, AlreadyRunning
+from party_node.consent.policy import Decision, Verdict
 from party_node.records.audit import AuditError, verify_log
-from party_node.records.budgets import Budget
+from party_node.records.budgets import Budget, Debit
 from party_node.records.store import JobState, StoreError
 from wire.errors import Denied
 from wire.signing import ApprovalError, Identity, approve, check_approvals
@@ -95,8 +97,81 @@ def test_a_person_denies_and_the_job_never_starts(bank: Any) -> None:
     assert "a person at bank-a denied" in answer.error.what
     with pytest.raises(StoreError, match="nothing to approve"):
         bank.consent.approve(job, "olga")
-    with pytest.raises(Denied):
+    with pytest.raises(StoreError, match="is denied"):
+        bank.consent.deny(job, "bob")
+    with pytest.raises(Denied, match="a person at bank-a denied"):
         bank.consent.verify_start(spec, bank.approvals(spec), WHO)
+    assert kinds(bank) == ["proposal", "approval", "start"]
+
+
+@pytest.mark.parametrize("approval", ["ask", "auto"])
+def test_an_approval_is_withdrawn_until_the_start_and_whoever_starts_is_told(approval: str, bank: Any) -> None:
+    """The policy's word too: after all signatures, before the start."""
+    bank.register(lambda raw: raw["policy"].update(approval=approval))
+    spec = bank.spec_bytes()
+    job = bank.consent.propose(spec, WHO).job
+    if approval == "ask":
+        bank.consent.approve(job, "ann")
+    assert bank.consent.deny(job, "bob") is True
+    with pytest.raises(Denied, match="a person at bank-a withdrew the approval of the job") as caught:
+        bank.consent.verify_start(spec, bank.approvals(spec), WHO)
+    assert (caught.value.reason, caught.value.whose) == ("PERSON", "bank-a")
+    assert "withdrew" in bank.consent.propose(spec, WHO).error.what
+    assert bank.store.job(job).state is JobState.DENIED
+    assert set(bank.store.spent("loans").values()) == {0}
+    with pytest.raises(StoreError, match="nothing to approve"):
+        bank.consent.approve(job, "ann")
+
+
+def persons(bank: Any) -> list[tuple[str, str]]:
+    lines = [json.loads(line) for line in bank.audit_lines()]
+    return [(line["fields"]["verdict"], line["fields"]["person"]) for line in lines if line["kind"] == "approval"]
+
+
+def late_denial(bank: Any) -> str:
+    """Ann approves, the job starts, Bob denies; what the log then says of persons."""
+    bank.register(ask)
+    spec = bank.spec_bytes()
+    job = bank.consent.propose(spec, WHO).job
+    bank.consent.approve(job, "ann")
+    bank.consent.verify_start(spec, bank.approvals(spec), WHO)
+    with pytest.raises(StoreError, match="is running"):
+        bank.consent.deny(job, "bob")
+    assert bank.store.job(job).state is JobState.RUNNING
+    return job
+
+
+def test_a_denial_that_comes_too_late_leaves_no_line(bank: Any) -> None:
+    late_denial(bank)
+    assert persons(bank) == [("allow", "ann")]
+
+
+def test_noted_before_the_state_is_looked_at_the_log_says_deny_of_a_job_that_runs(
+    bank: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The control: the line comes first, as it did."""
+    move = bank.store.move
+
+    def noted_first(job: str, to: JobState, *, code: str = "", text: str = "", noted: Any) -> None:
+        noted()
+        move(job, to, code=code, text=text)
+
+    monkeypatch.setattr(bank.store, "move", noted_first)
+    late_denial(bank)
+    assert persons(bank) == [("allow", "ann"), ("deny", "bob")]
+
+
+def test_a_start_that_the_budget_refuses_is_no_start_in_the_log(bank: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    bank.register()
+    spec = bank.spec_bytes()
+    bank.consent.propose(spec, WHO)
+    monkeypatch.setattr("party_node.consent.gate.decide", lambda question: Decision(Verdict.ALLOW, "", "", ""))
+    bank.store.debit("loans", "another job", Debit(Budget.SCORE_CALLS, 3, 3))
+    with pytest.raises(Denied, match="used up"):
+        bank.consent.verify_start(spec, bank.approvals(spec), WHO)
+    starts = [json.loads(line)["fields"]["verdict"] for line in bank.audit_lines()
+              if json.loads(line)["kind"] == "start"]
+    assert starts == ["deny"]
 
 
 def test_a_policy_that_changed_before_the_person_answered_wins(bank: Any) -> None:
@@ -223,91 +298,101 @@ def test_columns_that_became_several_are_charged_and_refused_past_the_budget(ban
         bank.consent.charge("j", dataset, Budget.FEATURE_EQUATIONS, 1)
 
 
+def three_parties(raw: dict[str, Any]) -> None:
+    """shop brings three columns of categories, telecom two of numbers."""
+    shop, telecom = raw["parties"][1], dict(raw["parties"][1])
+    shop["columns"] = shop["categorical"] = ["basket", "returns", "branch"]
+    raw["parties"].append(telecom | {"id": "telecom", "identity": TELECOM[0]})
+
+
+TELECOM: list[str] = []
+
+
+def begun(bank: Any, change: Callable[[dict[str, Any]], None], nonce: int = 1) -> Any:
+    """A job of three that all have signed, running."""
+    TELECOM[:] = [bank.public["telecom"]]
+    bank.register()
+    spec = bank.spec_bytes(change, nonce)
+    bank.consent.propose(spec, WHO)
+    approvals = bank.approvals(spec) | {"telecom": approve(bank.identities["telecom"], "telecom", spec)}
+    return bank.consent.verify_start(spec, approvals, WHO)
+
+
 WIDTHS: dict[str, tuple[dict[str, int], int]] = {
     "as many as the spec says": ({"shop": 16}, 0),
     "one column that became many": ({"shop": 64}, 48),
     "the label holder's intercept is no column": ({"bank-a": 16}, 0),
-    "two others": ({"shop": 32, "telecom": 48}, 48),
+    "two others": ({"shop": 48, "telecom": 16}, 32),
 }
 
 
 @pytest.mark.parametrize("case", WIDTHS)
 def test_what_blocks_grew_by_is_debited_before_training(case: str, bank: Any) -> None:
     widths, extra = WIDTHS[case]
-
-    def third(raw: dict[str, Any]) -> None:
-        raw["parties"].append(raw["parties"][1] | {"id": "telecom", "identity": bank.public["telecom"]})
-
-    bank.register()
-    spec = bank.spec_bytes(third)
-    approvals = bank.approvals(spec) | {"telecom": approve(bank.identities["telecom"], "telecom", spec)}
-    bank.consent.propose(spec, WHO)
-    agreed = bank.consent.verify_start(spec, approvals, WHO)
+    agreed = begun(bank, three_parties)
     before = bank.store.spent("loans")[Budget.FEATURE_EQUATIONS]
     bank.consent.charge_widths(agreed, widths)
     assert bank.store.spent("loans")[Budget.FEATURE_EQUATIONS] - before == extra
     with pytest.raises(Denied, match="is used up"):
-        bank.consent.charge_widths(agreed, {"shop": 128})
+        bank.consent.charge_widths(agreed, {"shop": 160})
     assert bank.store.spent("loans")[Budget.FEATURE_EQUATIONS] - before == extra
+    assert kinds(bank).count("charge") == (extra > 0) + 1, "a debit, and a refusal"
 
 
-def test_two_jobs_at_once_cannot_pass_by_the_guard_of_near_sets(bank: Any) -> None:
-    """One was told that any number from 500 on will do; the other's number is not judged before its own is known."""
-    bank.register()
-    consent, agreed = bank.consent, []
-    for nonce in (1, 2):
-        spec = bank.spec_bytes(nonce=nonce)
-        consent.propose(spec, WHO)
-        agreed.append(consent.verify_start(spec, bank.approvals(spec), WHO))
-    first, second = agreed
-    assert consent.settles(first, 500)
-    assert consent.settles(first, 550), "asked again with a larger sample"
-    assert not consent.settles(second, 500)
-    with pytest.raises(Denied, match="is being aligned"):
-        consent.check_count(second, 520)
-    consent.check_count(first, 521)
-    assert consent.settles(second, 600)
-    with pytest.raises(Denied, match="minimum_difference"):
-        consent.check_count(second, 520)
-    consent.finish(second.job, JobState.FAILED)
-    assert consent.settles(first, 600), "a job that is over keeps nobody waiting"
+TOO_WIDE: dict[str, tuple[dict[str, Any], dict[str, int]]] = {
+    "two columns of numbers": ({}, {"telecom": 112}),
+    "three columns of categories": ({}, {"shop": 176}),
+    "three columns in bins": ({"binning": {}}, {"shop": 32}),
+    "numbers without a flag of missing ones": ({"preparation": {"missing": "constant"}}, {"telecom": 32}),
+    "an honest one first": ({}, {"shop": 64, "telecom": 32}),
+}
 
 
-def test_a_set_near_an_earlier_one_is_refused_without_its_count(bank: Any) -> None:
+@pytest.mark.parametrize("case", TOO_WIDE)
+def test_a_block_wider_than_its_columns_can_become_is_blamed_and_costs_nothing(case: str, bank: Any) -> None:
+    terms, widths = TOO_WIDE[case]
+    agreed = begun(bank, lambda raw: (three_parties(raw), raw.update(terms))[0])
+    before = bank.store.spent("loans")
+    with pytest.raises(PeerError) as caught:
+        bank.consent.charge_widths(agreed, widths)
+    assert (caught.value.culprit, caught.value.reason) == (sorted(widths)[-1], Reason.OUT_OF_RANGE)
+    assert bank.store.spent("loans") == before
+    assert "charge" not in kinds(bank)
+
+
+def test_without_the_bound_one_announced_width_eats_the_budget(bank: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The control: 96 of 100 equations are gone for a partner of two columns."""
+    monkeypatch.setattr("party_node.consent.gate.widest", lambda spec, party: 16_384)
+    agreed = begun(bank, three_parties)
+    before = bank.store.spent("loans")[Budget.FEATURE_EQUATIONS]
+    bank.consent.charge_widths(replace(agreed, dataset=bank.register(lambda raw: raw["policy"]["budgets"].update(
+        feature_equations=101))), {"telecom": 112})
+    assert (before, bank.store.spent("loans")[Budget.FEATURE_EQUATIONS]) == (5, 101)
+
+
+def test_too_few_in_common_are_refused_without_their_number(bank: Any) -> None:
     bank.register()
     spec = bank.spec_bytes()
     bank.consent.propose(spec, WHO)
     agreed = bank.consent.verify_start(spec, bank.approvals(spec), WHO)
-    bank.consent.check_count(agreed, 517)
-    bank.consent.check_count(replace(agreed, job="same-set"), 517)
-    for count, line in ((520, "minimum_difference"), (99, "minimum_intersection")):
-        with pytest.raises(Denied, match=line):
-            bank.consent.check_count(agreed, count)
+    for number in (517, 520, 100):
+        bank.consent.check_count(agreed, number)
+        assert bank.consent.settles(agreed, number)
+    assert not bank.consent.settles(agreed, 99)
+    with pytest.raises(Denied, match="minimum_intersection"):
+        bank.consent.check_count(agreed, 99)
     told = [json.loads(line) for line in bank.audit_lines()]
-    assert "517" not in str([line["fields"] | {"approvals": ""} for line in told])   # hashes hold any digits
+    assert " 99" not in str([line["fields"] | {"approvals": ""} for line in told])   # hashes hold any digits
 
 
-def with_telecom(raw: dict[str, Any]) -> None:
-    raw["parties"].append({**raw["parties"][1], "id": "telecom", "identity": "9" * 64, "dataset": "users"})
-
-
-def test_sets_of_fewer_and_of_more_partners_are_compared_too(bank: Any) -> None:
-    """The customers common to three lie among those common to two: a small difference names a few."""
+def test_a_set_near_an_earlier_one_is_refused_and_told_by_its_side(bank: Any) -> None:
     bank.register()
-    consent = bank.consent
     spec = bank.spec_bytes()
-    consent.propose(spec, WHO)
-    two = consent.verify_start(spec, bank.approvals(spec), WHO)
-    three = replace(two, job="three", spec=bank.spec(with_telecom, nonce=2))
-    other = replace(two, job="other", spec=bank.spec(lambda raw: (with_telecom(raw), raw["parties"].pop(1)), nonce=3))
-    consent.check_count(two, 517)
-    with pytest.raises(Denied, match="minimum_difference"):
-        consent.check_count(three, 510)
-    consent.check_count(other, 510)   # of another partner: neither lies within the other
-    assert not consent.settles(three, 480)
-    assert consent.settles(three, 540)
-    with pytest.raises(Denied, match="is being aligned"):
-        consent.check_count(two, 517)
+    bank.consent.propose(spec, WHO)
+    agreed = bank.consent.verify_start(spec, bank.approvals(spec), WHO)
+    denied = bank.consent.too_near(agreed, "that train")
+    assert "the customers that train differ from an earlier job's by only a few (policy.minimum_diff" in str(denied)
+    assert kinds(bank)[-1] == "training"
 
 
 def test_a_partner_has_a_budget_of_its_own(bank: Any) -> None:

@@ -73,3 +73,41 @@ def test_who_decides_reads_how_far_rows_may_differ_in_weight_and_that_there_is_a
     even = told(me, label={"column": "bad", "class_weights": "balanced"}, reveal=PLAIN)
     assert "(both outcomes alike)" in even
     assert "offset" not in even
+
+
+HELD_OUT: dict[str, tuple[dict[str, Any], str]] = {
+    "by a coin": ({"fraction": 0.25}, "a share of 0.25 of the customers in common is held out and judges the model, "
+                                      "drawn by a coin that all toss together"),
+    "by a seed": ({"fraction": 0.008, "seed": "me-7"}, "a share of 0.008 of the customers in common is held out and "
+                                                       "judges the model, drawn by the seed `me-7`"),
+    "by a boundary": ({"column": "opened", "since": "2024-01"}, "customers whose opened, at the label holder, is from "
+                                                                "2024-01 on judge the model"),
+    "the latest": ({"column": "opened", "fraction": 0.2}, "is of the latest 0.2 judge the model"),
+    "none": ({"fraction": 0.0}, "no customer is held out: all train, and judge"),
+}
+
+
+@pytest.mark.parametrize("me", ["bank", "shop"])
+@pytest.mark.parametrize("case", HELD_OUT)
+def test_who_decides_reads_which_customers_judge_and_how_they_are_chosen(case: str, me: str) -> None:
+    rules, words = HELD_OUT[case]
+    assert words in told(me, hold_out=rules, reveal=PLAIN)
+
+
+@pytest.mark.parametrize("me", ["bank", "shop"])
+def test_who_decides_reads_which_value_is_bad_and_what_the_label_holder_brings(me: str) -> None:
+    text = told(me, label={"column": "status", "positive": "deceased"}, reveal=PLAIN)
+    assert "a customer is bad where status, at bank, is `deceased`, and good where it is anything else" in text
+    assert f"columns of the label holder bank: {', '.join(f'x{n}' for n in range(8))}\n" in text
+    bare = spec(reveal=PLAIN).model_dump(mode="json")["parties"]
+    bare[0]["columns"] = []
+    assert "the label holder bank brings no column" in told(me, parties=bare, reveal=PLAIN)
+
+
+@pytest.mark.parametrize(("terms", "most"), [({}, 16), ({"binning": {}}, 16), ({"parties": 8}, 416)])
+def test_who_decides_reads_how_many_weights_others_may_receive(terms: dict[str, Any], most: int) -> None:
+    if "parties" in terms:
+        parties = spec(reveal=PLAIN).model_dump(mode="json")["parties"]
+        parties[1]["categorical"] = parties[1]["columns"]
+        terms = {"parties": parties}
+    assert f"become at most {most}, told in steps of 16" in told("bank", reveal=PLAIN, **terms)

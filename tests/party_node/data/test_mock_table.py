@@ -15,6 +15,7 @@ from party_node.config import PartyConfig
 from party_node.consent import datasets
 from party_node.consent.datasets import DatasetFile
 from party_node.consent.registration import Registration, examine, mock_schema
+from party_node.data.label import read_label
 from party_node.data.mock_table import mock_table, write_mock
 from party_node.data.period import read_period
 from party_node.data.sources.kinds import Kind
@@ -31,7 +32,7 @@ def registered(root: Path, **changes: Any) -> Registration:
     (root / "real.csv").write_text("\n".join(["customer,branch,income,age,region,secret,bad", *rows]) + "\n")
     policy = {"columns": ["income", "region"], "use_label": True, **changes.pop("policy", {})}
     parsed = DatasetFile.model_validate({
-        "name": "loans", "source": "real.csv", "id": "customer", "label": "bad",
+        "name": "loans", "source": "real.csv", "id": "customer", "label": "bad", "label_positive": "1",
         "offered": ["income", "age", "region"], "policy": policy, **changes,
     })
     return examine(parsed, root / "real.csv", "ask")
@@ -58,6 +59,18 @@ def test_the_real_table_is_not_even_opened(tmp_path: Path) -> None:
 def test_a_label_that_outsiders_may_not_use_is_left_out(tmp_path: Path) -> None:
     found = registered(tmp_path, policy={"use_label": False}).dataset
     assert "bad" not in mock_table(mock_schema(found), ROWS).column_names
+
+
+@pytest.mark.parametrize("declared", [["1"], ["0"], ["yes"], ["Good", "0.0"], ["default", "fraud"]])
+def test_a_made_up_label_has_the_declared_values_and_one_other(declared: list[str], tmp_path: Path) -> None:
+    found = registered(tmp_path).dataset
+    file = found.file.model_copy(update={"label_positive": declared})
+    write_mock(mock_table(mock_schema(found.model_copy(update={"file": file})), ROWS), tmp_path / "mock.csv")
+    table = read_table(tmp_path / "mock.csv", columns=["bad"], kinds={"bad": Kind.TEXT})
+    for value in declared:
+        assert 0.05 < read_label(table, "bad", value).positive.mean() < 0.3
+    assert set(table.column("bad").levels) > set(declared)
+    assert len(table.column("bad").levels) == len(declared) + 1
 
 
 def test_a_period_is_made_up_like_a_label_so_that_a_split_can_be_rehearsed(tmp_path: Path) -> None:

@@ -34,6 +34,7 @@ def ran(bank: Any, first: JobSpec, state: JobState = JobState.DONE, coordinator:
 
 def plenty(raw: dict[str, Any]) -> None:
     raw["policy"]["budgets"] = {"alignments": 10, "training_rounds": 1000, "score_calls": 10}
+    raw["label_positive"] = ["1", "2"]
 
 
 def test_both_halves_of_a_job_are_agreed_to(bank: Any) -> None:

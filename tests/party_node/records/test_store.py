@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import sqlite3
 import stat
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 
 from party_node.records import schema
 from party_node.records.budgets import Budget, Debit
-from party_node.records.store import TRANSITIONS, BudgetExhausted, HeadRow, JobState, Store, StoreError
+from party_node.records.store import TRANSITIONS, BudgetExhausted, HeadRow, JobState, Noted, Store, StoreError
 
 JOB = "a" * 64
 
@@ -220,6 +221,7 @@ def test_a_file_of_the_first_schema_is_brought_to_ours_and_keeps_what_it_knows(t
         with pytest.raises(StoreError, match="used before"):
             store.burn(JOB, "training", [3])
         store.pin(JOB, "the training matrix", b"d" * 32)
+        assert not store._db.execute("SELECT 1 FROM sqlite_master WHERE name = 'alignments'").fetchall()
         store.close()
 
 
@@ -239,15 +241,47 @@ def test_a_job_keeps_one_model(store: Store) -> None:
     assert [model.name for model in store.models()] == ["v1"]
 
 
-def test_counts_are_kept_by_partners_in_any_order(store: Store) -> None:
-    store.remember_alignment("j1", "loans", ["shop", "telecom"], 500)
-    store.remember_alignment("j2", "loans", ["shop"], 700)
-    assert store.earlier_alignments("loans") == [(frozenset({"shop", "telecom"}), 500), (frozenset({"shop"}), 700)]
-    assert store.earlier_alignments("cards") == []
-
-
 def test_heads_come_back_as_they_were_kept(store: Store) -> None:
     row = HeadRow(JOB, "bank-b", True, 12, "ab", b"sig")
     store.keep_head(row)
     assert store.heads(ours=True) == [row]
     assert store.heads(ours=False) == []
+
+
+STEPS: dict[str, Callable[[Store, Noted], object]] = {
+    "a proposal": lambda s, noted: s.add_job("b" * 64, "nonce-2", b"spec", "coordinator", noted),
+    "a proposal that is signed": lambda s, noted: s.add_approved("b" * 64, "nonce-2", b"", "c", "bank-a", b"s", noted),
+    "an approval": lambda s, noted: s.approve_job(JOB, "bank-a", b"signature", noted),
+    "a move": lambda s, noted: s.move(JOB, JobState.DENIED, noted=noted),
+    "a start": lambda s, noted: approved(s).start_job(JOB, {}, "loans", [Debit(Budget.ALIGNMENTS, 1, 1)], noted),
+    "a debit": lambda s, noted: s.debit("loans", JOB, Debit(Budget.ALIGNMENTS, 1, 1), noted),
+}
+
+
+@pytest.mark.parametrize("what", STEPS)
+def test_a_step_is_noted_once_and_one_that_cannot_be_noted_is_not_made(what: str, store: Store) -> None:
+    def full() -> None:
+        raise OSError("no room")
+
+    with pytest.raises(OSError, match="no room"):
+        STEPS[what](store, full)
+    before = list(store._db.iterdump())
+    assert store.job("b" * 64) is None
+    assert store.spent("loans")[Budget.ALIGNMENTS] == 0
+    notes: list[str] = []
+    if what == "a start":
+        store.start_job(JOB, {}, "loans", [Debit(Budget.ALIGNMENTS, 1, 1)], lambda: notes.append("a line"))
+    else:
+        STEPS[what](store, lambda: notes.append("a line"))
+    assert notes == ["a line"]
+    assert list(store._db.iterdump()) != before
+
+
+def test_a_step_that_is_refused_is_not_noted(store: Store) -> None:
+    notes: list[str] = []
+    for step in (lambda: store.move(JOB, JobState.DONE, noted=lambda: notes.append("moved")),
+                 lambda: store.debit("loans", JOB, Debit(Budget.ALIGNMENTS, 2, 1), lambda: notes.append("debited")),
+                 lambda: store.start_job(JOB, {}, "loans", [], lambda: notes.append("started"))):
+        with pytest.raises(StoreError):
+            step()
+    assert notes == []

@@ -66,6 +66,7 @@ def context(me: TestParty, network: Network, job: Any) -> JobContext:
                       tools, lambda count: None)  # type: ignore[arg-type]
     made.table, outcome = table_of(me.id)
     made.rows = np.random.default_rng(3).permutation(ROWS)
+    made.marks = np.arange(ROWS, dtype=np.uint64)
     made.outcome = outcome if me.id == "bank" else None
     return made
 

@@ -20,6 +20,7 @@ from tests.party_node.jobs.stages.test_stages import NAMES, spec
 
 BANK, SHOP = NAMES
 ROWS, LEAST = 400, 5
+MARKS = np.arange(ROWS, dtype=np.uint64) + np.uint64(10)
 
 
 def contexts(network: Network, bad: Any, when: Any) -> dict[PartyId, JobContext]:
@@ -29,6 +30,7 @@ def contexts(network: Network, bad: Any, when: Any) -> dict[PartyId, JobContext]
         made[name] = JobContext("ab" * 32, agreed, party(name), {other: network.link(name, other)}, Path("unused"), {},
                                 None, lambda count: None, minimum_outcome=LEAST)  # type: ignore[arg-type]
         made[name].rows, made[name].table = np.arange(ROWS), Table(ROWS, {}, ())
+        made[name].marks = MARKS
     made[BANK].outcome, made[BANK].period = bad, Period(when, 1.0)
     return made
 
@@ -64,19 +66,19 @@ async def test_a_period_that_would_tell_outcomes_is_refused_and_nothing_is_sent(
         await split.run(made[SHOP])
 
 
-async def test_rows_near_those_of_an_earlier_job_are_refused_and_nothing_is_sent() -> None:
+async def test_customers_near_those_of_an_earlier_job_are_refused_and_nothing_is_sent() -> None:
     bad, when = mixed(LEAST)
     network, asked = Network(), []
     made = contexts(network, bad, when)
 
-    def refuse(rows: Any) -> None:
-        asked.append(rows.tolist())
+    def refuse(marks: Any, test: Any) -> None:
+        asked.append((marks.tolist(), test.tolist()))
         raise LocalError("too near")
 
-    made[BANK].accept_training = refuse
+    made[BANK].accept_sets = refuse
     with pytest.raises(LocalError, match="too near"):
         await split.run(made[BANK])
-    assert asked == [np.flatnonzero(when == 0.0).tolist()]
+    assert asked == [(MARKS.tolist(), (when == 1.0).tolist())]
     assert network.transcript == []
 
 
@@ -92,7 +94,7 @@ async def test_weights_that_do_not_serve_are_found_before_a_bit_is_sent_and_befo
 
     monkeypatch.setattr(split, "_read_terms", uneven)
     made = contexts(network, bad, when)
-    made[BANK].accept_training = lambda rows: noted.append(len(rows))
+    made[BANK].accept_sets = lambda marks, test: noted.append(len(marks))
     with pytest.raises(DataError):
         await split.run(made[BANK])
     assert (network.transcript, noted) == ([], [])
@@ -102,12 +104,12 @@ async def test_enough_of_both_outcomes_on_either_side_are_split() -> None:
     bad, when = mixed(LEAST)
     network = Network()
     made = contexts(network, bad, when)
-    asked: dict[str, list[int]] = {}
+    asked: dict[str, Any] = {}
     for name in NAMES:
-        made[name].accept_training = lambda rows, name=name: asked.update({name: rows.tolist()})  # type: ignore[misc]
+        made[name].accept_sets = lambda *sets, name=name: asked.update({name: [s.tolist() for s in sets]})  # type: ignore[misc]
     await run_roles({name: split.run(made[name]) for name in NAMES})
     for name in NAMES:
         assert made[name].test is not None
         assert made[name].test.tolist() == (when == 1.0).tolist()
     assert len(network.transcript) == 3
-    assert asked == dict.fromkeys(NAMES, np.flatnonzero(when == 0.0).tolist())
+    assert asked == {name: [MARKS.tolist(), (when == 1.0).tolist()] for name in NAMES}

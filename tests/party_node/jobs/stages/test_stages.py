@@ -41,6 +41,7 @@ def context(me: TestParty, network: Network, agreed: JobSpec) -> JobContext:
                       SimpleNamespace(), lambda count: None)  # type: ignore[arg-type]
     rng = np.random.default_rng(3 if me.id == "bank" else 4)
     made.rows, made.test = np.arange(ROWS), np.arange(ROWS) % 2 == 0
+    made.marks = np.arange(ROWS, dtype=np.uint64)
     made.features, made.weights = rng.normal(size=(ROWS, 2)), np.array([0.5, -0.25])
     if me.id == "bank":
         made.outcome, made.solo_weights = rng.random(ROWS) < 0.4, np.array([0.5, 0.0])
@@ -118,6 +119,7 @@ async def test_too_few_rows_for_the_columns_are_told_without_figures(
     me.progress = lambda what, done, total: told.append(what)  # type: ignore[method-assign]
     made = context(me, Network(), spec())
     made.table, made.rows = read_table(tmp_path / "t.csv", leave_out=["id"]), np.arange(rows)
+    made.marks = np.arange(rows, dtype=np.uint64)
     await split.run(made)
     await prepare.run(made)
     made.weights = np.zeros(8)
