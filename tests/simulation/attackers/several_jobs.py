@@ -1,9 +1,9 @@
-"""The best attacker on two jobs whose training sets differ by one customer: the owner of some columns has its weights of
-both, knows who is in one set only, and wants that customer's outcome.
+"""The best attacker on two jobs whose training sets differ by one customer: the owner of some columns has its weights
+of both, knows who is in one set only, and wants that customer's outcome.
 
-Between the two optima the gradient of the owner's columns changes by the customer's residual times its row. The Hessian of
-the owner's block at even odds of the bad rate turns the change of weights into a change of gradients, and the row that is
-known says with which sign the residual stands in it.
+Between the two optima the gradient of the owner's columns changes by the customer's residual times its row. The Hessian
+of the owner's block at even odds of the bad rate turns the change of weights into a change of gradients, and the row
+that is known says with which sign the residual stands in it.
 """
 
 from __future__ import annotations
