@@ -116,6 +116,27 @@ def test_every_row_of_the_label_holder_is_an_observation_where_all_are_kept(two:
     assert not train & test, "a customer is on both sides of the hold-out"
 
 
+def test_a_customer_of_350_rows_trains_no_model_however_it_is_asked_for(two: Scene) -> None:
+    """Both policies have their default: nobody weighs more than others."""
+    low, high = PRESENT["bank"]
+    known, heavy = world(), 350 * [110]
+    cells = {name: [known[name][row] for row in [*range(low, high), *heavy]]
+             for name in ["customer", *FAMILY["bank"], LABEL]}
+    even = {"minimum_difference": 0, "largest_weight": 1.0}
+    assert two.offer("bank", "heavy", csv(cells), policy=even).code == 0
+    assert two.offer("shop", "even", table("shop"), policy=even).code == 0
+    job = two.job(party=[
+        {"id": "bank", "dataset": "heavy", "duplicates": "keep_all"}, {"id": "shop", "dataset": "even"}])
+    denied = two.run(job)
+    assert denied.code == 6
+    assert "policy.largest_weight" in denied.text
+    ended = two.run(job | {"label": job["label"] | {"largest_weight": 1.0}})
+    assert ended.code == 1, ended.text
+    assert "a customer has more rows than the largest weight allows that was agreed" in ended.text
+    binned = two.run(job | {"binning": {}})
+    assert "not with duplicates keep_all" in binned.error["what"]
+
+
 # ---------------------------------------------------------------- identifiers of several columns, and digests
 
 

@@ -1,1 +1,2 @@
-"""Identifiers: spelled alike (`normalisation`), read and accounted for row by row (`accounting`), compared in shape."""
+"""Identifiers: spelled alike (`normalisation`), read and accounted for row by row (`accounting`), compared in shape;
+whose the rows are where an id has several (`customers`)."""

@@ -66,7 +66,10 @@ class Customers:
 
     def per_code(self, codes: NDArray[np.integer], codes_in_all: int) -> I64:
         """For each code 0, 1, ... of how many customers a row has it; below 0 stands for none."""
-        owners, seen = np.repeat(np.arange(len(self)), self.rows), codes >= 0
+        seen = codes >= 0
+        if self.alone:
+            return np.bincount(codes[seen], minlength=codes_in_all).astype(np.int64)
+        owners = np.repeat(np.arange(len(self)), self.rows)
         pairs = np.unique(owners[seen] * codes_in_all + codes[seen])     # a customer and a code of it, once each
         return np.bincount(pairs % codes_in_all, minlength=codes_in_all).astype(np.int64)
 
