@@ -97,7 +97,7 @@ def test_a_period_that_is_the_outcome_in_disguise_is_refused_before_a_bit_is_sen
 
 def test_a_boundary_a_few_customers_from_an_earlier_one_is_refused(two: Scene) -> None:
     """Two models of which one was trained on five customers more would show these five."""
-    size, late = PRESENT["bank"][1] - PRESENT["bank"][0], LATE + 10
+    size, late = PRESENT["bank"][1] - PRESENT["bank"][0], LATE + 20     # far enough from the other jobs of this scene
     months = ["2023-11"] * (size - late) + ["2024-01"] * 5 + ["2024-02"] * (late - 5)
     policy = {"minimum_difference": 20}
     assert two.offer("bank", "near", table("bank", vintage=months), period="vintage", policy=policy).code == 0
