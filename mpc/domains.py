@@ -36,3 +36,4 @@ class Domain(StrEnum):
     AUDIT_COUNTERSIGN = "jcr/v1/audit/countersign"
     MATRIX_DIGEST = "jcr/v1/train/matrix"
     BOOTSTRAP = "jcr/v1/evaluation/bootstrap"
+    SCORE_DITHER = "jcr/v1/score/dither"

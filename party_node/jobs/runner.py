@@ -17,6 +17,7 @@ import numpy as np
 import structlog
 from numpy.typing import NDArray
 
+from mpc.domains import Domain
 from mpc.errors import LocalError, PeerError, Reason
 from mpc.kernels.engines.selection import engine_name
 from mpc.link import Link, PartyId
@@ -39,6 +40,7 @@ from party_node.models.kept_rows import drop_unsettled, settle_rows, write_rows
 from party_node.models.part import PART, PASSING, settle, write_part
 from party_node.records import precomputed_files
 from party_node.records.audit import AuditLog, SignedHead, countersign, countersigned
+from party_node.records.node_secret import NodeSecret
 from party_node.records.store import HeadRow, JobState, Store
 from party_node.table_errors import DataError
 from wire.awaited import Crew, in_thread
@@ -272,6 +274,8 @@ class Jobs:
             settles=lambda lower: self._consent.settles(agreed, lower),
             accept_training=lambda rows: self._accept_training(agreed, rows),
             accept_widths=lambda widths: self._consent.charge_widths(agreed, widths),
+            accept_scores=lambda: self._consent.charge_scores(agreed),
+            dither_key=lambda what: self._dither_key(agreed, what),
             pin=lambda what, digest: self._store.pin(spec.prepared or job, what, digest),
             minimum_outcome=agreed.dataset.policy.minimum_outcome, prepared=self._directory.prepared,
             burn_prepared=lambda: self._burn_prepared(agreed),
@@ -293,6 +297,11 @@ class Jobs:
         now = TrainingSet(agreed.job, dataset.digest, frozenset(party.id for party in spec.parties), rows)
         if not accept(self._directory.training_sets, now, dataset.policy.minimum_difference):
             raise self._consent.too_near(agreed)
+
+    def _dither_key(self, agreed: Agreed, what: Sequence[bytes]) -> bytes:
+        """By the dataset's name, so that the same customers are rounded alike whatever table stands under it."""
+        secret = NodeSecret.at(self._directory.secret)
+        return secret.key(Domain.SCORE_DITHER, agreed.dataset.name.encode(), *what)
 
     def _burn_prepared(self, agreed: Agreed) -> None:
         assert agreed.spec.prepared is not None
