@@ -50,4 +50,4 @@ def cells_of(preparation: Preparation, table: Table, rows: Rows, block: F64) -> 
 def _binned(preparation: Preparation) -> list[BinnedColumn] | None:
     """The columns by name where all of them have bins."""
     columns = [one for one in preparation.encodings if isinstance(one, BinnedColumn)]
-    return sorted(columns, key=lambda one: one.name) if len(columns) == len(preparation.encodings) else None
+    return sorted(columns, key=lambda one: one.name) if 0 < len(columns) == len(preparation.encodings) else None
