@@ -1,7 +1,7 @@
 """How a part of a score leaves its owner: as whole steps of the agreed grid, up or down by a dither that is kept.
 
-A part x goes out as floor(x / step + u) steps, u in [0, 1): without error in the mean over u, and never a step away from
-x. (Non-subtractive dither: Gray, Stockham, Dithered quantizers, IEEE Trans. Inf. Theory 39 (1993), section II.) u is a
+A part x goes out as floor(x / step + u) steps, u in [0, 1): right in the mean over u, and never a step away from x.
+(Non-subtractive dither: Gray, Stockham, Dithered quantizers, IEEE Trans. Inf. Theory 39 (1993), section II.) u is a
 function of the node's secret, the dataset's name and the customer's cell, that is of all that its part is made of
 (party_node.data.score_cells), and of nothing else. Were it fresh in each job, or of the id, jobs or customers of one
 cell could be averaged until the part is bare.

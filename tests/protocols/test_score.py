@@ -94,7 +94,7 @@ async def test_parts_of_another_form_are_our_error(case):
 
 
 async def test_a_part_off_the_grid_stays_at_home_and_the_label_holders_own_is_not_asked():
-    on, off = from_signed(np.array([10, -20, 0, 2**40])), from_signed(np.array([10, -20, 1, 0]))
+    on, off = from_signed(np.array([10, -20, 0, 10 * 2**36])), from_signed(np.array([10, -20, 1, 0]))
     results = await scored([off, on], step=10)
     assert np.array_equal(results[NAMES[0]], off + on)
     network = Network(timeout_s=0.2)

@@ -71,7 +71,7 @@ def _enough(context: JobContext, entering: int) -> None:
     least = context.spec.scores.minimum_columns
     if not context.is_label_holder and entering < least:
         raise Refused("TOO_FEW_COLUMNS",
-                      f"after selection fewer than {least} columns of {context.me.id} enter the model, and a score of so "
-                      "few shows them",
+                      f"after selection fewer than {least} columns of {context.me.id} enter the model, and a score of "
+                      "so few shows them",
                       "name more columns, or lower binning.minimum_information; a lower scores.minimum_columns has to "
                       "be allowed by the bank's policy")

@@ -57,7 +57,10 @@ def test_a_model_is_debited_when_its_scores_leave_and_at_the_feature_holder_alon
         raw["parties"][1]["role"] = "label_holder"
         raw["scores"] = {"minimum_columns": 3}
 
-    bank.register(lambda raw: raw["policy"].update(minimum_columns=3))
+    def plenty(raw: dict[str, Any]) -> None:
+        raw["policy"] |= {"minimum_columns": 3, "budgets": {"training_rounds": 1000}}
+
+    bank.register(plenty)
     agreed = []
     for nonce in (1, 2):      # both run before either has scored
         spec = bank.spec_bytes(theirs, nonce)

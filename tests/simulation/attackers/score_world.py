@@ -97,23 +97,25 @@ def make(hidden: Hidden, scored: int, fitted: int = 5000, seed: int = 1, kinds: 
         what = told(counts, LIMITS, 0.0)
         cut.append(BinnedColumn(one[1], fine, what.group, what.good, what.bad))
         codes.append(_merged(cut[-1], numbers))
-        tables.append(_table(cut[-1], codes[-1][:fitted]))
+        tables.append(_table(cut[-1], codes[-1][:fitted])[: codes[-1].max() + 1])   # the last: where some are in no bin
     own = np.column_stack([np.ones(len(bad)), *(tables[j][codes[j]] for j in range(len(columns) - len(hidden)))])
     first = len(columns) - len(hidden)
     theirs = np.column_stack(codes[first:]).astype(np.int16)
-    prior = _prior(cut[first:], hidden, kinds, repeats, rng)
+    prior = _prior(cut[first:], hidden, [len(table) for table in tables[first:]], (kinds, repeats), rng)
     return World(tuple(tables[first:]), prior, theirs[fitted:], own[fitted:], bad[fitted:],
                  theirs[:fitted], own[:fitted], bad[:fitted])
 
 
-def _prior(cut: Sequence[BinnedColumn], hidden: Hidden, kinds: int, repeats: int, rng: np.random.Generator) -> Prior:
+def _prior(
+    cut: Sequence[BinnedColumn], hidden: Hidden, sizes: Sequence[int], drawn: tuple[int, int], rng: np.random.Generator
+) -> Prior:
+    kinds, repeats = drawn
     kind = people(kinds, rng)
     many = People(*(np.repeat(getattr(kind, trait), repeats) for trait in People.__dataclass_fields__))
     bad = outcome(many, np.ones(kinds * repeats, np.bool_), RATE, rng).reshape(kinds, repeats).mean(axis=1)
     raw, bins = _raw(many, hidden, rng), []
-    for column, values in zip(cut, raw, strict=True):
-        codes = _merged(column, bin_codes(column.bins, values)).reshape(kinds, repeats)
-        count = len(column.good) + 1
+    for column, values, count in zip(cut, raw, sizes, strict=True):
+        codes = np.minimum(_merged(column, bin_codes(column.bins, values)), count - 1).reshape(kinds, repeats)
         shares = np.array([np.bincount(row, minlength=count) for row in codes]) / repeats
         bins.append((shares + 1e-6) / (shares + 1e-6).sum(axis=1, keepdims=True))
     share = np.column_stack([1 - bad, bad])

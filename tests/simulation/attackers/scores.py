@@ -185,6 +185,52 @@ def known_dither(found: Cells, grid: float, u: F64, outcomes: F64) -> float:
     return float(total)
 
 
+def crowd(found: Cells, grid: float, seen: I64, bad: NDArray[np.bool_], rounds: int = 200) -> F64:
+    """How likely each cell is rounded up, (cells,), given the numbers of a whole crowd and how common each cell is in
+    nature: how often a number occurs says which cells were rounded to it. By mean field: each cell in turn against
+    what the others, as far as they are known, leave of the counts; both outcomes, and the chance in the counts."""
+    x = found.parts[0] / grid
+    below = np.floor(x).astype(np.int64)
+    start = min(int(below.min()), int(seen.min()))
+    below -= start
+    size = max(int(below.max()), int(seen.max()) - start) + 2
+    prior = np.log((x % 1 + 1e-9) / (1 - x % 1 + 1e-9))
+    up, force = x % 1, np.zeros(len(x))
+    for _ in range(rounds):
+        force = np.zeros(len(x))
+        for y in (False, True):
+            chance, number = found.chance[:, int(y)], seen[bad == y] - start
+            if not len(number):
+                continue
+            told = np.bincount(number, minlength=size) / len(number)
+            low, high, unsure = chance * (1 - up), chance * up, chance**2 * up * (1 - up)
+            mean = np.bincount(below, low, size) + np.bincount(below + 1, high, size)
+            noise = np.bincount(below, unsure, size) + np.bincount(below + 1, unsure, size) + mean / len(number)
+            rest = told - mean
+            for place, own, sign in ((below, low, -1.0), (below + 1, high, 1.0)):
+                left = rest[place] + own                                  # for this cell alone, if it is there
+                force += sign * (left**2 - (left - chance) ** 2) / (2 * (noise[place] - unsure + 1e-18))
+        fresh = 1 / (1 + np.exp(-np.clip(prior + force, -40, 40)))
+        up = 0.8 * up + 0.2 * fresh
+    return up
+
+
+def among_crowd(found: Cells, grid: float, up: F64, outcomes: F64, truth: F64) -> float:
+    """The share right of guesses that take `up` for the chance of each cell to be rounded up, where `truth` (0, 1) is
+    how cells are rounded."""
+    below = np.floor(found.parts[0] / grid).astype(np.int64)
+    below -= below.min()
+    size, total = int(below.max()) + 2, 0.0
+    for y, outcome in enumerate(outcomes):
+        for column in found.codes.T:
+            bins = int(column.max()) + 1
+            belief, real = ([np.bincount((below + one) * bins + column, found.chance[:, y] * (q if one else 1 - q),
+                                         size * bins) for one in (0, 1)] for q in (up, truth))
+            guess = (belief[0] + belief[1]).reshape(size, bins).argmax(axis=1)
+            total += outcome * (real[0] + real[1]).reshape(size, bins)[np.arange(size), guess].sum()
+    return total / found.codes.shape[1]
+
+
 def averaged(found: Cells, grid: float, seen: I64, bad: NDArray[np.bool_]) -> I64:
     """Takes `seen`, (customers, repeats), for numbers of one part under as many dithers, and their mean for the part:
     exact where they are many and fresh. Repeats are other jobs, or other customers of the same cell."""

@@ -201,7 +201,8 @@ async def test_the_levels_of_one_category_count_as_one_column() -> None:
     rng = np.random.default_rng(1)
     codes = rng.integers(0, 6, ROWS).astype(np.int32)
     made = context(party(NAMES[1]), Network(), spec(scores={"minimum_columns": 2}))
-    made.table = Table(ROWS, {f"x{n}": TextColumn(f"x{n}", codes if n == 0 else np.zeros(ROWS, np.int32), tuple("abcdef"))
+    constant = np.zeros(ROWS, np.int32)
+    made.table = Table(ROWS, {f"x{n}": TextColumn(f"x{n}", constant if n else codes, tuple("abcdef"))
                               for n in range(8)}, ())
     with pytest.raises(Refused, match="fewer than 2 columns of shop"):
         await prepare.run(made)
