@@ -43,6 +43,7 @@ MODELS = (1, 2, 5, 20)
 COARSE = 8                  # points of the yardstick
 DECODED = {3: 2000, 5: 2000, 7: 400, 13: 16}     # customers whose several scores are decoded
 MOST_LISTED = 1_000_000     # cells
+CROWDED = 5                 # columns of which crowds are played for every choice
 F64 = NDArray[np.float64]
 
 
@@ -80,16 +81,20 @@ def measured(columns: int) -> dict[str, Any]:
     return found
 
 
-def choices(columns: int) -> list[float]:
-    """The share beyond for ten choices of the columns, and as many populations."""
-    rng, beyond = np.random.default_rng(5), []
+def choices(columns: int) -> dict[str, list[float]]:
+    """The share beyond for ten choices of the columns, and as many populations; that of crowds where cells are few."""
+    rng, beyond, crowd = np.random.default_rng(5), [], list[float]()
     for seed in range(10):
         pool = [*TELECOM, *SHOP]
-        world = make([pool[k] for k in sorted(rng.choice(len(pool), columns, replace=False))], 1, seed=10 + seed)
-        parts = [w * table for w, table in zip(world.fitted()[1], world.tables, strict=True)]
-        beyond.append(attacker.one_score(world.prior, parts, ONE_POINT).share
-                      - attacker.coarse_score(world.prior, parts, ONE_POINT, COARSE).share)
-    return beyond
+        hidden = [pool[k] for k in sorted(rng.choice(len(pool), columns, replace=False))]
+        world = make(hidden, max(HOLD_OUTS) if columns == CROWDED else 1, seed=10 + seed)
+        weights = world.fitted()[1]
+        parts = [w * table for w, table in zip(weights, world.tables, strict=True)]
+        coarse = attacker.coarse_score(world.prior, parts, ONE_POINT, COARSE).share
+        beyond.append(attacker.one_score(world.prior, parts, ONE_POINT).share - coarse)
+        if columns == CROWDED:
+            crowd.append(max(crowds(world, parts, numbers(world, weights), coarse)["crowd"].values()))
+    return {"one": beyond, "crowd": crowd}
 
 
 def crowds(world: World, parts: list[F64], seen: NDArray[np.int64], coarse: float) -> dict[str, Any]:
@@ -156,13 +161,21 @@ def control() -> float:
     return attacker.right(attacker.several_scores(cells, 1 / SCALE, seen, world.bad), world.codes)
 
 
+def bars_hold(found: dict[str, Any]) -> bool:
+    """In the mean over choices, and of the one that is looked at closely."""
+    means = [float(np.mean(each)) for each in found["choices"].values() if each]
+    return (max(found["beyond"], *means, *found.get("crowd", {}).values()) <= BARS.get(found["columns"], 1.0)
+            and found["again"] == {"jobs": 1, "cell": 1} and found["auc"]["largest"] < 1e-3)
+
+
 def told(found: dict[str, Any]) -> str:
     """One block of lines."""
-    each = found["choices"]
+    each, crowd = found["choices"]["one"], found["choices"]["crowd"]
     lines = [
         f"{found['columns']} columns, {found['cells']:,} cells: given the outcome {found['outcome']:.3f}, the score to "
         f"{COARSE} points {found['coarse']:.3f}, on the grid {found['grid']:.3f}; beyond {found['beyond']:.4f}",
-        f"  ten choices of columns: mean {np.mean(each):.4f}, largest {max(each):.4f}",
+        f"  ten choices of columns: mean {np.mean(each):.4f}, largest {max(each):.4f}"
+        + (f"; the best of their crowds: mean {np.mean(crowd):.4f}, largest {max(crowd):.4f}" if crowd else ""),
         "  found on customers: " + ", ".join(f"{rows:,} {share:.4f}" for rows, share in found["hold_outs"].items()),
     ]
     if "crowd" in found:
@@ -189,9 +202,7 @@ def main(argv: list[str] | None = None) -> int:
         print(told(all_found[-1]), file=sys.stderr, flush=True)
     if options.json:
         print(json.dumps({"control": bare, "columns": all_found}))
-    held = all(max(found["beyond"], float(np.mean(found["choices"])), *found.get("crowd", {}).values()) <=
-               BARS.get(found["columns"], 1.0) and found["again"] == {"jobs": 1, "cell": 1} and
-               found["auc"]["largest"] < 1e-3 for found in all_found)
+    held = all(bars_hold(found) for found in all_found)
     return 0 if held and bare >= 0.9 else 1
 
 
