@@ -1,6 +1,6 @@
 PY := .venv/bin/python
 
-.PHONY: setup demo test check fuzz proto bench oracle sweep-binning sweep-verdict sweep-views dictionary uci time-bins clean
+.PHONY: setup demo test check fuzz proto bench oracle sweep-binning sweep-verdict sweep-views sweep-scores dictionary uci time-bins clean
 .venv/.done: pyproject.toml constraints.txt
 	python3 -m venv .venv && $(PY) -m pip install -q -c constraints.txt -e '.[dev]' && touch $@
 setup: .venv/.done
@@ -25,6 +25,8 @@ sweep-verdict: setup
 	$(PY) scripts/sweeps/verdict.py
 sweep-views: setup
 	$(PY) scripts/sweeps/views.py
+sweep-scores: setup
+	$(PY) scripts/sweeps/scores_to_bins.py
 dictionary: setup
 	$(PY) scripts/sweeps/dictionary.py
 uci: setup

@@ -261,7 +261,8 @@ def dataset_toml(party: LocalParty, partners: list[str]) -> str:
         "key_bits": 2048, "reveal": revealed,
         "release": ["metrics", "curves", "correlations", "row_counts", "timings"], "approval": party.approval,
         "budgets": {"feature_equations": 1_000_000, "training_rounds": 100_000, "alignments": 1000,
-                    "alignments_per_partner": 1000, "score_calls": 1000, "period_splits": 1000},
+                    "alignments_per_partner": 1000, "score_calls": 1000, "models": 1000,
+                    "period_splits": 1000},
     } | party.policy
     document: dict[str, Any] = {
         "name": "table", "source": os.path.abspath(party.table), "id": party.id_column, "id_profile": party.id_profile,

@@ -37,3 +37,4 @@ class Domain(StrEnum):
     MATRIX_DIGEST = "jcr/v1/train/matrix"
     BOOTSTRAP = "jcr/v1/evaluation/bootstrap"
     TRAINING_SETS = "jcr/v1/consent/training-sets"
+    SCORE_DITHER = "jcr/v1/score/dither"

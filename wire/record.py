@@ -121,6 +121,8 @@ def _parameters(spec: JobSpec) -> dict[str, Any]:
         "clip": spec.preparation.clip,
         "missing": spec.preparation.missing,
         "minimum_support": spec.preparation.minimum_support,
+        "score_grid": spec.scores.grid,
+        "minimum_columns": spec.scores.minimum_columns,
         **_hold_out(spec.hold_out),
         **_of_alignment(spec),
         **_of_rows(spec.label, spec.keeps_copies),

@@ -36,6 +36,7 @@ from wire.spec.job import (
     first_fault,
 )
 from wire.spec.label import LabelSpec
+from wire.spec.scores import ScoreSpec
 from wire.spec.training import Iterations, TrainingSpec, TrainingTerms
 
 VALID_S = 24 * 3600
@@ -95,6 +96,7 @@ class JobPlan(_Part):
     preparation: PreparationSpec = PreparationSpec()
     correlate: CorrelateSpec | None = None
     training: PlannedTraining = PlannedTraining()
+    scores: ScoreSpec = ScoreSpec()
     scale: ScaleSpec = ScaleSpec()
     crypto: CryptoSpec = CryptoSpec()
     hold_out: HoldOutSpec = HoldOutSpec()
@@ -189,6 +191,7 @@ def build_spec(
             preparation=plan.preparation,
             correlate=plan.correlate,
             training=plan.training.settled(),
+            scores=plan.scores,
             scale=plan.scale,
             crypto=plan.crypto,
             hold_out=plan.hold_out,

@@ -30,6 +30,8 @@ PARAMETER_WORDS = {
     "clip": "winsorised at, standard deviations",
     "missing": "missing values become",
     "minimum_support": "fewest rows of a category",
+    "score_grid": "steps in which a partner's part of a score is told, log-odds",
+    "minimum_columns": "fewest columns of a partner in a score",
     "hold_out": "hold-out sample, share of rows",
     "hold_out_column": "out-of-time sample by period, column of the label holder",
     "hold_out_since": "out-of-time sample from",

@@ -181,7 +181,7 @@ def _score_trial(parties: int, secrets: int, rows: int = 16) -> Trial:
     draw = Rng(secrets.to_bytes(32, "big"))
     partials = {name: draw.ring(rows) for name in names}
     partials[names[0]][:4] = from_signed(np.array([0, -1, 2**63 - 1, -(2**63)]))
-    options = score.ScoreOptions(label_holder=names[0], rows=rows)
+    options = score.ScoreOptions(label_holder=names[0], rows=rows, step=1)
 
     def role(name: PartyId) -> Role:
         return lambda me, peers: score.run(me, peers, partials[name], options)

@@ -32,6 +32,7 @@ from wire.spec.job import (
 )
 from wire.spec.label import MAX_LABEL_VALUES, LabelValue
 from wire.spec.part import ColumnName
+from wire.spec.scores import MINIMUM_COLUMNS, ONE_POINT, ColumnFloor, Grid
 
 ROWS_PER_EQUATION = 10   # protocol.md 2.4: the sum of d_i over all jobs stays far below the number of rows
 
@@ -47,6 +48,7 @@ class Budgets(_Part):
     alignments_per_partner: Annotated[int, Field(ge=0)] = 5
     training_rounds: Annotated[int, Field(ge=0)] = 400
     score_calls: Annotated[int, Field(ge=0)] = 10
+    models: Annotated[int, Field(ge=0)] = 1               # whose scores others receive, as a feature holder
     period_splits: Annotated[int, Field(ge=0)] = 4
     feature_equations: Annotated[int, Field(ge=0)] | None = None  # none given: a tenth of the rows
 
@@ -70,6 +72,8 @@ class DatasetPolicy(_Part):
     minimum_support: Annotated[int, Field(ge=1)] = 20
     minimum_cell: Annotated[int, Field(ge=1)] = 20        # customers in a bin whose good and bad ones are counted
     minimum_outcome: Annotated[int, Field(ge=1)] = 5      # good, and bad, customers in a bin that its owner hears of
+    finest_score_grid: Grid = ONE_POINT                   # log-odds; a part of a score leaves as whole steps
+    minimum_columns: ColumnFloor = MINIMUM_COLUMNS        # of this dataset, in a part of a score
     minimum_difference: Annotated[int, Field(ge=0)] = 20  # two sets in common differ by none or at least so many
     maximum_leverage: Annotated[float, Field(gt=0.0, le=1.0)] = 0.1
     largest_weight: Annotated[float, Field(ge=1.0)] = 1.0     # of a row or customer, in means; 1: all alike

@@ -20,7 +20,7 @@ from mpc.errors import PeerError, Reason
 from mpc.link import PartyId
 from mpc.protocol import ProtocolSpec
 from party_node.consent.datasets import RegisteredDataset, find
-from party_node.consent.job_costs import debits, further_equations, widest
+from party_node.consent.job_costs import debits, further_equations, models_scored, widest
 from party_node.consent.policy import (
     Decision,
     Earlier,
@@ -272,6 +272,13 @@ class Consent:
         extra = further_equations(agreed.spec, widths)
         if extra:
             self.charge(agreed.job, agreed.dataset, Budget.FEATURE_EQUATIONS, extra)
+
+    def charge_scores(self, agreed: Agreed) -> None:
+        """Debit a model whose scores leave, just before they do: one that fails earlier costs none. Denied past the
+        limit."""
+        amount = models_scored(agreed.spec, self._party)
+        if amount:
+            self.charge(agreed.job, agreed.dataset, Budget.MODELS, amount)
 
     def check_count(self, agreed: Agreed, count: int) -> None:
         """Denied if too few customers are in common. Whether they are nearly those of an earlier job shows once it is

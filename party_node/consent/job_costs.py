@@ -61,13 +61,23 @@ def widest(spec: JobSpec, party: PartySpec) -> int:
     return padded(intercept + sum(spec.preparation.most_columns(name in party.categorical) for name in party.columns))
 
 
+def models_scored(spec: JobSpec, me: str) -> int:
+    """Models of which somebody else receives scores with a part of ours in them.
+
+    Given the weights, each is another equation on the bins of the same customers; the same dither is in all of them.
+    """
+    mine = spec.party(me)
+    scored = any(code.startswith("score.") for code in spec.reveal)
+    return int(scored and mine.role == "feature_holder" and bool(mine.columns))
+
+
 def splits_by_period(spec: JobSpec) -> bool:
     """Whether every party is told which customers belong to the later period."""
     return spec.hold_out.column is not None and spec.goal != "alignment"
 
 
 def debits(spec: JobSpec, me: str, dataset: RegisteredDataset) -> list[Debit]:
-    """What the job costs the dataset's budgets: of two halves, each what it does and reveals."""
+    """What the job costs the dataset's budgets when it starts: of two halves, each what it does and reveals."""
     aligns = spec.prepared is None
     amounts = {
         Budget.ALIGNMENTS: int(aligns),
@@ -81,3 +91,8 @@ def debits(spec: JobSpec, me: str, dataset: RegisteredDataset) -> list[Debit]:
         *(Debit(budget, amount, dataset.limit(budget)) for budget, amount in amounts.items()),
         *(Debit(each, int(aligns), dataset.limit(each), party.id) for party in spec.parties if party.id != me),
     ]
+
+
+def debits_later(spec: JobSpec, me: str, dataset: RegisteredDataset) -> list[Debit]:
+    """What it costs besides when it comes so far: a job that fails before its scores leave has told no equation."""
+    return [Debit(Budget.MODELS, models_scored(spec, me), dataset.limit(Budget.MODELS))]

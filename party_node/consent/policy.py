@@ -14,7 +14,7 @@ from enum import StrEnum
 from mpc.protocol import ProtocolSpec
 from mpc.protocols.correlate import supported_bits
 from party_node.consent.datasets import DatasetPolicy, RegisteredDataset
-from party_node.consent.job_costs import debits
+from party_node.consent.job_costs import debits, debits_later
 from party_node.consent.weight_limits import balanced_refused, too_heavy
 from party_node.records.budgets import Budget, spent_as_told
 from wire.spec.job import JobSpec, PartySpec
@@ -227,6 +227,31 @@ def _minimum_outcome(q: Question) -> str | None:
     return None
 
 
+def _score_grid(q: Question) -> str | None:
+    if _is_scored(q) and q.spec.scores.grid < q.policy.finest_score_grid:
+        return (f"the job's score grid is finer than the {q.policy.finest_score_grid:.4g} in log-odds that {q.me} "
+                "demands")
+    return None
+
+
+def _minimum_columns(q: Question) -> str | None:
+    """The job's floor; and that columns enough are named, for selection takes some more away."""
+    least = q.spec.scores.minimum_columns
+    if not _is_scored(q):
+        return None
+    if least < q.policy.minimum_columns:
+        return f"the job's minimum of columns is below the {q.policy.minimum_columns} that {q.me} demands"
+    if len(q.mine.columns) < least:
+        return f"the job names fewer than {least} columns of {q.me}, and a score of so few shows them"
+    return None
+
+
+def _is_scored(q: Question) -> bool:
+    """Whether a part of ours goes into scores that somebody else receives, in this job or the one that it works ahead
+    of."""
+    return q.mine.role == "feature_holder" and q.spec.goal != "alignment" and bool(q.mine.columns)
+
+
 def _leverage(q: Question) -> str | None:
     if q.spec.preparation.leverage_bound > q.policy.maximum_leverage:
         return f"the job's leverage bound is above the {q.policy.maximum_leverage:g} that {q.me} allows"
@@ -265,7 +290,7 @@ def _release(q: Question) -> str | None:
 
 
 def _budgets(q: Question) -> str | None:
-    for debit in debits(q.spec, q.me, q.registered):
+    for debit in [*debits(q.spec, q.me, q.registered), *debits_later(q.spec, q.me, q.registered)]:
         account = q.spent_with.get(debit.partner, {}) if debit.partner else q.spent
         spent = spent_as_told(account.get(debit.budget, 0), debit.limit)
         if debit.amount and spent + debit.amount > debit.limit:
@@ -307,6 +332,8 @@ RULES: tuple[Rule, ...] = (
     Rule("policy.minimum_support", "SUPPORT", _minimum_support, "raise preparation.minimum_support"),
     Rule("policy.minimum_cell", "CELL", _minimum_cell, "raise binning.minimum_cell"),
     Rule("policy.minimum_outcome", "OUTCOME", _minimum_outcome, "raise binning.minimum_outcome"),
+    Rule("policy.finest_score_grid", "SCORE_GRID", _score_grid, "raise scores.grid"),
+    Rule("policy.minimum_columns", "COLUMNS", _minimum_columns, "name more columns, or raise scores.minimum_columns"),
     Rule("policy.maximum_leverage", "LEVERAGE", _leverage, "lower preparation.leverage_bound"),
     Rule("policy.largest_weight", "WEIGHT", lambda q: too_heavy(q.spec, q.policy),
          "lower label.largest_weight or label.class_weights, or its bank may raise policy.largest_weight"),

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 
 from mpc.protocol import ProtocolSpec
-from party_node.consent.job_costs import widest
+from party_node.consent.job_costs import models_scored, widest
 from wire.spec.job import JobSpec
+from wire.spec.scores import ONE_POINT
 from wire.spec.training_terms import is_weighted
 
 READERS = {
@@ -34,7 +35,7 @@ def what_leaves(spec: JobSpec, me: str, protocols: Mapping[str, ProtocolSpec]) -
         lines += [f"{what} {name} is used likewise, and is never sent"
                   for what, name in (("the column of weights", spec.label.weights),
                                      ("the offset", spec.label.offset)) if name is not None]
-    lines += _computed(spec)
+    lines += _computed(spec) + _scored(spec, me)
     lines.append("no row, id, label or cell leaves this bank; others find out:")
     known = {line.code: line for protocol in protocols.values() for line in protocol.ledger}
     masked = 0
@@ -91,6 +92,25 @@ def _judged(spec: JobSpec) -> list[str]:
     how = "a coin that all toss together" if rules.seed is None else f"the seed `{rules.seed}`"
     return [f"a share of {rules.fraction:g} of the customers in common is held out and judges the model, drawn by "
             f"{how}"]
+
+
+def _scored(spec: JobSpec, me: str) -> list[str]:
+    """What scores tell of a feature holder's columns, and what another model of the same customers adds."""
+    mine, scores = spec.party(me), spec.scores
+    if spec.goal == "alignment" or mine.role == "label_holder" or not mine.columns:
+        return []
+    lines = [
+        f"this node's part of a score leaves it in whole steps of {scores.grid:.4g} log-odds "
+        f"({scores.grid / ONE_POINT:.3g} points where 20 double the odds), up or down by a secret of this node: alike "
+        f"for all customers with the same values, in every job. At least {scores.minimum_columns} columns of this "
+        "party's enter, or the job ends before it trains",
+    ]
+    if models_scored(spec, me):
+        lines.append(
+            f"this is one more model scored (budget models of dataset {mine.dataset}): to who knows the weights, each "
+            "further model is a further equation on the columns of the same customers. "
+            "docs/threat-model.md says how much 1, 2, 5 and 20 tell")
+    return lines
 
 
 def _computed(spec: JobSpec) -> list[str]:

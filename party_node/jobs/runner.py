@@ -277,6 +277,8 @@ class Jobs:
             mark=self._training_sets.marks,
             accept_sets=lambda marks, test: self._accept_sets(agreed, marks, test),
             accept_widths=lambda widths: self._consent.charge_widths(agreed, widths),
+            accept_scores=lambda: self._consent.charge_scores(agreed),
+            dither_key=lambda what: self._dither_key(agreed, what),
             pin=lambda what, digest: self._store.pin(spec.prepared or job, what, digest),
             minimum_outcome=agreed.dataset.policy.minimum_outcome, prepared=self._directory.prepared,
             burn_prepared=lambda: self._burn_prepared(agreed),
@@ -302,6 +304,11 @@ class Jobs:
         near = self._training_sets.accept(agreed.job, marks, test, agreed.dataset.policy.minimum_difference)
         if near is not None:
             raise self._consent.too_near(agreed, near)
+
+    def _dither_key(self, agreed: Agreed, what: Sequence[bytes]) -> bytes:
+        """By the dataset's name, so that the same customers are rounded alike whatever table stands under it."""
+        secret = NodeSecret.at(self._directory.secret)
+        return secret.key(Domain.SCORE_DITHER, agreed.dataset.name.encode(), *what)
 
     def _burn_prepared(self, agreed: Agreed) -> None:
         assert agreed.spec.prepared is not None

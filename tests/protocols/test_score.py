@@ -22,9 +22,9 @@ from mpc.testing.memory_link import Network, party, run_roles
 NAMES = [PartyId(name) for name in ("bank-a", "platform-b", "telecom-c", "utility-d")]
 
 
-async def scored(partials, network=None, label_holder=0, rows=None, seed=1, ledgers=None):
+async def scored(partials, network=None, label_holder=0, rows=None, seed=1, ledgers=None, step=1):
     network, names = network or Network(), NAMES[:len(partials)]
-    options = ScoreOptions(names[label_holder], len(partials[0]) if rows is None else rows)
+    options = ScoreOptions(names[label_holder], len(partials[0]) if rows is None else rows, step)
     people = {name: party(name, seed, (ledgers or {}).get(name)) for name in names}
     return await run_roles({
         name: score.run(people[name], {p: network.link(name, p) for p in names if p != name}, part, options)
@@ -90,12 +90,22 @@ WRONG_FORM = {
 async def test_parts_of_another_form_are_our_error(case):
     with pytest.raises(LocalError, match="form"):
         await score.run(party("bank-a"), {NAMES[1]: Network().link("bank-a", "platform-b")}, WRONG_FORM[case],
-                        ScoreOptions(NAMES[1], 4))
+                        ScoreOptions(NAMES[1], 4, 1))
+
+
+async def test_a_part_off_the_grid_stays_at_home_and_the_label_holders_own_is_not_asked():
+    on, off = from_signed(np.array([10, -20, 0, 10 * 2**36])), from_signed(np.array([10, -20, 1, 0]))
+    results = await scored([off, on], step=10)
+    assert np.array_equal(results[NAMES[0]], off + on)
+    network = Network(timeout_s=0.2)
+    with pytest.raises(LocalError, match="grid"):
+        await scored([on, off], network, step=10)
+    assert not openings(network)
 
 
 async def test_a_label_holder_who_takes_no_part_is_our_error():
     with pytest.raises(LocalError, match="label holder"):
-        await score.run(party("bank-a"), {}, np.zeros(4, np.uint64), ScoreOptions(NAMES[1], 4))
+        await score.run(party("bank-a"), {}, np.zeros(4, np.uint64), ScoreOptions(NAMES[1], 4, 1))
 
 
 @pytest.mark.parametrize("who", [0, 1])

@@ -111,7 +111,7 @@ def test_with_three_parties_what_each_sends_for_the_scores_says_nothing_of_its_p
         network = Network()
         roles = {
             name: score.run(party(name, 4), {PartyId(p): network.link(name, p) for p in NAMES if p != name},
-                            parts[name], score.ScoreOptions(PartyId(NAMES[0]), rows))
+                            parts[name], score.ScoreOptions(PartyId(NAMES[0]), rows, 1))
             for name in NAMES
         }
         asyncio.run(run_roles(roles))

@@ -118,7 +118,7 @@ async def _aligning(engine: Any, me: Any, peers: Any) -> Any:
 
 async def _scoring(me: Any, peers: Any) -> Any:
     partial = Rng(bytes(32)).child(me.id).ring(40)
-    return await score.run(me, peers, partial, score.ScoreOptions(PartyId("bank"), 40))
+    return await score.run(me, peers, partial, score.ScoreOptions(PartyId("bank"), 40, 1))
 
 
 async def _binning(me: Any, peers: Any, cell: int = 6) -> Any:

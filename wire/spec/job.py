@@ -14,6 +14,7 @@ from wire.spec.columns import BinningSpec, CorrelateSpec, PreparationSpec, Trend
 from wire.spec.hold_out import HoldOutSpec
 from wire.spec.label import LabelSpec
 from wire.spec.part import ColumnName, Part
+from wire.spec.scores import ScoreSpec
 from wire.spec.training import TrainingSpec
 
 MAX_SPEC_BYTES = 1 << 20
@@ -117,6 +118,7 @@ class JobSpec(Part):
     preparation: PreparationSpec = PreparationSpec()
     correlate: CorrelateSpec | None = None # none: nobody learns how columns of different parties go together
     training: TrainingSpec = TrainingSpec()
+    scores: ScoreSpec = ScoreSpec()
     scale: ScaleSpec = ScaleSpec()
     crypto: CryptoSpec = CryptoSpec()
     hold_out: HoldOutSpec = HoldOutSpec()

@@ -20,6 +20,7 @@ from party_node.data.ids.accounting import IdCounts
 from party_node.data.ids.customers import Customers
 from party_node.data.period import Period
 from party_node.data.preparation import Preparation
+from party_node.data.score_cells import Cells
 from party_node.data.sources.kinds import Kind
 from party_node.data.sources.table import Table
 from party_node.models.part import Trained
@@ -36,6 +37,10 @@ class Binning:
 
 def _nowhere() -> None:
     raise LocalError("nobody notes here what one-time values are used")
+
+
+def _no_key(what: Sequence[bytes]) -> bytes:
+    raise LocalError("no secret of the node is at hand, and without one no part of a score leaves it")
 
 
 @dataclass
@@ -59,6 +64,10 @@ class JobContext:
     accept_sets: Callable[[U64, NDArray[np.bool_]], None] = lambda marks, test: None
     # Hears the padded widths of the others' blocks before anything of training is sent; raises past the budget.
     accept_widths: Callable[[Mapping[PartyId, int]], None] = lambda widths: None
+    # Debits the budget before a part of a score leaves; raises if the dataset may not have another model scored.
+    accept_scores: Callable[[], None] = lambda: None
+    # From this node's secret: the key that rounds parts of scores of this dataset, for columns of these names.
+    dither_key: Callable[[Sequence[bytes]], bytes] = _no_key
     # Remembers the digest of what masks are made for; raises if the job has another one under that name.
     pin: Callable[[str, bytes], None] = lambda what, digest: None
     # Where a job keeps what it makes ahead of another one; and how this one notes that it uses what another made.
@@ -84,6 +93,7 @@ class JobContext:
     # prepare
     preparation: Preparation | None = None
     features: NDArray[np.float64] | None = None      # common customers x d
+    cells: Cells | None = None                       # judging customers x own columns, feature holder only
     # correlate
     correlations: dict[str, Any] | None = None       # what this party is shown of them
     # train

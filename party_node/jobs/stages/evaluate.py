@@ -1,46 +1,67 @@
 """Stage 7: the joint scores of the judging rows reach the label holder, who measures them and says whether they are
-in range. Every party keeps its weights in memory only until that verdict."""
+in range. A feature holder's part leaves it on the agreed grid; the label holder's own goes to itself, as it is. Every
+party keeps its weights in memory only until that verdict."""
 
 from __future__ import annotations
 
 from functools import partial
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mpc.protocols import finish, score
-from mpc.ring import from_signed, to_signed
+from mpc.ring import U64, from_signed, to_signed
+from party_node.data.score_cells import cell_names
 from party_node.jobs.stages.context import JobContext
 from party_node.models.evaluation import evaluate
+from party_node.models.score_grid import SCALE, dither, on_grid, step_of
 from wire.spec.training_terms import series_of
-
-SCORE_SCALE = 2.0**32  # fixed point of a partial score; the sum of 16 parties stays exact to 2^-28
 
 
 async def run(context: JobContext) -> None:
-    """At the label holder sets scores and evaluation. Refused OUT_OF_RANGE at all parties."""
-    assert context.features is not None
-    assert context.weights is not None
+    """At the label holder sets scores and evaluation. Refused OUT_OF_RANGE at all parties; raises at a feature holder
+    whose dataset may not have another model scored."""
     judged = context.judged
-    offset = 0.0 if context.offset is None else context.offset[judged]
-    own = context.features[judged] @ context.weights + offset
-    partial_scores = from_signed(np.rint(own * SCORE_SCALE))
-    options = score.ScoreOptions(context.label_holder, int(judged.sum()))
+    step = step_of(context.spec.scores.grid)
+    if not context.is_label_holder:
+        context.accept_scores()
+    part = await context.me.compute(_own_part, context, step)
+    options = score.ScoreOptions(context.label_holder, int(judged.sum()), step)
     peers = context.peers("evaluate")
-    total = await score.run(context.me, peers, partial_scores, options)
+    total = await score.run(context.me, peers, part, options)
     accepted = None
     if total is not None:
-        joint = to_signed(total) / SCORE_SCALE
-        trained_at = joint + context.class_shift   # the log-odds that the sigmoid saw
-        accepted = bool(np.abs(trained_at).max() <= series_of(context.spec).valid)
+        joint = to_signed(total) / SCALE
+        trained_at = joint + context.class_shift   # the log-odds that the sigmoid saw, but for less than a step a part
+        unseen = len(peers) * step / SCALE
+        accepted = bool(np.abs(trained_at).max() <= series_of(context.spec).valid - unseen)
         if accepted:
+            assert context.features is not None
             assert context.outcome is not None
             assert context.rows is not None
             assert context.solo_weights is not None
             outcome = context.outcome[context.rows][judged]
-            solo = context.features[judged] @ context.solo_weights + offset
+            solo = context.features[judged] @ context.solo_weights + _offset(context)
             context.scores = {"outcome": outcome, "joint": joint, "solo": solo}
             release = context.spec.release
             if "metrics" in release:  # what may not be released is not computed
                 measure = partial(evaluate, outcome, joint, solo, with_curves="curves" in release)
                 context.evaluation = dict(await context.me.compute(measure))
     await finish.verdict(context.me, peers, context.label_holder, accepted)
+
+
+def _own_part(context: JobContext, step: int) -> U64:
+    """This party's part of each judging row's score, in fixed point."""
+    assert context.features is not None
+    assert context.weights is not None
+    own = context.features[context.judged] @ context.weights + _offset(context)
+    if context.is_label_holder:
+        return from_signed(np.rint(own * SCALE))
+    assert context.cells is not None
+    assert context.preparation is not None
+    key = context.dither_key([name.encode() for name in cell_names(context.preparation)])
+    return from_signed(on_grid(own, dither(key, context.cells), step))
+
+
+def _offset(context: JobContext) -> NDArray[np.float64] | float:
+    return 0.0 if context.offset is None else context.offset[context.judged]

@@ -8,6 +8,7 @@ from party_node.data.ids.accounting import IdCounts
 from party_node.data.preparation import Preparation, with_intercept
 from party_node.jobs.stages.align import read_columns, read_outcome
 from party_node.jobs.stages.context import JobContext
+from party_node.jobs.stages.prepare import judged_cells
 from party_node.records.precomputed_files import Damaged, Prepared, opened
 
 
@@ -34,6 +35,8 @@ def _fill(context: JobContext, file: Prepared) -> None:
         raise Damaged(file.job)
     if context.is_label_holder:
         context.outcome = read_outcome(context).positive
-    table = read_columns(context, context.counts.read)
-    block = context.preparation.apply(table, context.rows, context.heaviness)
+    context.table = read_columns(context, context.counts.read)
+    block = context.preparation.apply(context.table, context.rows, context.heaviness)
     context.features = with_intercept(block, context.is_label_holder)
+    context.cells = judged_cells(context, context.preparation, block)
+    context.table = None

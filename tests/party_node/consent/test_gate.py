@@ -45,12 +45,40 @@ def test_an_allowed_job_is_signed_and_starts(bank: Any) -> None:
     assert agreed.approvals_digest == check_approvals(agreed.spec, spec, bank.approvals(spec))
     assert bank.store.spent("loans") == {
         Budget.ALIGNMENTS: 1, Budget.TRAINING_ROUNDS: 20, Budget.SCORE_CALLS: 1, Budget.FEATURE_EQUATIONS: 2,
-        Budget.ALIGNMENTS_PER_PARTNER: 0, Budget.PERIOD_SPLITS: 0,
+        Budget.ALIGNMENTS_PER_PARTNER: 0, Budget.PERIOD_SPLITS: 0, Budget.MODELS: 0,
     }
     assert bank.store.spent("loans", "shop")[Budget.ALIGNMENTS_PER_PARTNER] == 1
     assert bank.store.spent("loans", "telecom")[Budget.ALIGNMENTS_PER_PARTNER] == 0
     assert kinds(bank) == ["proposal", "start"]
     verify_log(bank.root / "audit.jsonl", "bank-a")
+
+
+def test_a_model_is_debited_when_its_scores_leave_and_at_the_feature_holder_alone(bank: Any) -> None:
+    def theirs(raw: dict[str, Any]) -> None:
+        raw["parties"][0].update(role="feature_holder", columns=["income", "age", "region"])
+        raw["parties"][1]["role"] = "label_holder"
+        raw["scores"] = {"minimum_columns": 3}
+
+    def plenty(raw: dict[str, Any]) -> None:
+        raw["policy"] |= {"minimum_columns": 3, "budgets": {"training_rounds": 1000}}
+
+    bank.register(plenty)
+    agreed = []
+    for nonce in (1, 2):      # both run before either has scored
+        spec = bank.spec_bytes(theirs, nonce)
+        assert bank.consent.propose(spec, WHO).signature is not None
+        agreed.append(bank.consent.verify_start(spec, bank.approvals(spec), WHO))
+    assert bank.store.spent("loans")[Budget.MODELS] == 0
+    bank.consent.charge_scores(agreed[0])
+    assert bank.store.spent("loans")[Budget.MODELS] == 1
+    with pytest.raises(Denied, match="models"):
+        bank.consent.charge_scores(agreed[1])
+    third = bank.consent.propose(bank.spec_bytes(theirs, 3), WHO)
+    assert third.signature is None
+    assert "models" in third.error.what
+    own = bank.spec_bytes(nonce=4)
+    bank.consent.propose(own, WHO)
+    bank.consent.charge_scores(bank.consent.verify_start(own, bank.approvals(own), WHO))   # as label holder: nothing
 
 
 def test_a_denied_job_leaves_one_audit_line_and_nothing_else(bank: Any) -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from party_node.consent import datasets, policy
 from party_node.consent.datasets import DatasetPolicy
-from party_node.consent.job_costs import debits, feature_equations
+from party_node.consent.job_costs import debits, feature_equations, models_scored
 from party_node.consent.policy import RULES, Verdict, decide, decide_count
 from party_node.records.budgets import Budget, spent_as_told
 from wire.spec.job import JobSpec
@@ -119,6 +119,48 @@ def test_denied_by_its_own_line_when_the_job_wants(what: str, bank: Any) -> None
     assert decision.code in {rule.code for rule in RULES}
 
 
+def as_feature_holder(raw: dict[str, Any]) -> None:
+    raw["parties"][0].update(role="feature_holder", columns=["income", "age", "region"])
+    raw["parties"][1]["role"] = "label_holder"
+
+
+SCORED = {  # what the job wants of a feature holder of three columns, whose policy asks for as many -> line
+    "a finer grid of scores": ({"grid": 0.01, "minimum_columns": 3}, "policy.finest_score_grid"),
+    "fewer columns than the policy asks for": ({"minimum_columns": 2}, "policy.minimum_columns"),
+    "more columns than it names": ({}, "policy.minimum_columns"),
+}
+
+
+@pytest.mark.parametrize("what", SCORED)
+def test_a_feature_holder_denies_by_its_own_line_a_job_that_wants(what: str, bank: Any) -> None:
+    scores, line = SCORED[what]
+    dataset = bank.register(put("policy", "minimum_columns", value=3))
+
+    def change(raw: dict[str, Any]) -> None:
+        as_feature_holder(raw)
+        raw["scores"] = scores
+
+    decision = decide(bank.question(bank.spec(change), dataset))
+    assert (decision.verdict, decision.line) == (Verdict.DENY, line)
+    assert decision.advice
+
+
+def test_a_coarser_grid_passes_and_a_second_model_scored_does_not(bank: Any) -> None:
+    dataset = bank.register(put("policy", "minimum_columns", value=3))
+
+    def change(raw: dict[str, Any]) -> None:
+        as_feature_holder(raw)
+        raw["scores"] = {"grid": 0.05, "minimum_columns": 3}
+
+    spec = bank.spec(change)
+    assert decide(bank.question(spec, dataset)).verdict is Verdict.ALLOW
+    decision = decide(bank.question(spec, dataset, spent=dict.fromkeys(Budget, 0) | {Budget.MODELS: 1}))
+    assert (decision.verdict, decision.line) == (Verdict.DENY, "policy.budgets")
+    assert "models" in decision.what
+    assert models_scored(spec, "bank-a") == 1
+    assert models_scored(spec, "shop") == 0          # the label holder hears its own part anyway
+
+
 POLICIES = {  # what the policy says -> (change to the dataset file, line)
     "no purpose": (put("policy", "purposes", value=[]), "policy.purposes"),
     "no partner": (put("policy", "partners", value=["telecom"]), "policy.partners"),
@@ -223,8 +265,13 @@ def test_balanced_classes_are_allowed_by_a_line_of_their_own_and_without_a_word(
 
 def test_a_feature_holder_needs_no_label(bank: Any) -> None:
     def swap(raw: dict[str, Any]) -> None:
-        raw["parties"][0]["role"], raw["parties"][1]["role"] = "feature_holder", "label_holder"
-    dataset = bank.register(put("policy", "use_label", value=False))
+        as_feature_holder(raw)
+        raw["scores"] = {"minimum_columns": 3}
+
+    def no_label(raw: dict[str, Any]) -> None:
+        raw["policy"].update(use_label=False, minimum_columns=3)
+
+    dataset = bank.register(no_label)
     assert decide(bank.question(bank.spec(swap), dataset)).verdict is Verdict.ALLOW
 
 
@@ -237,7 +284,7 @@ def test_no_denial_tells_how_many_rows_we_have(bank: Any) -> None:
 
 
 def test_every_rule_is_reached_by_a_case() -> None:
-    lines = {line for cases in (SPECS, POLICIES, CIRCUMSTANCES) for _, line in cases.values()}
+    lines = {line for cases in (SPECS, POLICIES, CIRCUMSTANCES, SCORED) for _, line in cases.values()}
     assert lines == {rule.line for rule in RULES}
 
 

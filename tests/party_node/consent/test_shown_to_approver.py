@@ -45,6 +45,17 @@ def test_who_decides_reads_what_a_customer_of_many_rows_may_weigh() -> None:
     assert "by its rows" not in told("shop", reveal=PLAIN)
 
 
+def test_a_feature_holder_reads_how_fine_its_scores_are_and_that_another_model_is_another_equation() -> None:
+    text = told("shop", reveal=PLAIN, scores={"grid": 0.1, "minimum_columns": 6})
+    assert "whole steps of 0.1 log-odds (2.89 points where 20 double the odds)" in text
+    assert "At least 6 columns of this party's enter" in text
+    assert "each further model is a further equation on the columns of the same customers" in text
+    ahead = told("shop", goal="precompute", reveal=[], release=["row_counts"])
+    assert "whole steps of 0.03466 log-odds (1 points" in ahead
+    assert "one more model scored" not in ahead
+    assert "whole steps" not in told("bank", reveal=PLAIN)
+
+
 def test_a_job_without_bins_does_not_speak_of_them() -> None:
     text = told("bank", reveal=PLAIN)
     assert "the label bad is used; it is never sent\n" in text

@@ -9,14 +9,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mpc.errors import Refused
+from mpc.errors import LocalError, Refused
 from mpc.link import PartyId
 from mpc.testing.memory_link import Network, TestParty, party, run_roles
-from party_node.data.sources.table import NumericColumn, Table, read_table
+from party_node.data.frozen_matrix import quantise
+from party_node.data.sources.table import NumericColumn, Table, TextColumn, read_table
 from party_node.jobs.stages import evaluate, prepare, split
-from party_node.jobs.stages.context import JobContext
+from party_node.jobs.stages.context import JobContext, _no_key
 from party_node.table_errors import TOLD, DataError
 from wire.spec.job import JobSpec
+from wire.spec.training_terms import series_of
 
 NAMES = (PartyId("bank"), PartyId("shop"))
 ROWS = 400
@@ -43,6 +45,9 @@ def context(me: TestParty, network: Network, agreed: JobSpec) -> JobContext:
     made.rows, made.test = np.arange(ROWS), np.arange(ROWS) % 2 == 0
     made.marks = np.arange(ROWS, dtype=np.uint64)
     made.features, made.weights = rng.normal(size=(ROWS, 2)), np.array([0.5, -0.25])
+    made.preparation = SimpleNamespace(encodings=(None,), names=("a", "b"))  # type: ignore[assignment]
+    made.cells = None if me.id == "bank" else quantise(made.features[made.test], 5.0)
+    made.dither_key = lambda what: bytes(32)
     if me.id == "bank":
         made.outcome, made.solo_weights = rng.random(ROWS) < 0.4, np.array([0.5, 0.0])
     return made
@@ -127,6 +132,82 @@ async def test_too_few_rows_for_the_columns_are_told_without_figures(
     assert bool(made.preparation.report.warning) == warned
     assert any(what.startswith("warning: ") for what in told) == warned
     assert not any(digit in "".join(told) for digit in "0123456789")
+
+
+async def sent(made: dict[PartyId, JobContext], network: Network) -> np.ndarray:
+    """What the label holder makes of the partner's part, from the sum and its own."""
+    await run_roles({name: evaluate.run(made[name]) for name in NAMES})
+    bank = made[NAMES[0]]
+    return bank.scores["joint"] - bank.features[bank.judged] @ bank.weights
+
+
+async def test_a_feature_holders_part_leaves_on_the_grid_and_the_label_holders_own_as_it_is() -> None:
+    network, agreed = Network(), spec(scores={"grid": 0.25})
+    made = {name: context(party(name), network, agreed) for name in NAMES}
+    steps = await sent(made, network) / 0.25
+    assert np.abs(steps - np.rint(steps)).max() < 1e-6
+    shop = made[NAMES[1]]
+    assert np.abs(shop.features[shop.judged] @ shop.weights - steps * 0.25).max() < 0.25
+    own = made[NAMES[0]].scores["joint"] / 0.25
+    assert np.abs(own - np.rint(own)).max() > 0.1
+
+
+async def test_without_a_secret_or_past_the_budget_no_part_leaves() -> None:
+    def spent() -> None:
+        raise LocalError("the budget is used up")
+
+    for fault in ({"dither_key": _no_key}, {"accept_scores": spent}):
+        network = Network(timeout_s=0.2)
+        made = {name: context(party(name), network, spec()) for name in NAMES}
+        for name, value in fault.items():
+            setattr(made[NAMES[1]], name, value)
+        with pytest.raises(LocalError, match=r"secret|budget"):
+            await run_roles({name: evaluate.run(made[name]) for name in NAMES})
+        assert not [one for one in network.transcript if one.sender == "shop"]
+
+
+async def test_a_score_that_may_lie_beyond_the_range_but_for_the_grid_ends_the_job() -> None:
+    limit = series_of(spec()).valid
+    for largest, fits in ((limit - 0.3, True), (limit - 0.1, False)):
+        network, agreed = Network(), spec(scores={"grid": 0.2})
+        made = {name: context(party(name), network, agreed) for name in NAMES}
+        for one in made.values():
+            one.weights = np.zeros(2)
+        made[NAMES[0]].offset = np.full(ROWS, largest)
+        run = run_roles({name: evaluate.run(made[name]) for name in NAMES})
+        if fits:
+            await run
+        else:
+            with pytest.raises(Refused, match="range"):
+                await run
+
+
+@pytest.mark.parametrize(("columns", "me", "ends"), [(4, 1, True), (5, 1, False), (4, 0, False)])
+async def test_a_feature_holder_with_too_few_columns_left_ends_the_job_before_it_trains(
+    columns: int, me: int, ends: bool
+) -> None:
+    """Eight are named; the others are constant."""
+    rng = np.random.default_rng(1)
+    cells = {f"x{n}": rng.normal(size=ROWS) if n < columns else np.ones(ROWS) for n in range(8)}
+    made = context(party(NAMES[me]), Network(), spec())
+    made.table = Table(ROWS, {name: NumericColumn(name, values) for name, values in cells.items()}, ())
+    if not ends:
+        await prepare.run(made)
+        return
+    with pytest.raises(Refused, match="fewer than 5 columns of shop") as caught:
+        await prepare.run(made)
+    assert caught.value.code == "TOO_FEW_COLUMNS"
+
+
+async def test_the_levels_of_one_category_count_as_one_column() -> None:
+    rng = np.random.default_rng(1)
+    codes = rng.integers(0, 6, ROWS).astype(np.int32)
+    made = context(party(NAMES[1]), Network(), spec(scores={"minimum_columns": 2}))
+    constant = np.zeros(ROWS, np.int32)
+    made.table = Table(ROWS, {f"x{n}": TextColumn(f"x{n}", constant if n else codes, tuple("abcdef"))
+                              for n in range(8)}, ())
+    with pytest.raises(Refused, match="fewer than 2 columns of shop"):
+        await prepare.run(made)
 
 
 UNEVEN = {   # a fit on a few rows -> (what the rows weigh, what is told)
