@@ -49,6 +49,11 @@ class TrainingSets:
             self._mac(one if hashed else hashlib.sha256(one).hexdigest().encode()) for one in ids
         ), "<u8").astype(np.uint64)
 
+    def check(self) -> None:
+        """LocalError unless all that is remembered can be read and compared: said before a job costs anything."""
+        for _ in self._earlier(""):
+            pass
+
     def accept(self, job: str, marks: U64, test: NDArray[np.bool_], least: int) -> str | None:
         """Remember the customers of `job` (repeats do not count) and which of them are held out; None.
 

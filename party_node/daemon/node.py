@@ -102,6 +102,7 @@ class Node:
         consent = Consent(self.party, self._identity, self._store, self._audit, identities, PROTOCOLS)
         self.jobs = Jobs(self._directory, self.party, self._identity, self._store, self._audit, consent, self._hub,
                          self._pool, self._tools)
+        await asyncio.to_thread(self.jobs.training_sets.check)
 
         def register(server: grpc.aio.Server) -> None:
             add_control(self.jobs, server)

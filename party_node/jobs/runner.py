@@ -274,7 +274,7 @@ class Jobs:
             kinds=agreed.dataset.kinds_for_reading(), tools=self._make_tools(spec),
             accept_count=lambda count: self._consent.check_count(agreed, count),
             settles=lambda lower: self._consent.settles(agreed, lower),
-            mark=self._training_sets.marks,
+            mark=self.training_sets.marks,
             accept_sets=lambda marks, test: self._accept_sets(agreed, marks, test),
             accept_widths=lambda widths: self._consent.charge_widths(agreed, widths),
             accept_scores=lambda: self._consent.charge_scores(agreed),
@@ -295,13 +295,13 @@ class Jobs:
         return await self._finish(running, context, links)
 
     @cached_property
-    def _training_sets(self) -> TrainingSets:
+    def training_sets(self) -> TrainingSets:
         """One for all jobs, of which none may come between another's look and note."""
         key = NodeSecret.at(self._directory.secret).key(Domain.TRAINING_SETS)
         return TrainingSets(self._directory.training_sets, key)
 
     def _accept_sets(self, agreed: Agreed, marks: U64, test: NDArray[np.bool_]) -> None:
-        near = self._training_sets.accept(agreed.job, marks, test, agreed.dataset.policy.minimum_difference)
+        near = self.training_sets.accept(agreed.job, marks, test, agreed.dataset.policy.minimum_difference)
         if near is not None:
             raise self._consent.too_near(agreed, near)
 

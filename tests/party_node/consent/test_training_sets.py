@@ -142,6 +142,8 @@ def test_a_damaged_set_stops_the_job_and_names_no_other(keep: int, tmp_path: Pat
     with pytest.raises(LocalError, match="cannot be read") as refused:
         asked(tmp_path, BASE)
     assert "first" not in str(refused.value)
+    with pytest.raises(LocalError, match="cannot be read"):
+        sets(tmp_path).check()
 
 
 def test_a_flipped_bit_of_a_mark_stops_the_job(tmp_path: Path) -> None:
@@ -155,14 +157,18 @@ def test_a_flipped_bit_of_a_mark_stops_the_job(tmp_path: Path) -> None:
 
 def test_sets_under_another_secret_and_of_an_earlier_release_stop_the_job(tmp_path: Path) -> None:
     assert asked(tmp_path, BASE, "first") is None
+    sets(tmp_path).check()
     node = sets(tmp_path, b"o" * 32)
+    with pytest.raises(LocalError, match="another secret"):
+        node.check()
     with pytest.raises(LocalError, match="another secret"):
         node.accept("second", node.marks(BASE, False), np.zeros(len(BASE), np.bool_), LEAST)
     (tmp_path / "first.npz").unlink()
     np.savez_compressed(tmp_path / "old.npz", bits=np.zeros(3, np.uint8), table=np.array("a" * 64),
                         parties=np.array(["bank"]))
-    with pytest.raises(LocalError, match="earlier release"):
-        asked(tmp_path, BASE)
+    for step in (sets(tmp_path).check, lambda: asked(tmp_path, BASE)):
+        with pytest.raises(LocalError, match="earlier release"):
+            step()
 
 
 def test_a_set_that_cannot_be_noted_stops_the_job(tmp_path: Path) -> None:
