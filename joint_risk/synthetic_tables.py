@@ -148,7 +148,7 @@ def telecom(who: People, rng: np.random.Generator) -> dict[str, pa.Array]:
 
 
 def utility(who: People, rng: np.random.Generator) -> dict[str, pa.Array]:
-    """Power and water bills: steadiness and burden, weakly."""
+    """Power and water bills: steadiness and burden, each column weakly."""
     n = len(who.age)
     return {
         "unpaid_bills_24m": number(
@@ -157,11 +157,17 @@ def utility(who: People, rng: np.random.Generator) -> dict[str, pa.Array]:
         "kwh_month": number(np.exp(5.5 + 0.3 * who.means + 0.4 * rng.normal(size=n)), 1, rng, 0.03),
         "years_at_address": number(np.exp(1.4 + 0.4 * who.steadiness + 0.6 * rng.normal(size=n)), 1, rng),
         "tariff": category(who.means, ("social", "basic", "standard", "green"), rng, 1.3),
+        "reminders_24m": number(
+            rng.poisson(np.exp(-0.4 - 0.45 * who.steadiness + 0.3 * who.burden)).astype(np.float64), 0, rng
+        ),
+        "days_to_pay": number(np.exp(2.5 - 0.3 * who.steadiness + 0.5 * rng.normal(size=n)), 0, rng, 0.02),
+        "arrears": number(np.exp(3.0 + 0.5 * who.burden + 0.8 * rng.normal(size=n)), 2, rng, 0.05),
+        "pays_by": category(who.steadiness, ("cash", "transfer", "debit order"), rng, 1.1, 0.01),
     }
 
 
 def insurer(who: People, rng: np.random.Generator) -> dict[str, pa.Array]:
-    """Policies and claims: impulse and means, weakly."""
+    """Policies and claims: impulse and means, each column weakly."""
     n = len(who.age)
     return {
         "claims_3y": number(rng.poisson(np.exp(-1.0 + 0.35 * who.impulse)).astype(np.float64), 0, rng),
@@ -170,6 +176,12 @@ def insurer(who: People, rng: np.random.Generator) -> dict[str, pa.Array]:
             rng.poisson(np.exp(-1.4 - 0.4 * who.means + 0.3 * who.impulse)).astype(np.float64), 0, rng
         ),
         "cover": category(who.steadiness, ("liability", "partial", "full"), rng, 1.2),
+        "years_insured": number(np.exp(1.6 + 0.5 * who.steadiness + 0.6 * rng.normal(size=n)), 1, rng),
+        "missed_instalments_3y": number(
+            rng.poisson(np.exp(-0.6 + 0.45 * who.burden + 0.3 * who.impulse)).astype(np.float64), 0, rng
+        ),
+        "days_overdue": number(np.exp(1.5 + 0.4 * who.impulse + 0.7 * rng.normal(size=n)), 0, rng, 0.03),
+        "sum_insured": number(np.exp(10.5 + 0.5 * who.means + 0.5 * rng.normal(size=n)), 0, rng),
     }
 
 

@@ -29,8 +29,7 @@ def dither(key: bytes, cells: Cells) -> F64:
     """u in [0, 1) of each row of `cells`, by 53 bits of a pseudo-random function: HMAC with SHA-256 (RFC 2104; Bellare,
     New proofs for NMAC and HMAC, CRYPTO 2006) under `key`, which belongs to one dataset and one choice of columns."""
     words = b"".join(hmac.digest(key, cell.tobytes(), "sha256")[:8] for cell in np.ascontiguousarray(cells, "<i2"))
-    drawn: F64 = (np.frombuffer(words, "<u8") >> np.uint64(11)) * 2.0**-53
-    return drawn
+    return (np.frombuffer(words, "<u8") >> np.uint64(11)).astype(np.float64) * 2.0**-53
 
 
 def on_grid(parts: F64, u: F64, step: int) -> I64:

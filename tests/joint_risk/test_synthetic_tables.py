@@ -14,6 +14,9 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
 from joint_risk import synthetic_tables
+from mpc.credit.binning import BinCounts, Constraints
+from mpc.protocols.bin import told
+from party_node.data.binned_column import bin_codes, fine_bins
 from party_node.data.ids.accounting import DuplicatePolicy, IdRules, IdSet, id_batches, read_ids
 from party_node.data.ids.normalisation import IdProfile
 from party_node.data.label import read_label
@@ -21,6 +24,9 @@ from party_node.data.preparation import PreparationSpec, fit
 from party_node.data.sources.kinds import Kind
 from party_node.data.sources.table import Table, read_table
 from scripts import make_synthetic_credit
+from tests.simulation.attackers.score_world import as_column
+from wire.spec.columns import BinningSpec
+from wire.spec.scores import MINIMUM_COLUMNS
 
 F64 = NDArray[np.float64]
 Made = tuple[Path, dict[str, Any]]
@@ -167,3 +173,18 @@ def test_the_command_prints_the_manifest_and_refuses_nonsense(
     assert (tmp_path / "manifest.json").exists()
     assert make_synthetic_credit.main(["--out", str(tmp_path), "--customers", "3"]) == 4
     assert "no tables were made" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["ecommerce", "telecom", "utility", "insurer"])
+def test_every_partner_has_more_columns_that_say_something_than_a_score_needs(name: str) -> None:
+    """So that what is shown runs on the defaults; on 2,000 people, in bins as a job makes them."""
+    rng = np.random.default_rng(8)
+    who = synthetic_tables.people(2000, rng)
+    bad, enough = synthetic_tables.outcome(who, np.ones(2000, np.bool_), 0.07, rng), 0
+    features = synthetic_tables.INSTITUTIONS[name].features(who, rng)
+    for column in (as_column(feature, values) for feature, values in features.items()):
+        bins = fine_bins(column, np.arange(2000), most=20, minimum_rows=20, special=())
+        codes = bin_codes(bins, column)
+        counts = BinCounts.of(bins, *(np.bincount(codes[bad == side], minlength=bins.count) for side in (False, True)))
+        enough += len(told(counts, Constraints(minimum_rows=20), BinningSpec().minimum_information).good) > 1
+    assert enough > MINIMUM_COLUMNS

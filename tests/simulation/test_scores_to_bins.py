@@ -1,5 +1,5 @@
-"""Scores on the grid, weights and tables given to the attacker: bins are read hardly better than a coarse score lets them
-be. With the defence out, or keyed by the wrong thing, the same attacker reads them."""
+"""Scores on the grid, weights and tables given to the attacker: bins are read hardly better than a coarse score lets
+them be. With the defence out, or keyed by the wrong thing, the same attacker reads them."""
 
 from __future__ import annotations
 

@@ -124,10 +124,11 @@ def _prior(
 
 def _raw(who: People, columns: Hidden, rng: np.random.Generator) -> list[NumericColumn | TextColumn]:
     made = {name: INSTITUTIONS[name].features(who, rng) for name in dict.fromkeys(name for name, _ in columns)}
-    return [_column(name, made[institution][name]) for institution, name in columns]
+    return [as_column(name, made[institution][name]) for institution, name in columns]
 
 
-def _column(name: str, values: pa.Array) -> NumericColumn | TextColumn:
+def as_column(name: str, values: pa.Array) -> NumericColumn | TextColumn:
+    """As the project reads such a column from a file."""
     if not pa.types.is_string(values.type):
         return NumericColumn(name, values.cast(pa.float64()).to_numpy(zero_copy_only=False))
     found = values.dictionary_encode()
