@@ -3,6 +3,7 @@ told, at every party alike; the rest is prepared as rows that weigh, of customer
 
 from __future__ import annotations
 
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 from mpc.errors import Refused
 from mpc.regression.precision import plan_precision
 from mpc.testing.memory_link import Network, party, run_roles
+from party_node.consent.training_sets import TrainingSets
 from party_node.data.frozen_matrix import quantise
 from party_node.data.preparation import Preparation, fit
 from party_node.data.sources.table import NumericColumn, Table
@@ -81,17 +83,21 @@ async def test_the_label_holder_tells_no_number_of_rows_of_what_cannot_pass() ->
     assert network.transcript == []
 
 
-async def test_a_training_set_is_one_row_of_each_customer() -> None:
-    made, noted = contexts(1 + np.arange(CUSTOMERS) % 3, kept()), {}
-    for name, one in made.items():
-        one.accept_training = lambda rows, name=name: noted.update({name: rows})  # type: ignore[misc]
+async def test_all_rows_of_a_customer_are_on_one_side_and_are_compared_as_one_customer(tmp_path: Path) -> None:
+    made = contexts(1 + np.arange(CUSTOMERS) % 3, kept())
+    for one in made.values():
+        sets = TrainingSets(tmp_path / one.me.id, bytes(32))
+        one.marks = np.repeat(np.arange(CUSTOMERS, dtype=np.uint64), 1 + np.arange(CUSTOMERS) % 3)
+        one.accept_sets = lambda marks, test, sets=sets: sets.accept("ab" * 32, marks, test, 20)  # type: ignore[misc]
     await run_roles({name: split.run(one) for name, one in made.items()})
     for one in made.values():
         assert one.test is not None
         assert one.copies is not None
         held = np.add.reduceat(one.test, np.cumsum(one.copies) - one.copies)
         assert set((held / one.copies).tolist()) == {0.0, 1.0}, "a customer is on both sides"
-        assert len(noted[one.me.id]) == len(set(noted[one.me.id].tolist())) == int((held == 0).sum())
+        with np.load(tmp_path / one.me.id / f"{'ab' * 32}.npz") as kept_sets:
+            assert kept_sets["marks"].tolist() == list(range(CUSTOMERS))
+            assert np.unpackbits(kept_sets["held_out"], count=CUSTOMERS).tolist() == held.clip(max=1).tolist()
 
 
 async def prepared(copies: np.ndarray) -> dict[str, JobContext]:
