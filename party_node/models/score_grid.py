@@ -3,7 +3,7 @@
 A part x goes out as floor(x / step + u) steps, u in [0, 1): right in the mean over u, and never a step away from x.
 (Non-subtractive dither: Gray, Stockham, Dithered quantizers, IEEE Trans. Inf. Theory 39 (1993), section II.) u is a
 function of the node's secret, the dataset's name and the customer's cell, that is of all that its part is made of
-(party_node.data.score_cells), and of nothing else. Were it fresh in each job, or of the id, jobs or customers of one
+(party_node.models.score_cells), and of nothing else. Were it fresh in each job, or of the id, jobs or customers of one
 cell could be averaged until the part is bare.
 """
 
@@ -14,8 +14,8 @@ import hmac
 import numpy as np
 
 from mpc.ring import I64
-from party_node.data.score_cells import Cells
 from party_node.data.sources.table import F64
+from party_node.models.score_cells import Cells
 
 SCALE = 2.0**32   # fixed point of a part of a score; the sum of 16 parties stays exact to 2^-28
 

@@ -18,10 +18,10 @@ from party_node.data.binned_column import BinnedColumn
 from party_node.data.ids.accounting import IdCounts
 from party_node.data.period import Period
 from party_node.data.preparation import Preparation
-from party_node.data.score_cells import Cells
 from party_node.data.sources.kinds import Kind
 from party_node.data.sources.table import Table
 from party_node.models.part import Trained
+from party_node.models.score_cells import Cells
 from wire.spec.job import JobSpec, PartySpec
 
 

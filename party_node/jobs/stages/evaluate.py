@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from mpc.protocols import finish, score
 from mpc.ring import U64, from_signed, to_signed
-from party_node.data.score_cells import cell_names
 from party_node.jobs.stages.context import JobContext
 from party_node.models.evaluation import evaluate
+from party_node.models.score_cells import cell_names
 from party_node.models.score_grid import SCALE, dither, on_grid, step_of
 from wire.spec.training_terms import series_of
 

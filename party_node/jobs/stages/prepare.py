@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from mpc.errors import Refused
 from party_node.data.encoding import Missing
 from party_node.data.preparation import Preparation, PreparationSpec, fit, with_intercept
-from party_node.data.score_cells import Cells, cells_of, own_columns
 from party_node.jobs.stages.context import JobContext
+from party_node.models.score_cells import Cells, cells_of, own_columns
 
 
 async def run(context: JobContext, apart: Sequence[tuple[str, str]] = ()) -> None:

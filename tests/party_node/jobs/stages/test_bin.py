@@ -54,7 +54,7 @@ def table_of(who: str, rows: int = ROWS, seed: int = 5) -> tuple[Table, np.ndarr
 
 def agreed(**rules: Any) -> Any:
     binning = {"special_values": [SPECIAL], "minimum_information": 0.01, **rules}
-    made = spec(binning=binning, crypto={"key_bits": 2048})
+    made = spec(binning=binning, crypto={"key_bits": 2048}, scores={"minimum_columns": 1})
     shop = made.party("shop").model_copy(update={"trends": {"x6": "valley"}})
     return made.model_copy(update={"parties": [made.party("bank"), shop]})
 

@@ -45,7 +45,7 @@ async def run(folder: Path, reveal: list[str] | None = None, **rules: Any) -> di
     """Both parties through the stage, with small keys and an ideal dealer."""
     made, network, tools = {}, Network(timeout_s=1.0), tools_of(list(NAMES))
     found = tables(folder)
-    agreed = spec(correlate=rules, reveal=[])
+    agreed = spec(correlate=rules, reveal=[], scores={"minimum_columns": 1})
     raw = agreed.model_dump()
     for part in raw["parties"]:
         part["columns"] = list(found[PartyId(part["id"])].names)

@@ -8,8 +8,8 @@ import pytest
 
 from party_node.data.frozen_matrix import quantise
 from party_node.data.preparation import PreparationSpec, fit
-from party_node.data.score_cells import cell_names, cells_of, own_columns
 from party_node.data.sources.table import Table
+from party_node.models.score_cells import cell_names, cells_of, own_columns
 from tests.party_node.models.test_scorecard import ROWS, binned, tables
 
 SPEC = PreparationSpec(penalty=1e-3)
