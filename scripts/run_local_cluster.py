@@ -23,6 +23,7 @@ from mpc.errors import LocalError
 from party_node.data.label import read_label
 from party_node.data.sources.kinds import Kind
 from party_node.data.sources.table import read_table
+from wire.spec.scores import MINIMUM_COLUMNS, ONE_POINT
 
 
 def arguments(argv: list[str] | None = None) -> argparse.Namespace:
@@ -49,6 +50,10 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     add("--period", metavar="COLUMN", help="of the label holder: the latest --test-fraction are the out-of-time sample")
     add("--since", metavar="WHEN", help="with --period: rows from then on judge; a number, or a date as in 2024-01-31")
     add("--seed", default="1", help="fixes the split in the signed spec")
+    add("--minimum-columns", type=int, default=MINIMUM_COLUMNS, help="of each partner in a score, below which its "
+        "columns can be read out of it; a lower one is written into the policies too")
+    add("--score-grid", type=float, default=ONE_POINT, help="log-odds in which a partner's part of a score is told; "
+        "a finer one is written into the policies too")
     add("--key-bits", type=int, choices=[2048, 3072, 4096], default=3072)
     add("--bins", action="store_true", help="columns enter as weights of evidence of bins, counted jointly")
     add("--correlations", choices=["pairs", "matrix", "inflation"], help="of columns of different parties: those "
@@ -106,7 +111,8 @@ def local_parties(options: argparse.Namespace) -> list[LocalParty]:
             positive=options.positive, extra=own,
             columns=[column for column in columns if column not in without],
             categorical=[c for c in categorical.get(name, "").split(",") if c], id_profile=options.id_profile,
-            period=period,
+            period=period, policy={"minimum_columns": min(options.minimum_columns, MINIMUM_COLUMNS),
+                                   "finest_score_grid": min(options.score_grid, ONE_POINT)},
         ))
     return parties
 
@@ -155,6 +161,7 @@ def job_of(options: argparse.Namespace, parties: list[LocalParty]) -> dict[str, 
                      "expected_default_rate": rate},
         "crypto": {"key_bits": options.key_bits, "engine": options.engine},
         "hold_out": hold_out_of(options),
+        "scores": {"grid": options.score_grid, "minimum_columns": options.minimum_columns},
         **({"binning": {}} if options.bins else {}),
         **({"correlate": {"show": options.correlations, "threshold": options.correlation_threshold,
                           "drop": options.drop_correlated}}

@@ -70,8 +70,8 @@ PROTOCOL = ProtocolSpec(
     ideal=ideal,
     learns={
         "label_holder": "the joint score of every row with the others' parts rounded to the agreed grid, and so the "
-                        "sum of these; with two parties that is the partner's rounded part of every row, from which "
-                        "the values of its columns can be guessed a little better than from a coarse score",
+                        "sum of these; with two parties that is the partner's rounded part of every row, which tells "
+                        "of its columns what docs/threat-model.md measures",
         "feature_holder": "nothing",
     },
     ledger=(LedgerLine("score.sum", "revealed", "label_holder",

@@ -36,6 +36,7 @@ ALARMS = (
 RUN_S = 180.0
 FAMILY = {"bank": ["age", "income", "region"], "shop": ["basket", "visits"], "telco": ["calls", "topups"]}
 PRESENT = {"bank": (0, 260), "shop": (40, 300), "telco": (20, 280)}
+FEW_COLUMNS = {"minimum_columns": 1}   # said by policies and jobs: the tables here have two or three
 COMMON_OF_TWO = 220
 COMMON_OF_THREE = 220
 
@@ -151,6 +152,7 @@ class Scene(LocalCluster):
         path.write_bytes(table.encode() if isinstance(table, str) else table)
         known = next(p for p in self.parties if p.id == party)
         offered = LocalParty(**(vars(known) | {"table": path, "columns": list(columns or known.columns)} | change))
+        offered.policy = FEW_COLUMNS | offered.policy
         text = dataset_toml(offered, [p.id for p in self.parties if p.id != party])
         file = self.directory(party) / f"{name}.toml"
         file.write_text(text.replace('name = "table"', f'name = "{name}"'))
@@ -169,6 +171,7 @@ class Scene(LocalCluster):
             "training": {"penalty": 1e-2, "iterations": 8, "expected_default_rate": 0.3},
             "crypto": {"key_bits": 2048},
             "hold_out": {"fraction": 0.3, "seed": "1"},
+            "scores": FEW_COLUMNS,
         } | change
 
     @property
@@ -333,6 +336,7 @@ def make_scene(home: Path, parties: Sequence[str], **change: Any) -> Scene:
             "label": LABEL if party == "bank" else None, "positive": canaries.POSITIVE,
             "policy": {"minimum_difference": 0},
         } | change)))
+        made[-1].policy = FEW_COLUMNS | made[-1].policy
     scene = Scene(home / "cluster", made)
     scene.make()
     return scene

@@ -22,6 +22,7 @@ from party_node.models.kept_scores import read_scores
 from party_node.models.part import load_part
 from tests import canaries
 from tests.e2e.scene import COMMON_OF_THREE, FAMILY, LABEL, PRESENT, Scene
+from wire.spec.scores import ONE_POINT
 
 COUNTS = ("matched", "unmatched", "duplicate", "blank", "refused")
 
@@ -74,7 +75,9 @@ def test_kept_parts_score_the_tables_again_to_the_same_joint_scores(record: dict
                            kinds=part.preparation.kinds)
         total += part.partial_scores(table, part.rows[part.test])
     kept = read_scores(three.directory("bank") / "models" / record["job_id"] / "scores.npz")
-    np.testing.assert_allclose(total, kept.joint, rtol=0, atol=1e-8)  # the sum crosses the wire in units of 2^-32
+    gap = kept.joint - total
+    assert np.abs(gap).max() < 2 * ONE_POINT        # less than a step of the grid for each of the two other parts
+    assert abs(gap.mean()) < 0.25 * ONE_POINT       # up and down alike
 
 
 def test_every_party_keeps_its_own_part_only(record: dict, three: Scene) -> None:

@@ -60,7 +60,8 @@ class World:
                 writer.writerow(values)
         path.chmod(0o600)
         return LocalParty(id=party, table=path, id_column="customer", columns=columns,
-                          label="outcome" if holds_label else None, positive=canaries.POSITIVE, categorical=["kind"])
+                          label="outcome" if holds_label else None, positive=canaries.POSITIVE, categorical=["kind"],
+                          policy={"minimum_columns": 1})
 
 
 def job(parties: tuple[str, ...]) -> dict[str, object]:
@@ -75,5 +76,6 @@ def job(parties: tuple[str, ...]) -> dict[str, object]:
         "crypto": {"key_bits": 2048},
         "align": {"engine": "ecdh" if len(parties) == 2 else "oprf"},   # the recordings cover both
         "hold_out": {"fraction": 0.3, "seed": "privacy tests"},
+        "scores": {"minimum_columns": 1},                               # three are named, categories fall away
         **({"binning": {"fine_bins": 6, "minimum_information": 0.0}} if len(parties) > 2 else {}),   # and bins or none
     }
