@@ -275,12 +275,10 @@ class _Release:
         return self._figure(Grid(self._step(lambda: _spread(private())), *BOUNDS[key]), private)
 
     def _trade_off_line(self, place: int, rate: float) -> Fragment:
-        return {
-            "approval_rate": _short(rate),
-            "bad_rate": self._compared(BOUNDS["bad_rate"], lambda name: self._own["trade_off"][place]["bad_rate"][name]),
-            "approval_at_equal_bad_rate": self._compared(
-                BOUNDS["approval"], lambda name: self._own["trade_off"][place]["approval_at_equal_bad_rate"][name]),
-        }
+        bad_rate = self._compared(BOUNDS["bad_rate"], lambda name: self._own["trade_off"][place]["bad_rate"][name])
+        approval = self._compared(
+            BOUNDS["approval"], lambda name: self._own["trade_off"][place]["approval_at_equal_bad_rate"][name])
+        return {"approval_rate": _short(rate), "bad_rate": bad_rate, "approval_at_equal_bad_rate": approval}
 
     def _quadrant(self, name: str, size: int) -> float | None:
         return _short(self._share(size, lambda: self._cells[name]["bad_rate"] or 0.0)) if size else None
@@ -301,7 +299,7 @@ class _Release:
         if len(ends) > 1:
             self._parts["groups"][name] = [
                 {"group": place, "bad_rate": _short(rate), "lift": _short(part / width), "gain": _short(gain)}
-                for place, (rate, part, width, gain) in enumerate(zip(rates, parts, widths, gains, strict=True), start=1)]
+                for place, (rate, part, width, gain) in enumerate(zip(rates, parts, widths, gains, strict=True), 1)]
         if not public.terms.with_curves:
             return
         good = np.clip((shares * rows - gains * bad) / (rows - bad), 0.0, 1.0)

@@ -1,9 +1,9 @@
 """What the joint model is worth, computed at the label holder for its own eyes.
 
 `evaluate` takes labels and scores of the hold-out rows and returns a JSON-able `Evaluation` of figures with
-intervals, 20-point curves, counts and a verdict, all at full precision. It stays where it was made: six decimals of a few
-figures are as many facts as a small hold-out has outcomes, and solve for them. What leaves the site is made of it by
-party_node/models/released_figures.py and by nothing else. Knows neither the parties nor the job.
+intervals, 20-point curves, counts and a verdict, all at full precision. It stays where it was made: six decimals of a
+few figures are as many facts as a small hold-out has outcomes, and solve for them. What leaves the site is made of it
+by party_node/models/released_figures.py and by nothing else. Knows neither the parties nor the job.
 """
 
 from __future__ import annotations
@@ -109,7 +109,7 @@ class SwapSetJson(TypedDict):
 
 
 class Evaluation(TypedDict):
-    """Everything about the hold-out rows; of what is released, as far as it is. `withheld`: what is left out and why."""
+    """All figures of the hold-out rows; released, they are fewer. `withheld`: what is left out and why."""
 
     version: Literal[1]
     rows: dict[str, int | None]

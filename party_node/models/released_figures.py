@@ -3,12 +3,12 @@
 Who knows the scores of a small hold-out solves exact figures for its outcomes. So every figure comes in steps of half a
 standard error or more, its interval in whole steps, its p-value in bands; every slice of customers holds the minimum of
 good and of bad ones, or is joined to its neighbour. And all of it together says fewer bits than half of what there is
-to know, log2 of the number of ways in which as many of the customers could be the bad ones. Sections are released in the
-order of a reader's interest, as many as fit; verdict and AUC come first, and where they do not fit, or one outcome is
-too rare, nothing is released at all. The two look alike to everybody else: why, the label holder alone knows.
+to know, log2 of the number of ways in which as many of the customers could be the bad ones. Sections are released in
+the order of a reader's interest, as many as fit; verdict and AUC come first, and where they do not fit, or one outcome
+is too rare, nothing is released at all. The two look alike to everybody else: why, the label holder alone knows.
 
-Every number is made of counted choices and public sizes (party_node/models/counted_release.py). What is released is made
-a second time from the choices alone, so that nothing uncounted can be in it.
+Every number is made of counted choices and public sizes (party_node/models/counted_release.py). What is released is
+made a second time from the choices alone, so that nothing uncounted can be in it.
 """
 
 from __future__ import annotations
@@ -84,4 +84,5 @@ def half_of(side: Side) -> float:
 
 def _stand_in(outcome: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Other outcomes, of both kinds."""
-    return np.arange(len(outcome)) % 5 == 0
+    found: NDArray[np.bool_] = np.arange(len(outcome)) % 5 == 0
+    return found

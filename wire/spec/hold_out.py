@@ -17,16 +17,16 @@ LEAST_OUTCOME = 5        # good, and bad, ones of them
 class HoldOutSpec(Part):
     """Which rows judge the model. Fraction 0: all rows train and judge. A seed takes the coin's place; without it the
     parties toss a joint coin after all approved. With a column of the label holder's the hold-out is out of time: rows
-    `since` that moment judge, or without it the latest `fraction` of the customers in common. However it is made, it has
-    floors on either side: too few customers end the job before training, too few of one outcome on the hold-out side
-    end it without a figure, the label holder alone knowing why (docs/protocols/split.md)."""
+    `since` that moment judge, or without it the latest `fraction` of the customers in common. However it is made, there
+    are floors on either side: too few customers end the job before training, too few of one outcome among those that
+    judge leave it without a figure, the label holder alone knowing why (docs/protocols/split.md)."""
 
     fraction: Annotated[float, Field(ge=0.0, lt=0.9)] = HELD_OUT
     seed: Annotated[str, Field(max_length=64)] | None = None
     column: ColumnName | None = None
     since: Annotated[str, Field(min_length=1, max_length=40)] | None = None   # a number, or a date as in 2024-01-31
     minimum_hold_out: Annotated[int, Field(ge=1)] = LEAST_ROWS   # customers in the development and the hold-out sample
-    minimum_outcome: Annotated[int, Field(ge=1)] = LEAST_OUTCOME # good, and bad, ones of them; in a slice of figures too
+    minimum_outcome: Annotated[int, Field(ge=1)] = LEAST_OUTCOME # good, and bad, ones of them, and in a slice of figures
 
     @property
     def all_judge(self) -> bool:
