@@ -26,7 +26,7 @@ class HoldOutSpec(Part):
     column: ColumnName | None = None
     since: Annotated[str, Field(min_length=1, max_length=40)] | None = None   # a number, or a date as in 2024-01-31
     minimum_hold_out: Annotated[int, Field(ge=1)] = LEAST_ROWS   # customers in the development and the hold-out sample
-    minimum_outcome: Annotated[int, Field(ge=1)] = LEAST_OUTCOME # good, and bad, ones of them, and in a slice of figures
+    minimum_outcome: Annotated[int, Field(ge=1)] = LEAST_OUTCOME  # good, and bad, ones of them; in any slice too
 
     @property
     def all_judge(self) -> bool:
