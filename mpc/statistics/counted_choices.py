@@ -18,7 +18,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-LADDER = 12          # steps that a figure may have, each about twice the one before
+LADDER = 10          # steps that a figure may have, each about twice the one before
 _FINEST = 0.05       # of the finest step, times the square root of the rows: a fifth of half a standard error or less
 _DIGITS = (1, 2, 5)
 

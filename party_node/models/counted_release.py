@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -112,6 +113,7 @@ class _Release:
         self._withheld: list[str] = []
         self._parts: Fragment = {"groups": {}, "curves": {}, "swap_set": None}
         self._bad: int | None = None
+        self._ends, self._rates = np.zeros(0, np.int64), dict[str, F64]()
 
     def whole(self, left: Sequence[tuple[str, Section]]) -> Fragment:
         """All that was made; `left`: sections that do not fit."""
@@ -160,10 +162,11 @@ class _Release:
         self._measure("ks")
 
     def groups_and_curves(self) -> None:
-        """How many are bad, and what share of them lies above each edge of the score: curves and groups follow."""
+        """How many are bad, and what share of them lies above each edge of the score: groups, ROC and KS follow."""
         rows = self._public.rows
         rate = self._share(rows, lambda: (self._own["rows"]["bad"] or 0) / rows)
         self._bad = min(max(round(rate * rows), 1), rows - 1)
+        self._ends = self._slice_ends()
         for name in MODELS:
             self._slices(name, self._bad)
 
@@ -171,9 +174,12 @@ class _Release:
         self._measure("brier")
         self._measure("log_loss")
 
-    def calibration_line(self) -> None:
+    def calibration(self) -> None:
+        """Intercept and slope, and what was predicted in each slice."""
         for name in MODELS:
             self._line(name)
+            if self._public.terms.with_curves:
+                self._predicted(name)
 
     def swap_set(self) -> None:
         """The four quadrants; none of them if one is small, as its content would follow from the other three. An empty
@@ -242,16 +248,12 @@ class _Release:
     def _compared(self, bounds: tuple[float, float], private: Callable[[str], FigureJson]) -> dict[str, FigureJson]:
         """solo and joint in one step, their difference in its own: it lies near that of the two."""
         step = self._step(lambda: max(_spread(private(name)) for name in MODELS))
-        found = {name: self._one(step, bounds, private, name) for name in MODELS}
+        found = {name: self._figure(Grid(step, *bounds), partial(private, name)) for name in MODELS}
         own_step = self._step(lambda: _spread(private("difference")))
         gap = found["joint"]["value"] - found["solo"]["value"]
         around = Grid(own_step, gap - step, gap + step)
         found["difference"] = self._figure(around, lambda: private("difference"))
         return {name: _within(figure, *bounds) if name in MODELS else figure for name, figure in found.items()}
-
-    def _one(self, step: float, bounds: tuple[float, float], private: Callable[[str], FigureJson],
-             name: str) -> FigureJson:
-        return self._figure(Grid(step, *bounds), lambda: private(name))
 
     def _measure(self, key: str) -> None:
         def private(name: str) -> FigureJson:
@@ -283,10 +285,16 @@ class _Release:
     def _quadrant(self, name: str, size: int) -> float | None:
         return _short(self._share(size, lambda: self._cells[name]["bad_rate"] or 0.0)) if size else None
 
+    def _slice_ends(self) -> NDArray[np.int64]:
+        """Where slices end, in both models alike, the last at the number of slices: too small ones are joined."""
+        count, least = self._public.slices, self._public.terms.minimum_outcome
+        chosen = self._choices.place(1 << (count - 1), lambda: sum(1 << (end - 1) for end in _joined(
+            [self._cumulated(name).bad for name in MODELS], self._public.rows, least)[:-1]))
+        return np.array([*(end for end in range(1, count) if chosen >> (end - 1) & 1), count], np.int64)
+
     def _slices(self, name: str, bad: int) -> None:
         """Curves and groups of one model."""
-        public, rows = self._public, self._public.rows
-        ends = self._ends(name)
+        public, rows, ends = self._public, self._public.rows, self._ends
         shares = ends / public.slices
         # half the standard error of the share of the bad ones that lies in one slice
         step = coarse_enough(public.ladder, 0.5 / math.sqrt(public.slices * min(bad, rows - bad)))
@@ -295,35 +303,29 @@ class _Release:
             grid.place(found / self._cumulated(name).bad[-1]) for found in self._cumulated(name).bad[ends[:-1]]])
         gains = np.append([min(grid.at(place), 1.0) for place in path], 1.0)
         widths, parts = np.diff(shares, prepend=0.0), np.diff(gains, prepend=0.0)
-        rates = np.minimum(parts * bad / (widths * rows), 1.0)
+        rates = self._rates[name] = np.minimum(parts * bad / (widths * rows), 1.0)
         if len(ends) > 1:
             self._parts["groups"][name] = [
                 {"group": place, "bad_rate": _short(rate), "lift": _short(part / width), "gain": _short(gain)}
                 for place, (rate, part, width, gain) in enumerate(zip(rates, parts, widths, gains, strict=True), 1)]
-        if not public.terms.with_curves:
-            return
-        good = np.clip((shares * rows - gains * bad) / (rows - bad), 0.0, 1.0)
-        self._parts["curves"][name] = {
-            "roc": {"fpr": _listed(good), "tpr": _listed(gains)},
-            "ks": {"share": _listed(shares), "bad": _listed(gains), "good": _listed(good)},
-            "calibration": {"predicted": self._predicted(name, ends, bad), "observed": _listed(rates[::-1])},
-        }
+        if public.terms.with_curves:
+            good = np.clip((shares * rows - gains * bad) / (rows - bad), 0.0, 1.0)
+            self._parts["curves"][name] = {
+                "roc": {"fpr": _listed(good), "tpr": _listed(gains)},
+                "ks": {"share": _listed(shares), "bad": _listed(gains), "good": _listed(good)},
+            }
 
-    def _ends(self, name: str) -> NDArray[np.int64]:
-        """Where slices end, the last at the number of slices: those that hold too few are joined."""
-        count, least = self._public.slices, self._public.terms.minimum_outcome
-        chosen = self._choices.place(1 << (count - 1), lambda: sum(
-            1 << (end - 1) for end in _joined(self._cumulated(name).bad, self._public.rows, least)[:-1]))
-        return np.array([*(end for end in range(1, count) if chosen >> (end - 1) & 1), count], np.int64)
-
-    def _predicted(self, name: str, ends: NDArray[np.int64], bad: int) -> list[float]:
+    def _predicted(self, name: str) -> None:
         """The mean prediction in each slice, safest first, in steps of a standard error of what was observed."""
-        public = self._public
+        public, bad = self._public, self._bad or 0
         spread = math.sqrt(bad * (public.rows - bad) * public.slices / public.rows**3)
         grid = Grid(public.ladder[coarse_enough(public.ladder, spread)], 0.0, 1.0)
-        path = self._choices.path(len(ends), grid.places, lambda: [
-            grid.place(one) for one in _means(self._cumulated(name).predicted, ends, public.rows)[::-1]])
-        return [_short(min(grid.at(place), 1.0)) for place in path]
+        path = self._choices.path(len(self._ends), grid.places, lambda: [
+            grid.place(one) for one in _means(self._cumulated(name).predicted, self._ends, public.rows)[::-1]])
+        self._parts["curves"][name]["calibration"] = {
+            "predicted": [_short(min(grid.at(place), 1.0)) for place in path],
+            "observed": _listed(self._rates[name][::-1]),
+        }
 
 
 Section = Callable[[_Release], None]
@@ -331,9 +333,9 @@ SECTIONS: tuple[tuple[str, Section], ...] = (
     ("verdict and AUC", _Release.headline),
     ("bad rate and approval at the agreed rate", _Release.at_equal_approval),
     ("KS", _Release.kolmogorov_smirnov),
-    ("bad customers, groups and curves", _Release.groups_and_curves),
+    ("number of bad customers, groups, ROC and KS curves", _Release.groups_and_curves),
     ("Brier score and log-loss", _Release.accuracy),
-    ("calibration intercept and slope", _Release.calibration_line),
+    ("calibration", _Release.calibration),
     ("the swap set", _Release.swap_set),
     ("the trade-off at other rates", _Release.other_rates),
 )
@@ -350,12 +352,15 @@ def cumulate(outcome: ArrayLike, scores: ArrayLike, public: Public) -> Slices:
     return Slices(bad_above(curve, shares), np.interp(shares * public.rows, curve.depth, expected))
 
 
-def _joined(bad: F64, rows: int, least: int) -> list[int]:
-    """Ends of slices that hold the minimum cell and `least` good and bad customers each; one slice where none does."""
-    count, ends, last = len(bad) - 1, [], 0
+def _joined(bad: Sequence[F64], rows: int, least: int) -> list[int]:
+    """Ends of slices that hold the minimum cell, and `least` good and bad customers by each model; one slice where none
+    does. `bad`: of each model the bad ones above each edge."""
+    count, last = len(bad[0]) - 1, 0
+    ends: list[int] = []
     for end in range(1, count + 1):
-        size, hits = (end - last) * rows / count, float(bad[end] - bad[last])
-        if min(size - MINIMUM_CELL, hits - least, size - hits - least) >= -1e-9:
+        size = (end - last) * rows / count
+        hits = [float(one[end] - one[last]) for one in bad]
+        if min(size - MINIMUM_CELL, min(hits) - least, size - max(hits) - least) >= -1e-9:
             ends.append(end)
             last = end
     return [*ends[:-1], count] if ends else [count]

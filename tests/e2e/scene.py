@@ -38,6 +38,7 @@ FAMILY = {"bank": ["age", "income", "region"], "shop": ["basket", "visits"], "te
 PRESENT = {"bank": (0, 260), "shop": (40, 300), "telco": (20, 280)}
 COMMON_OF_TWO = 220
 COMMON_OF_THREE = 220
+FLOORS = {"minimum_hold_out": 40}   # the tables of a scene are small, so its jobs and policies say so
 
 
 @dataclass(frozen=True)
@@ -168,7 +169,7 @@ class Scene(LocalCluster):
             "label": {"party": "bank", "column": LABEL, "positive": canaries.POSITIVE},
             "training": {"penalty": 1e-2, "iterations": 8, "expected_default_rate": 0.3},
             "crypto": {"key_bits": 2048},
-            "hold_out": {"fraction": 0.3, "seed": "1"},
+            "hold_out": {"fraction": 0.3, "seed": "1", **FLOORS},
         } | change
 
     @property
@@ -330,7 +331,7 @@ def make_scene(home: Path, parties: Sequence[str], **change: Any) -> Scene:
         path.write_text(table(party))
         made.append(LocalParty(**({
             "id": party, "table": path, "id_column": "customer", "columns": FAMILY[party],
-            "label": LABEL if party == "bank" else None, "policy": {"minimum_difference": 0},
+            "label": LABEL if party == "bank" else None, "policy": {"minimum_difference": 0, **FLOORS},
         } | change)))
     scene = Scene(home / "cluster", made)
     scene.make()

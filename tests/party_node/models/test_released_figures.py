@@ -57,7 +57,8 @@ def test_all_that_leaves_says_less_than_half_of_what_there_is_to_know(case: str)
 
 def own(figures: Any, outcome: Any, joint: Any, solo: Any) -> Own:
     public = Public(len(outcome), TERMS)
-    return Own(figures, {name: cumulate(outcome, scores, public) for name, scores in (("solo", solo), ("joint", joint))})
+    models = {"solo": solo, "joint": joint}
+    return Own(figures, {name: cumulate(outcome, scores, public) for name, scores in models.items()})
 
 
 def _bits(private: Own, size: int, told: int) -> float:

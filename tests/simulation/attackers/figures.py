@@ -25,8 +25,8 @@ from mpc.statistics.metrics import ks
 Reals = NDArray[np.float64]
 Bits = NDArray[np.bool_]
 MODELS = "solo", "joint"
-CHAINS, ROUNDS, KEPT = 96, 500, 300
-MOST_SUMS = 1_000_000     # of one half, in the exact attack
+CHAINS, ROUNDS, KEPT = 48, 320, 160
+MOST_SUMS = 2_000_000     # of one half, in the exact attack
 
 
 # ---------------------------------------------------------------- the world
@@ -356,7 +356,7 @@ def _counts(evaluation: Mapping[str, Any], rows: int, bad: int) -> list[tuple[ra
 def _middle(cells: list[tuple[range, int]]) -> int:
     """Where both halves have about as many assignments."""
     sizes = np.cumsum([log(comb(len(places), bad)) for places, bad in cells])
-    return int(np.searchsorted(sizes, sizes[-1] / 2)) + 1
+    return int(np.argmin(np.maximum(sizes, sizes[-1] - sizes))) + 1
 
 
 def _sums(cells: list[tuple[range, int]], weights: Reals) -> _Half | None:
