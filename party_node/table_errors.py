@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from mpc.errors import LocalError
 
-_LABEL = "the label column does not serve the job: a value is missing, or there are not both outcomes"
+_LABEL = "the label column does not serve the job: a value is missing, or there are too few of one outcome"
 _PERIOD = "the column that says which rows judge does not serve the job: a value is missing or cannot be "\
           "read, or it goes with the outcome"
 # One sentence for all that can be wrong with a label: which of them it is says something of every customer in common.
@@ -22,6 +22,8 @@ TOLD = {
     "label_missing": _LABEL,
     "label_one_sided": _LABEL,
     "label_values": _LABEL,
+    "few_outcomes": _LABEL,
+    "few_columns": "fewer columns of the label holder enter the model than it demands",
     "period_missing": _PERIOD,
     "period_outcomes": _PERIOD,
     "period_values": _PERIOD,

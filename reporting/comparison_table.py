@@ -19,6 +19,8 @@ from rich.text import Text
 
 DASH = "–"
 LONGEST_VERDICT = 500   # characters
+# All that is told of a p-value that leaves its site: the least of these that it lies below.
+COARSE_P = {0.001: "p < 0.001", 0.01: "p < 0.01", 0.05: "p < 0.05", 0.2: "p < 0.2", 0.999: "p ≥ 0.2"}
 Json = object  # decoded JSON, not yet looked at
 
 
@@ -131,7 +133,9 @@ def pairs(value: Json) -> list[tuple[str, Any]]:  # decoded JSON
 
 
 def p_text(p_value: float) -> str:
-    """p in the usual precision."""
+    """p in the usual precision, or as coarsely as it is released."""
+    if p_value in COARSE_P:
+        return COARSE_P[p_value]
     return "p < 0.001" if p_value < 0.001 else f"p = {p_value:.3f}"
 
 

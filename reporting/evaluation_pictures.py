@@ -103,7 +103,7 @@ def _ks(title: str, evaluation: Json) -> Markup | None:
         if len(lost) == len(line.y):
             gap = [b - g for b, g in zip(line.y, lost, strict=True)]
             name = _named(evaluation, line.model, "ks", "KS")
-            found.append(_Line(line.model, line.colour, line.x, gap).curve(name))
+            found.append(_Line(line.model, line.colour, [0.0, *line.x], [0.0, *gap]).curve(name))
     return drawings.curves(
         title, Axis("customers declined, riskiest first", percent, 0.0, 1.0),
         Axis("bad minus good customers declined", percent, 0.0), found, LARGE) if found else None
@@ -153,8 +153,8 @@ def _trade_off(title: str, evaluation: Json) -> Markup | None:
 _PICTURES: tuple[tuple[str, str, Picture], ...] = (
     ("Joint against solo", "Ranking power with 95 % intervals; further right is better.", _forest),
     ("Bad rate by approval rate", "Lower is better; shaded: 95 % intervals.", _trade_off),
-    ("ROC", "Higher is better; grey: chance. 20 points a curve.", _roc),
-    ("KS", "The lead of bad over good customers; its top is KS. 20 points a curve.", _ks),
+    ("ROC", "Higher is better; grey: chance. A point for each group of customers.", _roc),
+    ("KS", "The lead of bad over good customers; its top is about KS. A point for each group of customers.", _ks),
     ("Calibration", "On the grey line the predicted probability is what happened.", _calibration),
     ("Lift", "Bad rate of each group against the average, dashed across; steeper is better.", _lift),
 )

@@ -109,7 +109,7 @@ def run(argv: Sequence[str], console: Console) -> dict[str, object]:
     kept = read_scores(arguments.scores)
     found = evaluate(
         kept.outcome, kept.joint, kept.solo,
-        minimum_cell=1, approval_rate=arguments.approval, replicates=arguments.replicates,
+        approval_rate=arguments.approval, replicates=arguments.replicates,
     )
     money = [] if terms is None else [profit(line, *terms) for line in found["trade_off"]]
     print_comparison(found, console)

@@ -23,6 +23,7 @@ from mpc.errors import LocalError
 from party_node.data.label import read_label
 from party_node.data.sources.kinds import Kind
 from party_node.data.sources.table import read_table
+from wire.spec.hold_out import LEAST_ROWS
 from wire.spec.scores import MINIMUM_COLUMNS, ONE_POINT
 
 
@@ -49,6 +50,7 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     add("--test-fraction", type=float, default=0.3, help="hold-out sample; 0: train and judge on the same rows")
     add("--period", metavar="COLUMN", help="of the label holder: the latest --test-fraction are the out-of-time sample")
     add("--since", metavar="WHEN", help="with --period: rows from then on judge; a number, or a date as in 2024-01-31")
+    add("--minimum-hold-out", type=int, default=LEAST_ROWS, help="fewest customers that train, and that judge")
     add("--seed", default="1", help="fixes the split in the signed spec")
     add("--minimum-columns", type=int, default=MINIMUM_COLUMNS, help="of each partner in a score, below which its "
         "columns can be read out of it; a lower one is written into the policies too")
@@ -160,7 +162,7 @@ def job_of(options: argparse.Namespace, parties: list[LocalParty]) -> dict[str, 
         "training": {"penalty": options.penalty, "iterations": options.iterations, "sigmoid": options.sigmoid,
                      "expected_default_rate": rate},
         "crypto": {"key_bits": options.key_bits, "engine": options.engine},
-        "hold_out": hold_out_of(options),
+        "hold_out": hold_out_of(options) | {"minimum_hold_out": options.minimum_hold_out},
         "scores": {"grid": options.score_grid, "minimum_columns": options.minimum_columns},
         **({"binning": {}} if options.bins else {}),
         **({"correlate": {"show": options.correlations, "threshold": options.correlation_threshold,

@@ -109,7 +109,7 @@ def risk_groups(evaluation: Json) -> Sheet:
         figures = [number(entry(lines[place], key)) if place < len(lines) else None
                    for key in ("bad_rate", "lift", "gain") for lines in found.values()]
         rows.append((place + 1, *figures))
-    return Sheet("risk_groups", "Equal groups of customers, riskiest first; gain: share of all bad customers so far",
+    return Sheet("risk_groups", "Groups of customers, riskiest first; gain: share of all bad customers so far",
                  (Column("group", "count"), Column("bad, solo", "share"), Column("bad, joint", "share"),
                   Column("lift, solo", "ratio"), Column("lift, joint", "ratio"), Column("gain, solo", "share"),
                   Column("gain, joint", "share")), tuple(rows))

@@ -20,6 +20,7 @@ from party_node.data.sources.postgres import PostgresSource
 from party_node.records.budgets import Budget
 from party_node.records.store import Store
 from wire.description import ColumnDescription, DatasetDescription
+from wire.spec.hold_out import LEAST_OUTCOME, LEAST_ROWS
 from wire.spec.job import (
     MIN_INTERSECTION,
     Hex32,
@@ -71,7 +72,11 @@ class DatasetPolicy(_Part):
     minimum_intersection: Annotated[int, Field(ge=MIN_INTERSECTION)] = MIN_INTERSECTION
     minimum_support: Annotated[int, Field(ge=1)] = 20
     minimum_cell: Annotated[int, Field(ge=1)] = 20        # customers in a bin whose good and bad ones are counted
-    minimum_outcome: Annotated[int, Field(ge=1)] = 5      # good, and bad, customers in a bin that its owner hears of
+    # good, and bad, customers in a bin that its owner hears of, on either side of a hold-out, in a slice of figures
+    minimum_outcome: Annotated[int, Field(ge=1)] = LEAST_OUTCOME
+    minimum_hold_out: Annotated[int, Field(ge=1)] = LEAST_ROWS    # customers on either side of a hold-out
+    # columns of ours that enter the model, where we hold the label; with none, every partner knows every score
+    label_holder_columns: Annotated[int, Field(ge=0)] = 1
     finest_score_grid: Grid = ONE_POINT                   # log-odds; a part of a score leaves as whole steps
     minimum_columns: ColumnFloor = MINIMUM_COLUMNS        # of this dataset, in a part of a score
     minimum_difference: Annotated[int, Field(ge=0)] = 20  # two sets in common differ by none or at least so many

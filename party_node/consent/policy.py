@@ -221,9 +221,24 @@ def _minimum_cell(q: Question) -> str | None:
 
 
 def _minimum_outcome(q: Question) -> str | None:
-    rules = q.spec.binning
-    if rules is not None and rules.minimum_outcome < q.policy.minimum_outcome:
-        return f"the job's minimum outcome is below the {q.policy.minimum_outcome} that {q.me} demands"
+    """In bins, on either side of the hold-out, and in every slice of released figures."""
+    for rules in (q.spec.binning, q.spec.hold_out if q.spec.goal != "alignment" else None):
+        if rules is not None and rules.minimum_outcome < q.policy.minimum_outcome:
+            return f"the job's minimum outcome is below the {q.policy.minimum_outcome} that {q.me} demands"
+    return None
+
+
+def _minimum_hold_out(q: Question) -> str | None:
+    if q.spec.goal != "alignment" and q.spec.hold_out.minimum_hold_out < q.policy.minimum_hold_out:
+        return f"the job's minimum hold-out is below the {q.policy.minimum_hold_out} that {q.me} demands"
+    return None
+
+
+def _label_holder_columns(q: Question) -> str | None:
+    """What the job names; how many of them are left after selection is looked at before training."""
+    if q.mine.role == "label_holder" and q.spec.goal != "alignment" and \
+            len(q.mine.columns) < q.policy.label_holder_columns:
+        return f"{q.me} holds the label and brings fewer columns than the {q.policy.label_holder_columns} it demands"
     return None
 
 
@@ -331,7 +346,11 @@ RULES: tuple[Rule, ...] = (
     Rule("policy.minimum_intersection", "INTERSECTION", _minimum_intersection, "raise minimum_intersection"),
     Rule("policy.minimum_support", "SUPPORT", _minimum_support, "raise preparation.minimum_support"),
     Rule("policy.minimum_cell", "CELL", _minimum_cell, "raise binning.minimum_cell"),
-    Rule("policy.minimum_outcome", "OUTCOME", _minimum_outcome, "raise binning.minimum_outcome"),
+    Rule("policy.minimum_outcome", "OUTCOME", _minimum_outcome,
+         "raise binning.minimum_outcome and hold_out.minimum_outcome"),
+    Rule("policy.minimum_hold_out", "HOLD_OUT", _minimum_hold_out, "raise hold_out.minimum_hold_out"),
+    Rule("policy.label_holder_columns", "OWN_COLUMNS", _label_holder_columns,
+         "name more columns of the label holder"),
     Rule("policy.finest_score_grid", "SCORE_GRID", _score_grid, "raise scores.grid"),
     Rule("policy.minimum_columns", "COLUMNS", _minimum_columns, "name more columns, or raise scores.minimum_columns"),
     Rule("policy.maximum_leverage", "LEVERAGE", _leverage, "lower preparation.leverage_bound"),

@@ -54,6 +54,7 @@ def what_leaves(spec: JobSpec, me: str, protocols: Mapping[str, ProtocolSpec]) -
             for role, learned in sorted(protocols[name].learns.items()):
                 lines.append(f"  in {name}, {role.replace('_', ' ')}: {learned}")
     lines.append(f"released to the coordinator: {', '.join(spec.release) or 'nothing'}")
+    lines += _of_figures(spec)
     return lines
 
 
@@ -111,6 +112,20 @@ def _scored(spec: JobSpec, me: str) -> list[str]:
             "further model is a further equation on the columns of the same customers. "
             "docs/threat-model.md says how much 1, 2, 5 and 20 tell")
     return lines
+
+
+def _of_figures(spec: JobSpec) -> list[str]:
+    """What bounds the figures of a model."""
+    if spec.goal == "alignment":
+        return []
+    floors = spec.hold_out
+    said = [f"at least {floors.minimum_hold_out} customers train and as many judge, or the job ends; at least "
+            f"{floors.minimum_outcome} good and as many bad ones judge, or no figure is released and nobody but the "
+            "label holder is told why"]
+    if "metrics" in spec.release:
+        said.append("figures come in steps of half a standard error or more; all together say less than half of what "
+                    "there is to know of the outcomes of those that judge")
+    return said
 
 
 def _computed(spec: JobSpec) -> list[str]:

@@ -1,9 +1,11 @@
-"""Which rows are kept for testing: a keyed function of the public row order, so that nobody can choose them."""
+"""Which rows are kept for testing: a keyed function of the public row order, so that nobody can choose them; and how
+many customers lie on either side, whichever way the hold-out was made."""
 
 from __future__ import annotations
 
 import hashlib
 import hmac
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +13,35 @@ from numpy.typing import NDArray
 from mpc.domains import Domain
 
 WORDS_PER_DIGEST = 4
+
+
+@dataclass(frozen=True)
+class Side:
+    """Customers of one sample. bad, good: how many have a row of that outcome; 0 where outcomes are not known."""
+
+    customers: int
+    bad: int = 0
+    good: int = 0
+
+    @property
+    def fewest(self) -> int:
+        """Of the outcome that is rarer."""
+        return min(self.bad, self.good)
+
+
+def count(
+    side: NDArray[np.bool_], bad: NDArray[np.bool_] | None, of: NDArray[np.int64] | None = None
+) -> Side:
+    """The customers of a sample: `side` [rows] says which rows are in it, `of` whose they are (none given: each row is
+    a customer's only one). Repeated rows of a customer are one customer."""
+    whose = np.arange(len(side)) if of is None else of
+
+    def customers(rows: NDArray[np.bool_]) -> int:
+        return len(np.unique(whose[rows]))
+
+    if bad is None:
+        return Side(customers(side))
+    return Side(customers(side), customers(side & bad), customers(side & ~bad))
 
 
 def hold_out(salt: bytes, rows: int, fraction: float) -> NDArray[np.bool_]:

@@ -58,12 +58,23 @@ def read_label(
 
 
 def require_both(labels: NDArray[np.bool_], what: str) -> None:
-    """Raise DataError label_one_sided unless `labels` has both outcomes; call it on the development sample too."""
+    """Raise DataError label_one_sided unless `labels` has both outcomes."""
     if not labels.any() or labels.all():
         raise DataError(
             "label_one_sided",
             f"all {len(labels)} outcomes in {what} are equal" if len(labels) else f"no outcome is left in {what}",
             "A model needs both outcomes: check the label column, its positive value and the rows in common.",
+        )
+
+
+def require_least(fewest: int, least: int) -> None:
+    """Raise DataError few_outcomes unless `least` customers of the development sample have the rarer outcome: a model
+    of fewer would be a model of these few. What its end tells: docs/protocols/split.md."""
+    if fewest < max(least, 1):
+        raise DataError(
+            "few_outcomes",
+            f"the development sample has fewer than {max(least, 1)} good or bad customers",
+            "Use tables with more customers in common, or let a smaller share judge.",
         )
 
 

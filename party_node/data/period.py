@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mpc.credit.bands import out_of_time
+from party_node.data.hold_out import count
 from party_node.data.sources.table import Table, TextColumn
 from party_node.table_errors import DataError
 
@@ -80,10 +81,10 @@ def read_period(table: Table, column: str, since: str | None) -> Period:
 
 def require_outcomes(later: NDArray[np.bool_], bad: NDArray[np.bool_], least: int) -> None:
     """DataError unless `least` good and as many bad customers lie on either side: a period that goes with the outcome
-    would tell it. Called by the label holder before a bit leaves it."""
+    would tell it, so it is refused and not merely left without figures. Called by the label holder before a bit leaves
+    it."""
     for side in (later, ~later):
-        found = int(np.count_nonzero(bad[side]))
-        if min(found, int(np.count_nonzero(side)) - found) < max(least, 1):
+        if count(side, bad).fewest < max(least, 1):
             raise DataError(
                 "period_outcomes",
                 f"fewer than {max(least, 1)} customers on one side of the boundary have one of the outcomes, so the "

@@ -280,7 +280,7 @@ class Jobs:
             accept_scores=lambda: self._consent.charge_scores(agreed),
             dither_key=lambda what: self._dither_key(agreed, what),
             pin=lambda what, digest: self._store.pin(spec.prepared or job, what, digest),
-            minimum_outcome=agreed.dataset.policy.minimum_outcome, prepared=self._directory.prepared,
+            label_holder_columns=agreed.dataset.policy.label_holder_columns, prepared=self._directory.prepared,
             burn_prepared=lambda: self._burn_prepared(agreed),
         )
         for name, stage in stages_of(spec):

@@ -1,9 +1,9 @@
-"""What the joint model is worth, computed at the label holder and reduced to what may leave its site.
+"""What the joint model is worth, computed at the label holder for its own eyes.
 
 `evaluate` takes labels and scores of the hold-out rows and returns a JSON-able `Evaluation` of figures with
-intervals, 20-point curves, counts of at least the minimum cell and a verdict: no row, no score, no curve at
-full resolution (which would rank the labels). Every number is rounded to six decimals, so that none can carry
-a row's value in its tail. Knows neither the parties nor the job.
+intervals, 20-point curves, counts and a verdict, all at full precision. It stays where it was made: six decimals of a
+few figures are as many facts as a small hold-out has outcomes, and solve for them. What leaves the site is made of it
+by party_node/models/released_figures.py and by nothing else. Knows neither the parties nor the job.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Literal, NotRequired, TypedDict
 
 import numpy as np
@@ -35,14 +36,25 @@ from mpc.statistics.logistic import F64, log_losses
 from mpc.statistics.metrics import Ranking
 from reporting.comparison_table import p_text
 
-MINIMUM_CELL = 20          # rows in a released bin, group or quadrant; bad and good customers behind a curve
 MINIMUM_BAD = 20           # below this a verdict would be luck
 VERDICT_LEVEL = 0.01       # a gain that chance alone would show more often than this is not called one
 UNCLEAR_HALF_WIDTH = 0.05  # an AUC difference known no better than this, and not significant, is unknown
 APPROVAL_RATES = (0.5, 0.6, 0.7, 0.8, 0.9)
 HEADLINE_APPROVAL = 0.8
 REPLICATES = 500
+GROUPS = 10
 DECIMALS = 6
+
+
+class Finding(StrEnum):
+    """What the verdict found; its sentence follows from it and from the figures that it is told with."""
+
+    FEW_BAD = "too few bad customers"
+    FEW_GOOD = "too few good customers"
+    GAIN = "a gain"
+    NONE = "no measurable gain"
+    WORSE = "no measurable gain, and ranks worse"
+    UNKNOWN = "too wide an interval"
 
 
 class FigureJson(TypedDict):
@@ -58,6 +70,7 @@ class VerdictJson(TypedDict):
     """`none`: no measurable gain, and so where joint measurably ranks worse. p_value: of the test for a gain."""
 
     kind: Literal["better", "none", "unclear"]
+    finding: str
     text: str
     p_value: float
 
@@ -96,7 +109,7 @@ class SwapSetJson(TypedDict):
 
 
 class Evaluation(TypedDict):
-    """All that leaves the label holder's site about the hold-out rows. `withheld`: what is left out and why."""
+    """All figures of the hold-out rows; released, they are fewer. `withheld`: what is left out and why."""
 
     version: Literal[1]
     rows: dict[str, int | None]
@@ -132,84 +145,85 @@ def evaluate(
     joint: ArrayLike,
     solo: ArrayLike,
     *,
-    minimum_cell: int = MINIMUM_CELL,
     approval_rate: float = HEADLINE_APPROVAL,
     replicates: int = REPLICATES,
-    with_curves: bool = True,
     challenger: str = "joint",
 ) -> Evaluation:
     """Compare two scores of the same hold-out rows; the verdict calls the one that is tried `challenger`.
 
-    outcome [n] bool, True for a bad customer; joint, solo [n] log-odds of being bad. `minimum_cell` 1 shows
-    all and is for the label holder's own eyes only. The bootstrap is seeded by a constant: the same rows give
-    the same figures. LocalError: all labels equal, other lengths, a score that is not finite.
+    outcome [n] bool, True for a bad customer; joint, solo [n] log-odds of being bad. The bootstrap is seeded by a
+    constant: the same rows give the same figures. LocalError: all labels equal, other lengths, a score that is not
+    finite.
     """
     y, _ = metrics.checked(outcome, joint)
     if not 0.0 < approval_rate < 1.0:
         raise LocalError("the approval rate must lie between 0 and 1")
     models = {"solo": _Model.of(y, solo), "joint": _Model.of(y, joint)}
     auc = delong(y, models["joint"].scores, models["solo"].scores)
-    rates = sorted({*APPROVAL_RATES, approval_rate})
+    rates = approval_rates(approval_rate)
     drawn = _redrawn(y, models, rates, replicates)
-    bad = int(y.sum())
-    enough = min(bad, len(y) - bad) >= minimum_cell
-    withheld = [] if enough else [f"all but the totals: fewer than {minimum_cell} bad or good customers"]
-    swap = _swap_set(y, models, approval_rate, minimum_cell) if enough else None
-    if enough and swap is None:
-        withheld.append(f"the swap set: a quadrant has fewer than {minimum_cell} customers")
-    group_count = min(10, len(y) // max(minimum_cell, 1)) if enough else 0
-    if enough and group_count < 10:
-        withheld.append(f"deciles: {len(y)} rows are shown in {group_count} groups")
-    figures = _figures(y, models, auc, drawn)
-    if enough:
-        at = rates.index(approval_rate)
-        for column in (*models, "difference"):
-            figures[column]["bad_rate"] = drawn[f"bad_rate {at}"][column]
-            figures[column]["approval"] = drawn[f"approval {at}"][column]
+    bad, figures, at = int(y.sum()), _figures(y, models, auc, drawn), rates.index(approval_rate)
+    for column in (*models, "difference"):
+        figures[column]["bad_rate"] = drawn[f"bad_rate {at}"][column]
+        figures[column]["approval"] = drawn[f"approval {at}"][column]
+    added = added_information(y, models["joint"].scores, models["solo"].scores)
     return Evaluation(
         version=1,
-        rows={"test": len(y), "bad": bad if enough else None},
-        verdict=verdict(auc, added_information(y, models["joint"].scores, models["solo"].scores), bad, len(y) - bad,
-                        challenger),
+        rows={"test": len(y), "bad": bad},
+        verdict=worded(finding(auc, added, bad, len(y) - bad), figures["difference"]["auc"], _rounded(added),
+                       _rounded(auc.p_value), challenger),
         approval_rate=approval_rate,
         models={name: figures[name] for name in models},
         difference=figures["difference"],
-        trade_off=_trade_off(rates, drawn) if enough else [],
-        groups={name: _groups(model, group_count) for name, model in models.items()} if group_count else {},
-        curves={n: _curves(y, m, minimum_cell) for n, m in models.items()} if enough and with_curves else {},
-        swap_set=swap,
-        withheld=withheld,
-        limits={
-            "minimum_cell": minimum_cell, "curve_points": CURVE_POINTS, "bootstrap_replicates": replicates,
-            "coverage": 0.95,
-        },
+        trade_off=_trade_off(rates, drawn),
+        groups={name: _groups(model, min(GROUPS, len(y))) for name, model in models.items()},
+        curves={name: _curves(y, model) for name, model in models.items()},
+        swap_set=_swap_set(y, models, approval_rate),
+        withheld=[],
+        limits={"curve_points": CURVE_POINTS, "bootstrap_replicates": replicates, "coverage": 0.95},
     )
 
 
-def verdict(auc: AucComparison, p_value: float, bad: int, good: int, challenger: str = "joint") -> VerdictJson:
-    """The plain sentence: does the joint model rank better than the label holder alone?
+def approval_rates(headline: float) -> list[float]:
+    """The rates of the trade-off, the headline's among them."""
+    return sorted({*APPROVAL_RATES, headline})
+
+
+def finding(auc: AucComparison, p_value: float, bad: int, good: int) -> Finding:
+    """Does the joint model rank better than the label holder alone?
 
     A gain: the joint AUC is higher, and what joint adds to solo goes with the outcome, tested on one side at
     `VERDICT_LEVEL` (`p_value`, of `added_information`). Anything else is no gain; that joint measurably ranks worse
     is said beside it (DeLong, two-sided, at the same level).
     """
-    gap, rounded = auc.difference, _rounded(p_value)
-    figures = f"AUC {gap.value:+.3f} ({gap.low:+.3f}..{gap.high:+.3f})"
-    for count, name in ((bad, "bad"), (good, "good")):
+    gap = auc.difference
+    for count, few in ((bad, Finding.FEW_BAD), (good, Finding.FEW_GOOD)):
         if count < MINIMUM_BAD:
-            text = f"too few {name} customers to tell: fewer than {MINIMUM_BAD} in the hold-out sample"
-            return {"kind": "unclear", "text": text, "p_value": rounded}
+            return few
     if p_value < VERDICT_LEVEL and gap.value > 0.0:
-        better = "ranks better" if gap.low > 0.0 else "knows more, too few rows to say how much"
-        return {"kind": "better", "text": f"{challenger} {better}: {figures}, {p_text(p_value)}", "p_value": rounded}
-    worse = auc.p_value < VERDICT_LEVEL and gap.value < 0.0
-    if not worse and (gap.high - gap.low) / 2 > UNCLEAR_HALF_WIDTH:
+        return Finding.GAIN
+    if auc.p_value < VERDICT_LEVEL and gap.value < 0.0:
+        return Finding.WORSE
+    return Finding.UNKNOWN if (gap.high - gap.low) / 2 > UNCLEAR_HALF_WIDTH else Finding.NONE
+
+
+def worded(found: Finding, gap: FigureJson, p_value: float, worse_p: float, challenger: str = "joint") -> VerdictJson:
+    """The plain sentence, with the difference of the AUCs and the p-values as they are told: `worse_p` is DeLong's."""
+    figures = f"AUC {gap['value']:+.3f} ({gap['low']:+.3f}..{gap['high']:+.3f})"
+    few = {Finding.FEW_BAD: "bad", Finding.FEW_GOOD: "good"}
+    kind: Literal["better", "none", "unclear"] = "unclear"
+    if found in few:
+        text = f"too few {few[found]} customers to tell: fewer than {MINIMUM_BAD} in the hold-out sample"
+    elif found is Finding.GAIN:
+        kind, better = "better", "ranks better" if gap["low"] > 0.0 else "knows more, too few rows to say how much"
+        text = f"{challenger} {better}: {figures}, {p_text(p_value)}"
+    elif found is Finding.UNKNOWN:
         text = f"too few bad customers to tell: {figures}, {p_text(p_value)}"
-        return {"kind": "unclear", "text": text, "p_value": rounded}
-    text = f"no measurable gain: {figures}, {p_text(p_value)}, tested at {100 * VERDICT_LEVEL:g} %"
-    if worse:
-        text += f"; {challenger} even ranks worse ({p_text(auc.p_value)})"
-    return {"kind": "none", "text": text, "p_value": rounded}
+    else:
+        kind = "none"
+        text = f"no measurable gain: {figures}, {p_text(p_value)}, tested at {100 * VERDICT_LEVEL:g} %"
+        text += f"; {challenger} even ranks worse ({p_text(worse_p)})" if found is Finding.WORSE else ""
+    return {"kind": kind, "finding": found.name.lower(), "text": text, "p_value": p_value}
 
 
 def _redrawn(
@@ -285,10 +299,10 @@ def _groups(model: _Model, count: int) -> list[GroupJson]:
     ]
 
 
-def _curves(y: F64, model: _Model, minimum_cell: int) -> CurvesJson:
+def _curves(y: F64, model: _Model) -> CurvesJson:
     curve = model.ranking.curve()
     roc, ks = binned_roc(curve), binned_ks(curve)
-    bins = metrics.calibration_bins(y, model.scores, CURVE_POINTS, minimum_cell)
+    bins = metrics.calibration_bins(y, model.scores, CURVE_POINTS)
     return CurvesJson(
         roc={"fpr": _listed(roc.false_positive_rate), "tpr": _listed(roc.true_positive_rate)},
         ks={"share": _listed(ks.share), "bad": _listed(ks.bad), "good": _listed(ks.good)},
@@ -296,13 +310,8 @@ def _curves(y: F64, model: _Model, minimum_cell: int) -> CurvesJson:
     )
 
 
-def _swap_set(
-    y: F64, models: dict[str, _Model], approval: float, minimum_cell: int
-) -> SwapSetJson | None:
-    """The four quadrants; or None if one is small, as its content would follow from the other three.
-
-    An empty one tells of nobody, so it may stand.
-    """
+def _swap_set(y: F64, models: dict[str, _Model], approval: float) -> SwapSetJson:
+    """The four quadrants."""
     swap = cut_offs.swap_set(y, models["joint"].scores, models["solo"].scores, approval)
     cells = {
         "approved_by_both": swap.both,
@@ -310,8 +319,6 @@ def _swap_set(
         "solo_only": swap.solo_only,
         "declined_by_both": swap.neither,
     }
-    if any(0 < cell.rows < minimum_cell for cell in cells.values()):
-        return None
     shown = {
         name: SwapCellJson(rows=cell.rows, bad_rate=_rounded(cell.bad / cell.rows) if cell.rows else None)
         for name, cell in cells.items()

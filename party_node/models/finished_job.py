@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,8 @@ from party_node.consent import datasets, registration
 from party_node.data.label import read_label
 from party_node.data.sources.kinds import Kind
 from party_node.data.sources.table import Table, read_table
+from party_node.models.kept_evaluation import FILE_NAME as FIGURES
+from party_node.models.kept_evaluation import read_evaluation
 from party_node.models.kept_scores import FILE_NAME, KeptScores, read_scores
 from party_node.models.part import PART, ModelPart, load_part
 from party_node.records.store import Store
@@ -41,6 +43,8 @@ class Finished:
     scores: KeptScores | None        # label holder only
     table: Table | None
     changed: str
+    figures: dict[str, Any] | None = None   # label holder only: the evaluation at full precision
+    held_back: str = ""                     # and why less of it was released
 
     @property
     def trained(self) -> Rows:
@@ -87,8 +91,10 @@ def load(directory: PartyDirectory, party: str, store: Store, job: str, further:
         raise LocalError(f"the record of job {model.job[:12]} cannot be read", "restore it from a copy") from None
     kept = folder / FILE_NAME
     scores = read_scores(kept) if kept.exists() else None
+    exact = folder / FIGURES
+    figures, held_back = read_evaluation(exact) if exact.exists() else (None, "")
     table, changed = _table(store, spec, party, model, further)
-    return Finished(party, spec, model, public, scores, table, changed)
+    return Finished(party, spec, model, public, scores, table, changed, figures, held_back)
 
 
 def agreed(store: Store, job: str) -> JobSpec:

@@ -3,6 +3,7 @@
 models/<job>/manifest.json   version, job, role, preparation, columns with weights in standardised and original units
 models/<job>/weights.npz     weights, rows of the table in canonical order, which of them judged (no pickle)
 models/<job>/scores.npz      label holder only: outcome, joint and solo scores of the judging rows
+models/<job>/evaluation.json label holder only: figures of these rows at full precision
 models/<job>/public.json     what this party handed to the coordinator
 A part is written under a passing name and renamed when all parties have theirs; a passing name is never a model.
 """
@@ -25,7 +26,10 @@ from mpc.errors import LocalError
 from party_node.data.preparation import Preparation, with_intercept
 from party_node.data.row_terms import read_offset
 from party_node.data.sources.table import Table
+from party_node.models.kept_evaluation import FILE_NAME as FIGURES
+from party_node.models.kept_evaluation import write_evaluation
 from party_node.models.kept_scores import FILE_NAME, write_scores
+from party_node.models.released_figures import Judged
 from wire.private_files import write_private
 from wire.spec.job import JobSpec
 
@@ -76,6 +80,7 @@ class Trained:
     test: NDArray[np.bool_]
     class_shift: float                       # what was taken off the intercept of the weighted fit
     scores: Mapping[str, NDArray[Any]]       # empty but at the label holder
+    judged: Judged | None = None             # likewise
 
     def __repr__(self) -> str:
         return f"Trained({self.job[:12]})"
@@ -96,6 +101,8 @@ def write_part(models: Path, trained: Trained) -> tuple[Path, str]:
     write_private(folder / ARRAYS, buffer.getvalue())
     if trained.scores:
         write_scores(folder / FILE_NAME, **trained.scores)
+    if trained.judged is not None:
+        write_evaluation(folder / FIGURES, trained.judged)
     return folder, hashlib.sha256(manifest).hexdigest()
 
 

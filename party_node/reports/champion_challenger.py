@@ -62,7 +62,7 @@ def compare(champion: Kept, challenger: Kept, approval_rate: float) -> Evaluatio
     if not np.array_equal(outcome, challenger.scores.outcome[second]):
         raise LocalError("the kept scores of the two jobs have other outcomes for the same rows",
                          "restore them from a copy")
-    return evaluate(outcome, challenger.scores.joint[second], champion.scores.joint[first], minimum_cell=1,
+    return evaluate(outcome, challenger.scores.joint[second], champion.scores.joint[first],
                     approval_rate=approval_rate, challenger=NAMES[1])
 
 

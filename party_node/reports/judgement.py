@@ -1,7 +1,7 @@
 """What the label holder alone can say of a finished model, for its own report: cut-offs, bands, segments, money.
 
 Computed from the kept scores of the hold-out sample, for its own eyes and at full detail; what leaves its site is
-made by party_node/models/evaluation.py and by nothing else.
+made by party_node/models/released_figures.py and by nothing else.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from party_node.models.finished_job import Finished, Rows
 from party_node.models.kept_scores import KeptScores
 from party_node.models.scorecard import cut_offs
 from party_node.reports.money_at_equal_approval import APPLICANTS, Money, profit, terms_of
+from reporting.comparison_table import entry, measures, number
 from reporting.drawings import PLAIN, RISKIER, SAFER, Axis, Bar, Curve, bars, curves, percent
 from reporting.page import Block, Drawing, Section
 from reporting.sheets import Cell, Column, Sheet, interval
@@ -68,7 +69,9 @@ class Judgement:
 
     def sections(self) -> list[Section]:
         """Everything that can be said."""
-        said = [self._cut_offs(), self._validation()]
+        if self.scores.outcome.all() or not self.scores.outcome.any():
+            return [Section("validation", (Block(note=f"No figure can be made: {self.found.held_back}."),))]
+        said = [self._cut_offs(), self._figures(), self._validation()]
         if self.asked.segments:
             said.append(self._segments())
         if self.asked.terms is not None:
@@ -90,6 +93,23 @@ class Judgement:
         ])
         drawing = Drawing("Cut-offs", "Far apart is good: bad customers declined, good ones kept.", drawn)
         return Section("scorecard", (Block("Cut-offs", "", sheet, (drawing,)),), (sheet,))
+
+    def _figures(self) -> Section:
+        """Joint against solo as nobody else sees it, and what was held back of it."""
+        rows = []
+        for measure in measures(self.found.figures):
+            columns = [entry(self.found.figures, *path, measure.key)
+                       for path in (("models", "solo"), ("models", "joint"), ("difference",))]
+            cells = [number(entry(figure, end)) for figure in columns for end in _FIGURE]
+            if any(cell is not None for cell in cells):
+                rows.append((measure.label, *cells))
+        note = f"Released more coarsely; {self.found.held_back}." if self.found.held_back else "Released more coarsely."
+        if not rows:
+            return Section("validation", (Block(note=note),) if self.found.held_back else ())
+        sheet = Sheet("own_figures", "Joint against solo at full precision, hold-out sample",
+                      (Column("measure"), *interval("solo", "figure"), *interval("joint", "figure"),
+                       *interval("difference", "weight")), tuple(rows))
+        return Section("validation", (Block(note=note, sheet=sheet),), (sheet,))
 
     def _validation(self) -> Section:
         scale = self.asked.scale
@@ -153,8 +173,8 @@ class Judgement:
                 "not of these inputs; a cut-off chosen as the best here is flattered by the same rows.")
         blocks = [Block(note=note, sheet=sheet, drawings=(
             Drawing("Profit by cut-off", f"Per {APPLICANTS:,} applicants, with 95 % intervals.", drawn),))]
-        released = (self.found.public.evaluation or {}).get("trade_off", [])
-        gain = _gain([profit(line, terms, asked.exposure) for line in released])
+        own = (self.found.figures or {}).get("trade_off", [])
+        gain = _gain([profit(line, terms, asked.exposure) for line in own])
         if gain.rows:
             blocks.append(Block("Solo against joint at equal approval", "", gain))
         return Section("money", tuple(blocks), (sheet, gain) if gain.rows else (sheet,))

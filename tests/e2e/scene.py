@@ -39,6 +39,7 @@ PRESENT = {"bank": (0, 260), "shop": (40, 300), "telco": (20, 280)}
 FEW_COLUMNS = {"minimum_columns": 1}   # said by policies and jobs: the tables here have two or three
 COMMON_OF_TWO = 220
 COMMON_OF_THREE = 220
+FLOORS = {"minimum_hold_out": 40}   # the tables of a scene are small, so its jobs and policies say so
 
 
 @dataclass(frozen=True)
@@ -170,7 +171,7 @@ class Scene(LocalCluster):
             "label": {"party": "bank", "column": LABEL, "positive": canaries.POSITIVE},
             "training": {"penalty": 1e-2, "iterations": 8, "expected_default_rate": 0.3},
             "crypto": {"key_bits": 2048},
-            "hold_out": {"fraction": 0.3, "seed": "1"},
+            "hold_out": {"fraction": 0.3, "seed": "1", **FLOORS},
             "scores": FEW_COLUMNS,
         } | change
 
@@ -334,7 +335,7 @@ def make_scene(home: Path, parties: Sequence[str], **change: Any) -> Scene:
         made.append(LocalParty(**({
             "id": party, "table": path, "id_column": "customer", "columns": FAMILY[party],
             "label": LABEL if party == "bank" else None, "positive": canaries.POSITIVE,
-            "policy": {"minimum_difference": 0},
+            "policy": {"minimum_difference": 0, **FLOORS},
         } | change)))
         made[-1].policy = FEW_COLUMNS | made[-1].policy
     scene = Scene(home / "cluster", made)

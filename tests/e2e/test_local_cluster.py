@@ -34,6 +34,7 @@ def run(tmp_path: Path, bank: str | None, shop: str | None, *more: str) -> tuple
          "--table", f"shop={tmp_path / 'shop.csv'}", "--id", "customer", "--label", f"bank:{LABEL}",
          "--positive", canaries.POSITIVE, "--key-bits", "2048", "--iterations", "12", "--lambda", "0.01",
          "--minimum-columns", "1", "--score-grid", FINE,
+         "--minimum-hold-out", "40",
          "--out", str(tmp_path / "out"), "--json", *more],
         cwd=ROOT, capture_output=True, text=True, timeout=120, check=False,
     )

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from joint_risk.local_consortium import COORDINATOR
-from tests.e2e.scene import COMMON_OF_TWO, Ran, Scene
+from tests.e2e.scene import COMMON_OF_TWO, FLOORS, Ran, Scene
 
 SOON_S = 15.0     # by the clock of a busy machine, starting the command's process included
 
@@ -70,7 +70,7 @@ OTHER: dict[str, tuple[dict[str, Any], str]] = {
     "penalty": ({"training": {"penalty": 0.5, "iterations": 12, "expected_default_rate": 0.3}}, "training.penalty"),
     "iterations": ({"training": {"penalty": 1e-2, "iterations": 13, "expected_default_rate": 0.3}},
                    "training.iterations"),
-    "hold-out": ({"hold_out": {"fraction": 0.2, "seed": "1"}}, "hold_out.fraction"),
+    "hold-out": ({"hold_out": {"fraction": 0.2, "seed": "1", **FLOORS}}, "hold_out.fraction"),
     "columns": ({"party": [{"id": "bank", "dataset": "table"},
                            {"id": "shop", "dataset": "table", "columns": ["basket"]}]}, "parties.shop.columns"),
 }

@@ -21,7 +21,7 @@ from party_node.data.sources.table import read_table
 from party_node.models.kept_scores import read_scores
 from party_node.models.part import load_part
 from tests import canaries
-from tests.e2e.scene import COMMON_OF_THREE, FAMILY, LABEL, PRESENT, Scene
+from tests.e2e.scene import COMMON_OF_THREE, FAMILY, FLOORS, LABEL, PRESENT, Scene
 from wire.spec.scores import ONE_POINT
 
 COUNTS = ("matched", "unmatched", "duplicate", "blank", "refused")
@@ -31,7 +31,7 @@ COUNTS = ("matched", "unmatched", "duplicate", "blank", "refused")
 def _record(_three: Scene) -> dict:
     """The public record of one job of three, its hold-out drawn by the joint coin."""
     _three.all_up()
-    return _three.run(_three.job(hold_out={"fraction": 0.3})).data
+    return _three.run(_three.job(hold_out={"fraction": 0.3, **FLOORS})).data
 
 
 @pytest.fixture

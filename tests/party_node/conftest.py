@@ -43,7 +43,7 @@ DATASET: dict[str, Any] = {
     "offered": ["income", "age", "region", "secret_score"], "categorical": ["region"],
     "policy": {
         "purposes": ["credit risk"], "partners": ["shop", "telecom"], "coordinators": [COORDINATOR],
-        "columns": ["income", "age", "region"], "use_label": True, "minimum_rows": 500,
+        "columns": ["income", "age", "region"], "use_label": True, "minimum_rows": 500, "minimum_hold_out": 90,
         "reveal": ["score.sum", "train.weights"], "release": ["metrics", "row_counts"], "approval": "auto",
         "balanced_classes": False, "budgets": {"alignments": 3, "training_rounds": 50, "score_calls": 3},
     },

@@ -75,7 +75,7 @@ def job(parties: tuple[str, ...]) -> dict[str, object]:
                      "sigmoid": "six"},
         "crypto": {"key_bits": 2048},
         "align": {"engine": "ecdh" if len(parties) == 2 else "oprf"},   # the recordings cover both
-        "hold_out": {"fraction": 0.3, "seed": "privacy tests"},
+        "hold_out": {"fraction": 0.3, "seed": "privacy tests", "minimum_hold_out": 40},   # of 240 customers
         "scores": {"minimum_columns": 1},                               # three are named, categories fall away
         **({"binning": {"fine_bins": 6, "minimum_information": 0.0}} if len(parties) > 2 else {}),   # and bins or none
     }

@@ -10,17 +10,28 @@ from pydantic import Field, field_validator, model_validator
 from wire.spec.part import ColumnName, Part
 
 HELD_OUT = 0.3           # share of the customers in common that judge, where nothing else is said
+LEAST_ROWS = 100         # customers on either side
+LEAST_OUTCOME = 5        # good, and bad, ones of them
 
 
 class HoldOutSpec(Part):
     """Which rows judge the model. Fraction 0: all rows train and judge. A seed takes the coin's place; without it the
     parties toss a joint coin after all approved. With a column of the label holder's the hold-out is out of time: rows
-    `since` that moment judge, or without it the latest `fraction` of the customers in common."""
+    `since` that moment judge, or without it the latest `fraction` of the customers in common. However it is made, there
+    are floors on either side: too few customers end the job before training, too few of one outcome among those that
+    judge leave it without a figure, the label holder alone knowing why (docs/protocols/split.md)."""
 
     fraction: Annotated[float, Field(ge=0.0, lt=0.9)] = HELD_OUT
     seed: Annotated[str, Field(max_length=64)] | None = None
     column: ColumnName | None = None
     since: Annotated[str, Field(min_length=1, max_length=40)] | None = None   # a number, or a date as in 2024-01-31
+    minimum_hold_out: Annotated[int, Field(ge=1)] = LEAST_ROWS   # customers in the development and the hold-out sample
+    minimum_outcome: Annotated[int, Field(ge=1)] = LEAST_OUTCOME  # good, and bad, ones of them; in any slice too
+
+    @property
+    def all_judge(self) -> bool:
+        """Whether the rows that train judge, too."""
+        return self.fraction == 0.0 and self.column is None
 
     @field_validator("since", mode="before")
     @classmethod

@@ -16,6 +16,7 @@ from mpc.protocol import Party
 from mpc.protocols.train import Tools
 from mpc.ring import U64
 from party_node.data.binned_column import BinnedColumn
+from party_node.data.hold_out import Side, count
 from party_node.data.ids.accounting import IdCounts
 from party_node.data.ids.customers import Customers
 from party_node.data.period import Period
@@ -23,6 +24,7 @@ from party_node.data.preparation import Preparation
 from party_node.data.sources.kinds import Kind
 from party_node.data.sources.table import Table
 from party_node.models.part import Trained
+from party_node.models.released_figures import Judged
 from party_node.models.score_cells import Cells
 from wire.spec.job import JobSpec, PartySpec
 
@@ -73,7 +75,7 @@ class JobContext:
     # Where a job keeps what it makes ahead of another one; and how this one notes that it uses what another made.
     prepared: Path = Path()
     burn_prepared: Callable[[], None] = _nowhere
-    minimum_outcome: int = 1                         # good, and bad, customers on either side of a period at least
+    label_holder_columns: int = 0                    # of ours that have to enter the model, where we hold the label
     # align
     common: int = 0                                  # customers that all parties have
     copies: NDArray[np.int64] | None = None          # per customer, how many rows: where the label holder keeps all
@@ -101,6 +103,7 @@ class JobContext:
     solo_weights: NDArray[np.float64] | None = None  # label holder only
     # evaluate, label holder only
     evaluation: dict[str, Any] | None = None         # what `release` allows, None where that is nothing
+    judged_here: Judged | None = None                # the same at full precision, and why less is released
     scores: dict[str, NDArray[Any]] = field(default_factory=dict)
 
     @property
@@ -122,7 +125,7 @@ class JobContext:
         assert self.rows is not None
         assert self.test is not None
         return Trained(self.job, self.spec, self.me.id, self.preparation, self.weights, self.rows, self.test,
-                       self.class_shift, self.scores)
+                       self.class_shift, self.scores, self.judged_here)
 
     def peers(self, stage: str) -> dict[PartyId, Link]:
         """The links of one stage; their traffic is counted under its name."""
@@ -130,9 +133,16 @@ class JobContext:
 
     @property
     def judged(self) -> NDArray[np.bool_]:
-        """Which common customers judge the model: the hold-out, or all when there is none."""
+        """Which common customers judge the model: the hold-out, or all where the job says that it has none."""
         assert self.test is not None
-        return self.test if self.test.any() else np.ones_like(self.test)
+        return np.ones_like(self.test) if self.spec.hold_out.all_judge else self.test
+
+    def sides(self, labels: NDArray[np.bool_] | None = None) -> list[Side]:
+        """The development sample and the sample that judges, counted in customers; outcomes where `labels` are given,
+        a row each."""
+        assert self.test is not None
+        of = None if self.copies is None else np.repeat(np.arange(len(self.copies)), self.copies)
+        return [count(side, labels, of) for side in (~self.test, self.judged)]
 
     def customers(self, chosen: NDArray[np.bool_]) -> Customers:
         """Whose the `chosen` common rows are: of every customer all, or none."""

@@ -1,10 +1,9 @@
 """Stage 7: the joint scores of the judging rows reach the label holder, who measures them and says whether they are
 in range. A feature holder's part leaves it on the agreed grid; the label holder's own goes to itself, as it is. Every
-party keeps its weights in memory only until that verdict."""
+party keeps its weights in memory only until that verdict. Neither the verdict nor how long it takes depends on whether
+figures may be released."""
 
 from __future__ import annotations
-
-from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +11,8 @@ from numpy.typing import NDArray
 from mpc.protocols import finish, score
 from mpc.ring import U64, from_signed, to_signed
 from party_node.jobs.stages.context import JobContext
-from party_node.models.evaluation import evaluate
+from party_node.models.counted_release import Terms
+from party_node.models.released_figures import judge
 from party_node.models.score_cells import cell_names
 from party_node.models.score_grid import SCALE, dither, on_grid, step_of
 from wire.spec.training_terms import series_of
@@ -44,9 +44,10 @@ async def run(context: JobContext) -> None:
             solo = context.features[judged] @ context.solo_weights + _offset(context)
             context.scores = {"outcome": outcome, "joint": joint, "solo": solo}
             release = context.spec.release
-            if "metrics" in release:  # what may not be released is not computed
-                measure = partial(evaluate, outcome, joint, solo, with_curves="curves" in release)
-                context.evaluation = dict(await context.me.compute(measure))
+            terms = Terms(context.spec.hold_out.minimum_outcome, with_curves="curves" in release)
+            _, side = context.sides(context.outcome[context.rows])
+            context.judged_here = await context.me.compute(judge, outcome, joint, solo, side, terms)
+            context.evaluation = context.judged_here.released if "metrics" in release else None
     await finish.verdict(context.me, peers, context.label_holder, accepted)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from mpc.protocols import train
 from mpc.regression import precomputed
 from party_node.jobs.stages.context import JobContext
-from party_node.jobs.stages.train import options_of, pinned_matrix
+from party_node.jobs.stages.train import options_of, pinned_matrix, require_columns
 from party_node.records.precomputed_files import OPEN, Writer
 
 
@@ -16,6 +16,7 @@ async def run(context: JobContext) -> None:
     """Leaves one file under its passing name."""
     assert context.rows is not None
     assert context.test is not None
+    require_columns(context)
     labels = None if context.outcome is None else context.outcome[context.rows][~context.test]
     block = train.Block(matrix=await pinned_matrix(context), labels=labels)
     writer = Writer(context.prepared, context.job)

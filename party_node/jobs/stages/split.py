@@ -7,11 +7,12 @@ import hashlib
 import numpy as np
 from numpy.typing import NDArray
 
+from mpc.errors import Refused
 from mpc.protocols import coin, split
 from mpc.regression.sizes import planned
 from party_node.data.hold_out import hold_out
 from party_node.data.ids.customers import require_even
-from party_node.data.label import require_both
+from party_node.data.label import require_least
 from party_node.data.period import require_outcomes
 from party_node.data.row_terms import Limits, read_offset, read_weights
 from party_node.jobs.stages.context import JobContext
@@ -23,14 +24,31 @@ async def run(context: JobContext) -> None:
     assert context.rows is not None
     if context.spec.hold_out.column is None:
         context.test = await _drawn(context)
+        _require_customers(context)
         await _accept(context)
     else:
         await _by_period(context)
 
 
+def _require_customers(context: JobContext) -> None:
+    """Refused SMALL_SAMPLE at all parties alike, for all know how many customers were drawn."""
+    least = context.spec.hold_out.minimum_hold_out
+    if min(side.customers for side in context.sides()) < least:
+        raise Refused(
+            "SMALL_SAMPLE",
+            f"fewer than {least} customers are in the development sample or in the one that judges",
+            "hold out another share, or use tables with more customers in common",
+        )
+
+
 async def _accept(context: JobContext) -> None:
     """The rows fit the bits of training, and no customer weighs more than was agreed, on either side; what the label
-    holder demands of the rows; then nobody's customers are nearly an earlier job's, neither all nor those on a side."""
+    holder demands of the rows; then nobody's customers are nearly an earlier job's, neither all nor those on a side.
+
+    Nothing here depends on the outcomes of the rows that judge: a job that went on or ended by them would count the bad
+    ones of a handful of customers whom all parties know. Too few of one outcome there, and the job releases nothing
+    (party_node/models/released_figures.py).
+    """
     assert context.rows is not None
     assert context.test is not None
     training = ~context.test
@@ -43,8 +61,8 @@ async def _accept(context: JobContext) -> None:
             require_even(customers, context.spec.label.largest_weight, least)
     if context.outcome is not None:
         labels = context.outcome[context.rows]
-        require_both(labels[training], "the development sample")
-        require_both(labels[context.judged], "the hold-out sample")
+        development, _ = context.sides(labels)
+        require_least(development.fewest, context.spec.hold_out.minimum_outcome)
         await context.me.compute(_read_terms, context, labels[training])
     assert context.marks is not None
     await context.me.compute(context.accept_sets, context.marks, context.test)
@@ -67,15 +85,15 @@ async def _by_period(context: JobContext) -> None:
     """The later ones, as the label holder's column says; it looks at its own rows before a bit of them leaves."""
     assert context.rows is not None
     later, period, rules = None, context.period, context.spec.hold_out
+    least = max(context.spec.minimum_intersection, rules.minimum_hold_out)
     if period is not None:
         assert context.outcome is not None
         later = await context.me.compute(period.later, context.rows, rules.fraction)
-        if split.enough(later, context.spec.minimum_intersection):   # else the protocol refuses
-            require_outcomes(later, context.outcome[context.rows], context.minimum_outcome)
+        if split.enough(later, least):   # else the protocol refuses
+            require_outcomes(later, context.outcome[context.rows], rules.minimum_outcome)
             context.test = later
             await _accept(context)
-    options = split.SplitOptions(context.label_holder, len(context.rows), context.spec.minimum_intersection,
-                                 bytes.fromhex(context.job))
+    options = split.SplitOptions(context.label_holder, len(context.rows), least, bytes.fromhex(context.job))
     context.test = await split.run(context.me, context.peers("split"), later, options)
     if later is None:
         await _accept(context)

@@ -10,6 +10,7 @@ from mpc.statistics.logistic import fit_logistic
 from party_node.data.frozen_matrix import matrix_digest, quantise
 from party_node.jobs.stages.context import JobContext
 from party_node.records.precomputed_files import opened
+from party_node.table_errors import DataError
 from wire.spec.training_terms import train_options
 
 
@@ -17,6 +18,7 @@ async def run(context: JobContext) -> None:
     """Sets weights; at the label holder solo_weights too."""
     assert context.rows is not None
     assert context.test is not None
+    require_columns(context)
     spec, fitted, labels = context.spec, ~context.test, None
     if context.outcome is not None:
         labels = context.outcome[context.rows][fitted]
@@ -32,6 +34,19 @@ async def run(context: JobContext) -> None:
     if context.solo_weights is not None:   # back to the odds of the rows as they are
         context.weights[0] -= context.class_shift
         context.solo_weights[0] -= context.class_shift
+
+
+def require_columns(context: JobContext) -> None:
+    """DataError unless as many columns of the label holder are left as its policy demands. With none of them in the
+    model, every partner of two knows the score of every customer, but for the intercept."""
+    least = context.label_holder_columns
+    if not context.is_label_holder or not least:
+        return
+    assert context.preparation is not None
+    left = len({one.source for one in context.preparation.outputs})
+    if left < least:
+        raise DataError("few_columns", f"{left} of our own columns enter the model, and our policy demands {least}",
+                        "Offer columns that say more, or lower policy.label_holder_columns.")
 
 
 async def pinned_matrix(context: JobContext) -> NDArray[np.int16]:

@@ -72,6 +72,10 @@ SPECS = {  # what the job asks for -> (change to the spec, line of the policy)
                      put("align", value={"id_scheme": "sha256"})(raw)), "dataset.id"),
     "a table with other bytes": (put("parties", 0, "dataset_digest", value="e" * 64), "dataset.digest"),
     "keys of 2048 bits": (put("crypto", value={"key_bits": 2048}), "policy.key_bits"),
+    "a hold-out of a handful": (put("hold_out", value={"minimum_hold_out": 20}), "policy.minimum_hold_out"),
+    "figures of one bad customer": (put("hold_out", value={"minimum_outcome": 1}), "policy.minimum_outcome"),
+    "a model without a column of the label holder":
+        (put("parties", 0, "columns", value=[]), "policy.label_holder_columns"),
     "a support of one row": (put("preparation", value={"minimum_support": 1}), "policy.minimum_support"),
     "correlations finer than their rows support": (put("correlate", value={"bits": 12}), "policy.correlation_bits"),
     "rows with any leverage": (put("preparation", value={"leverage_bound": 1.0}), "policy.maximum_leverage"),

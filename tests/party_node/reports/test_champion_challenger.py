@@ -39,7 +39,7 @@ def test_a_better_model_wins_on_the_customers_that_judged_both() -> None:
     other = {row: k for k, row in enumerate(challenger.rows)}
     direct = evaluate([champion.scores.outcome[place[row]] for row in both],
                       [challenger.scores.joint[other[row]] for row in both],
-                      [champion.scores.joint[place[row]] for row in both], minimum_cell=1)
+                      [champion.scores.joint[place[row]] for row in both])
     assert found["difference"] == direct["difference"]
     assert f"{len(both):,} of 2,000" in caveat(champion, challenger, found)
 

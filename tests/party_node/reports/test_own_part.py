@@ -58,11 +58,9 @@ def both() -> tuple[Finished, Finished]:
     for place, party in enumerate(("bank", "shop")):
         public = PartyPart(party=party, common=ROWS, train_rows=int((~test).sum()), test_rows=int(test.sum()),
                            rows={"read": ROWS, "matched": ROWS})
-        if place == 0:
-            found = evaluate(kept.outcome, kept.joint, kept.solo, replicates=40)
-            public = public.model_copy(update={"evaluation": dict(found)})
+        figures = None if place else dict(evaluate(kept.outcome, kept.joint, kept.solo, replicates=40))
         made.append(Finished(party, spec(), replace(parts[place], test=test), public, None if place else kept,
-                             tables[place], ""))
+                             tables[place], "", figures, "" if place else "held back: the swap set"))
     return made[0], made[1]
 
 
@@ -186,6 +184,25 @@ def test_a_table_that_changed_is_said_and_nothing_is_made_up(both: tuple[Finishe
     assert "reasons" not in {one.name for one in part.sheets()}
     assert {"bins", "points", "cut_offs", "money_by_cut_off"} <= {one.name for one in part.sheets()}
     assert not {"stability", "segments", "columns"} & {one.name for one in part.sheets()}
+
+
+def test_the_label_holder_reads_exact_figures_and_what_was_held_back(both: tuple[Finished, Finished]) -> None:
+    holder, other = both
+    own = sheet(holder, PLAIN, "own_figures")
+    auc = next(row for row in own.rows if row[0] == "AUC")
+    assert holder.scores is not None
+    assert auc[4] == pytest.approx(roc_auc(holder.scores.outcome, holder.scores.joint), abs=1e-6)
+    assert "held back: the swap set" in own_part(holder, PLAIN).page()
+    assert "own_figures" not in [one.name for one in own_part(other, PLAIN).sheets()]
+
+
+def test_a_hold_out_of_one_outcome_has_no_figures_and_says_why(both: tuple[Finished, Finished]) -> None:
+    holder = both[0]
+    assert holder.scores is not None
+    nobody = replace(holder.scores, outcome=np.zeros(len(holder.scores.outcome), bool))
+    silent = replace(holder, scores=nobody, figures=None, held_back="nothing was released: too few")
+    page = own_part(silent, PLAIN).page()
+    assert "No figure can be made: nothing was released: too few." in page
 
 
 def test_without_a_hold_out_nothing_is_said_to_have_moved(both: tuple[Finished, Finished]) -> None:

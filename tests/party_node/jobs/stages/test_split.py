@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mpc.errors import LocalError, PeerError
+from mpc.errors import LocalError, PeerError, Refused
 from mpc.link import PartyId
 from mpc.testing.memory_link import Network, party, run_roles
 from party_node.data.period import Period
@@ -28,7 +28,7 @@ def contexts(network: Network, bad: Any, when: Any) -> dict[PartyId, JobContext]
     made = {}
     for name, other in ((BANK, SHOP), (SHOP, BANK)):
         made[name] = JobContext("ab" * 32, agreed, party(name), {other: network.link(name, other)}, Path("unused"), {},
-                                None, lambda count: None, minimum_outcome=LEAST)  # type: ignore[arg-type]
+                                None, lambda count: None)  # type: ignore[arg-type]
         made[name].rows, made[name].table = np.arange(ROWS), Table(ROWS, {}, ())
         made[name].marks = MARKS
     made[BANK].outcome, made[BANK].period = bad, Period(when, 1.0)
@@ -113,3 +113,80 @@ async def test_enough_of_both_outcomes_on_either_side_are_split() -> None:
         assert made[name].test.tolist() == (when == 1.0).tolist()
     assert len(network.transcript) == 3
     assert asked == {name: [MARKS.tolist(), (when == 1.0).tolist()] for name in NAMES}
+
+
+DRAWN = {"a coin": {"fraction": 0.3}, "a seed": {"fraction": 0.3, "seed": "7"}}
+
+
+def drawn(network: Network, bad: Any, rows: int, **rules: Any) -> dict[PartyId, JobContext]:
+    agreed = spec(hold_out=rules, reveal=["coin.salt"])
+    made = {}
+    for name, other in ((BANK, SHOP), (SHOP, BANK)):
+        made[name] = JobContext("ab" * 32, agreed, party(name), {other: network.link(name, other)}, Path("unused"), {},
+                                None, lambda count: None)  # type: ignore[arg-type]
+        made[name].rows, made[name].table = np.arange(rows), Table(rows, {}, ())
+    made[BANK].outcome = bad
+    return made
+
+
+@pytest.mark.parametrize("how", DRAWN)
+@pytest.mark.parametrize(("rows", "fraction", "copies"),
+                         [(300, 0.3, 1), (300, 0.8, 1), (2000, 0.008, 1), (600, 0.3, 4)])
+async def test_few_customers_on_a_side_end_the_job_at_all_parties(
+    how: str, rows: int, fraction: float, copies: int
+) -> None:
+    made = drawn(Network(), np.arange(rows) % 3 == 0, rows, **DRAWN[how] | {"fraction": fraction})
+    for one in made.values():
+        one.copies = np.full(rows // copies, copies) if copies > 1 else None   # 150 customers: their rows do not count
+    ends = []
+
+    async def run(name: PartyId) -> None:
+        with pytest.raises(Refused) as refused:
+            await split.run(made[name])
+        ends.append((refused.value.code, refused.value.what))
+
+    await run_roles({name: run(name) for name in NAMES})
+    assert ends == [("SMALL_SAMPLE",
+                     "fewer than 100 customers are in the development sample or in the one that judges")] * 2
+
+
+async def test_without_a_hold_out_all_customers_judge_and_there_are_enough() -> None:
+    made = drawn(Network(), np.arange(300) % 3 == 0, 300, fraction=0.0, seed="1")
+    await run_roles({name: split.run(made[name]) for name in NAMES})
+    assert all(one.judged.all() and not one.test.any() for one in made.values())  # type: ignore[union-attr]
+    made = drawn(Network(), np.arange(300) % 3 == 0, 300, fraction=0.0, seed="1", minimum_hold_out=301)
+    with pytest.raises(Refused):
+        await split.run(made[BANK])
+
+
+async def test_a_drawn_hold_out_never_ends_a_job_by_the_outcomes_in_it() -> None:
+    """Going on or ending answered how many of a handful were bad, by name: forty draws told 125 outcomes."""
+    went_on = 0
+    for seed in range(12):
+        made = drawn(Network(), np.zeros(600, bool), 600, fraction=0.3, seed=str(seed))
+        made[SHOP].outcome = None
+        await split.run(made[SHOP])
+        assert made[SHOP].test is not None
+        bad = np.zeros(600, bool)
+        bad[np.flatnonzero(~made[SHOP].test)[:40]] = True       # nobody who judges is bad
+        made[BANK].outcome = bad
+        await split.run(made[BANK])
+        went_on += 1
+    assert went_on == 12
+
+
+@pytest.mark.parametrize("bad", [LEAST - 1, LEAST])
+async def test_a_development_sample_of_almost_one_outcome_trains_nothing(bad: int) -> None:
+    made = drawn(Network(), np.zeros(600, bool), 600, fraction=0.3, seed="7")
+    await split.run(made[SHOP])
+    assert made[SHOP].test is not None
+    outcome = made[SHOP].test.copy()
+    outcome[np.flatnonzero(~made[SHOP].test)[:bad]] = True
+    made[BANK].outcome = outcome
+    if bad == LEAST:
+        await split.run(made[BANK])
+        return
+    with pytest.raises(DataError) as refused:
+        await split.run(made[BANK])
+    assert refused.value.code == "few_outcomes"
+    assert refused.value.for_others("bank")[0] == TOLD["label_missing"]

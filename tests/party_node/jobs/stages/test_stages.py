@@ -1,4 +1,4 @@
-"""Stages on a context of their own: what may not be released is not computed, a warning is told without figures."""
+"""Stages on a context of their own: what may not be released stays, a warning is told without figures."""
 
 from __future__ import annotations
 
@@ -36,26 +36,26 @@ def spec(**changes: Any) -> JobSpec:
     })
 
 
-def context(me: TestParty, network: Network, agreed: JobSpec) -> JobContext:
+def context(me: TestParty, network: Network, agreed: JobSpec, rows: int = ROWS) -> JobContext:
     """After training: everybody's part of the score is known, at the label holder the outcome too."""
     other = next(name for name in NAMES if name != me.id)
     made = JobContext("ab" * 32, agreed, me, {other: network.link(me.id, other)}, Path("unused"), {},
                       SimpleNamespace(), lambda count: None)  # type: ignore[arg-type]
     rng = np.random.default_rng(3 if me.id == "bank" else 4)
-    made.rows, made.test = np.arange(ROWS), np.arange(ROWS) % 2 == 0
-    made.marks = np.arange(ROWS, dtype=np.uint64)
-    made.features, made.weights = rng.normal(size=(ROWS, 2)), np.array([0.5, -0.25])
+    made.rows, made.test = np.arange(rows), np.arange(rows) % 2 == 0
+    made.marks = np.arange(rows, dtype=np.uint64)
+    made.features, made.weights = rng.normal(size=(rows, 2)), np.array([0.5, -0.25])
     made.preparation = SimpleNamespace(encodings=(None,), names=("a", "b"))  # type: ignore[assignment]
     made.cells = None if me.id == "bank" else quantise(made.features[made.test], 5.0)
     made.dither_key = lambda what: bytes(32)
     if me.id == "bank":
-        made.outcome, made.solo_weights = rng.random(ROWS) < 0.4, np.array([0.5, 0.0])
+        made.outcome, made.solo_weights = rng.random(rows) < 0.4, np.array([0.5, 0.0])
     return made
 
 
-async def evaluated(**changes: Any) -> JobContext:
+async def evaluated(rows: int = ROWS, **changes: Any) -> JobContext:
     network, agreed = Network(), spec(**changes)
-    contexts = {name: context(party(name), network, agreed) for name in NAMES}
+    contexts = {name: context(party(name), network, agreed, rows) for name in NAMES}
     await run_roles({name: evaluate.run(contexts[name]) for name in NAMES})
     assert contexts[NAMES[1]].evaluation is None
     return contexts[NAMES[0]]
@@ -69,13 +69,36 @@ RELEASES: dict[str, tuple[list[str], bool, bool]] = {
 
 
 @pytest.mark.parametrize("case", RELEASES)
-async def test_only_what_the_spec_releases_is_computed(case: str) -> None:
+async def test_only_what_the_spec_releases_leaves_the_label_holder(case: str) -> None:
     release, metrics, curves = RELEASES[case]
-    made = await evaluated(release=release)
+    made = await evaluated(6 * ROWS, release=release)
     assert (made.evaluation is not None) == metrics
     if made.evaluation is not None:
         assert bool(made.evaluation["curves"]) == curves
     assert set(made.scores) == {"outcome", "joint", "solo"}  # the label holder's own eyes are not in question
+
+
+async def test_a_hold_out_of_one_outcome_ends_like_a_job_that_releases_nothing() -> None:
+    """The same messages in number and size, the same progress, the same record; why, only the label holder keeps."""
+    heard: dict[str, Any] = {}
+    for case, release, bad in (("few", ["metrics"], False), ("empty", [], None), ("plain", ["metrics"], None)):
+        network, agreed = Network(), spec(release=release)
+        contexts = {name: context(party(name), network, agreed, 6 * ROWS) for name in NAMES}
+        holder, told = contexts[NAMES[0]], []
+        for made in contexts.values():
+            made.me.progress = lambda *said, told=told: told.append(said)  # type: ignore[method-assign, misc]
+        if bad is not None:
+            assert holder.outcome is not None
+            holder.outcome[holder.test] = bad
+        await run_roles({name: evaluate.run(contexts[name]) for name in NAMES})
+        sent = [(one.sender, one.receiver, type(one.message).__name__) for one in network.transcript]
+        heard[case] = sent, told, [contexts[name].evaluation for name in NAMES]
+        assert holder.judged_here is not None
+        assert ("fewer than 5" in holder.judged_here.why) == (case == "few")
+        assert contexts[NAMES[1]].judged_here is None
+    assert heard["few"] == heard["empty"]
+    assert heard["few"][:2] == heard["plain"][:2]
+    assert heard["plain"][2][0] is not None
 
 
 async def test_an_offset_is_in_both_scores_and_the_range_is_that_of_the_fit_before_its_shift() -> None:
@@ -122,7 +145,7 @@ async def test_too_few_rows_for_the_columns_are_told_without_figures(
     told: list[str] = []
     me = party(NAMES[1])
     me.progress = lambda what, done, total: told.append(what)  # type: ignore[method-assign]
-    made = context(me, Network(), spec())
+    made = context(me, Network(), spec(hold_out={"fraction": 0.3, "seed": "7", "minimum_hold_out": 10}))
     made.table, made.rows = read_table(tmp_path / "t.csv", leave_out=["id"]), np.arange(rows)
     made.marks = np.arange(rows, dtype=np.uint64)
     await split.run(made)
