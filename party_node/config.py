@@ -70,6 +70,11 @@ class PartyDirectory:
         return self.keys / "identity.pem"
 
     @property
+    def secret(self) -> Path:
+        """What keys of lasting purposes are derived from, in the form of `party_node.records.node_secret`."""
+        return self.keys / "node.secret"
+
+    @property
     def tls(self) -> Path:
         """CA and certificate, in the form of `wire.certificates`."""
         return self.root / "tls"
