@@ -35,4 +35,5 @@ class Domain(StrEnum):
     AUDIT_HEAD = "jcr/v1/audit/head"
     AUDIT_COUNTERSIGN = "jcr/v1/audit/countersign"
     MATRIX_DIGEST = "jcr/v1/train/matrix"
+    PERTURBATION = "jcr/v1/train/perturbation"
     BOOTSTRAP = "jcr/v1/evaluation/bootstrap"
