@@ -256,7 +256,7 @@ def dataset_toml(party: LocalParty, partners: list[str]) -> str:
     revealed = sorted(line.code for p in PROTOCOLS.values() for line in p.ledger if line.kind == "revealed")
     policy = {
         "purposes": [PURPOSE], "partners": partners, "coordinators": [COORDINATOR],
-        "use_label": party.label is not None, "minimum_rows": 1, "largest_weight": 100.0,
+        "use_label": party.label is not None, "minimum_rows": 1, "largest_weight": 100.0, "minimum_noise": 0.0,
         "key_bits": 2048, "reveal": revealed,
         "release": ["metrics", "curves", "correlations", "row_counts", "timings"], "approval": party.approval,
         "budgets": {"feature_equations": 1_000_000, "training_rounds": 100_000, "alignments": 1000,

@@ -219,6 +219,12 @@ def _leverage(q: Question) -> str | None:
     return None
 
 
+def _noise(q: Question) -> str | None:
+    if q.spec.goal == "model" and q.spec.training.noise < q.policy.minimum_noise:
+        return f"the job's noise is below the {q.policy.minimum_noise:g} times the default that {q.me} demands"
+    return None
+
+
 def _correlation_bits(q: Question) -> str | None:
     rules = q.spec.correlate
     if rules is None or rules.bits is None:
@@ -292,6 +298,7 @@ RULES: tuple[Rule, ...] = (
     Rule("policy.minimum_cell", "CELL", _minimum_cell, "raise binning.minimum_cell"),
     Rule("policy.minimum_outcome", "OUTCOME", _minimum_outcome, "raise binning.minimum_outcome"),
     Rule("policy.maximum_leverage", "LEVERAGE", _leverage, "lower preparation.leverage_bound"),
+    Rule("policy.minimum_noise", "NOISE", _noise, "raise training.noise"),
     Rule("policy.largest_weight", "WEIGHT", lambda q: too_heavy(q.spec, q.policy),
          "lower label.largest_weight or label.class_weights, or its bank may raise policy.largest_weight"),
     Rule("policy.balanced_classes", "BALANCED", lambda q: balanced_refused(q.spec, q.policy),

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 
 from mpc.protocol import ProtocolSpec
+from party_node.consent.job_costs import models
 from wire.spec.job import JobSpec
 from wire.spec.training_terms import is_weighted
 
@@ -63,7 +64,8 @@ def _computed(spec: JobSpec) -> list[str]:
                      "and, to 16, how many columns each brings")
     if spec.prepared is not None:
         return [f"the customers in common, the samples and the columns are those of job {spec.prepared[:12]}, which "
-                "worked ahead of this one; what it kept here is burnt when training begins, even if this job fails"]
+                "worked ahead of this one; what it kept here is burnt when training begins, even if this job fails",
+                *_noise(spec)]
     if spec.hold_out.column is not None and spec.goal != "alignment":
         which = f"from {spec.hold_out.since} on" if spec.hold_out.since else f"of the latest {spec.hold_out.fraction:g}"
         lines.append(f"customers whose {spec.hold_out.column}, at the label holder, is {which} judge the model; every "
@@ -77,6 +79,7 @@ def _computed(spec: JobSpec) -> list[str]:
                      "that one customer counts; nobody else learns what a row weighs")
     if spec.label.offset is not None:
         lines.append("the label holder adds an offset of its own to the log-odds of every row; nobody else learns it")
+    lines += _noise(spec)
     if spec.binning is not None:
         lines.append(f"good and bad customers are counted in bins of at least {spec.binning.minimum_cell}; "
                      f"counts of fine bins are seen by the {spec.binning.counts_at.replace('_', ' ')}")
@@ -89,6 +92,19 @@ def _computed(spec: JobSpec) -> list[str]:
                      f"to {rules.to.replace('_', ' ')}, {digits}"
                      + (", and the later column of a pair is dropped" if rules.drop else ""))
     return lines
+
+
+def _noise(spec: JobSpec) -> list[str]:
+    """What stands between the weights and single customers."""
+    if spec.goal != "model":
+        return []
+    noise = spec.training.noise
+    if noise == 0:
+        return ["noise: none. Whoever chooses its columns for it can compute the outcome and the probability of default "
+                "of chosen customers that train from two of its weights each"]
+    return [f"noise: each party adds a secret term to what is minimised, {noise:g} times the default, so that weights "
+            "show no single customer's outcome; this model counts as "
+            f"{models(spec)} in the budget `models`, for averages of many models show more"]
 
 
 def _runs(protocol: ProtocolSpec, spec: JobSpec) -> bool:

@@ -30,6 +30,7 @@ from party_node.consent import datasets, registration
 from party_node.consent.gate import Agreed, AlreadyRunning, Answer, Consent
 from party_node.consent.training_sets import TrainingSet, accept
 from party_node.jobs.events import Feed, FeedState
+from party_node.jobs.noise import noise_stream
 from party_node.jobs.rehearsal import Rehearsed, rehearse
 from party_node.jobs.runtime import NodeParty
 from party_node.jobs.stages import stages as stages_of
@@ -39,6 +40,7 @@ from party_node.models.kept_rows import drop_unsettled, settle_rows, write_rows
 from party_node.models.part import PART, PASSING, settle, write_part
 from party_node.records import precomputed_files
 from party_node.records.audit import AuditLog, SignedHead, countersign, countersigned
+from party_node.records.node_secret import NodeSecret
 from party_node.records.store import HeadRow, JobState, Store
 from party_node.table_errors import DataError
 from wire.awaited import Crew, in_thread
@@ -98,6 +100,7 @@ class Jobs:
     ) -> None:
         self.party, self.identity_hex = party, identity.public_hex
         self._directory, self._identity, self._store, self._audit = directory, identity, store, audit
+        self._secret = NodeSecret.at(directory.secret)
         self._consent, self._hub, self._pool, self._make_tools = consent, hub, pool, make_tools
         self._running: dict[str, Running] = {}
         self._rehearsing = self._rehearsed = self._closing = False
@@ -275,6 +278,7 @@ class Jobs:
             pin=lambda what, digest: self._store.pin(spec.prepared or job, what, digest),
             minimum_outcome=agreed.dataset.policy.minimum_outcome, prepared=self._directory.prepared,
             burn_prepared=lambda: self._burn_prepared(agreed),
+            noise=lambda rows: noise_stream(self._secret, spec, rows),
         )
         for name, stage in stages_of(spec):
             self._store.set_stage(job, name)

@@ -141,7 +141,7 @@ def _manifest(trained: Trained) -> Mapping[str, Any]:
         "job": trained.job,
         "party": trained.party,
         "role": part.role,
-        "penalty": trained.spec.training.penalty,
+        "penalty": penalty_of(trained.spec, int((~trained.test).sum())),
         "preparation": trained.preparation.to_json(),
         "columns": list(trained.preparation.names),
         "offset": trained.spec.label.offset if first else None,

@@ -14,6 +14,7 @@ class Budget(StrEnum):
     SCORE_CALLS = "score_calls"
     FEATURE_EQUATIONS = "feature_equations"  # weights that leave: so many equations on the same rows
     ALIGNMENTS_PER_PARTNER = "alignments_per_partner"   # counted for each partner by itself
+    MODELS = "models"   # by how much noise each has: averages of models trained alike say more than one of them
     PERIOD_SPLITS = "period_splits"   # jobs in which others learn who is of the later period: a bit of each customer
 
 

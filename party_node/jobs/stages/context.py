@@ -14,6 +14,7 @@ from mpc.errors import LocalError
 from mpc.link import Link, PartyId
 from mpc.protocol import Party
 from mpc.protocols.train import Tools
+from mpc.rng import Rng
 from party_node.data.binned_column import BinnedColumn
 from party_node.data.ids.accounting import IdCounts
 from party_node.data.period import Period
@@ -30,6 +31,10 @@ class Binning:
 
     columns: tuple[BinnedColumn, ...]
     left_out: tuple[tuple[str, str], ...]
+
+
+def _nothing_to_draw_from(rows: NDArray[np.int64]) -> Rng:
+    raise LocalError("nobody keeps a secret here to draw a linear term from")
 
 
 def _nowhere() -> None:
@@ -56,6 +61,8 @@ class JobContext:
     accept_widths: Callable[[Mapping[PartyId, int]], None] = lambda widths: None
     # Remembers the digest of what masks are made for; raises if the job has another one under that name.
     pin: Callable[[str, bytes], None] = lambda what, digest: None
+    # The stream of this party's linear term, given which table rows train.
+    noise: Callable[[NDArray[np.int64]], Rng] = _nothing_to_draw_from
     # Where a job keeps what it makes ahead of another one; and how this one notes that it uses what another made.
     prepared: Path = Path()
     burn_prepared: Callable[[], None] = _nowhere

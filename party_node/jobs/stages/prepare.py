@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from party_node.data.encoding import Missing
 from party_node.data.preparation import Preparation, PreparationSpec, fit, with_intercept
 from party_node.jobs.stages.context import JobContext
+from wire.spec.training_terms import penalty_of
 
 
 async def run(context: JobContext, apart: Sequence[tuple[str, str]] = ()) -> None:
@@ -36,7 +37,7 @@ def _prepared(
         minimum_support=rules.minimum_support,
         clip=rules.clip,
         leverage_bound=rules.leverage_bound,
-        penalty=context.spec.training.penalty,
+        penalty=penalty_of(context.spec, int((~context.test).sum())),
     )
     rows = context.rows[~context.test]
     if context.copies is not None:
