@@ -1,8 +1,8 @@
 """Plain L2 logistic regression, exact: the label holder's own fit and start, and the joint fit's ideal.
 
 objective(w) = sum_l s_l loss_l(w) / sum_l s_l + lambda/2 |w|^2, the intercept's column left out of |w|;
-this is sklearn's LogisticRegression with C = 1 / (lambda sum_l s_l). A linear term a^T w may be added. Refuses to know parties, shares and
-files: it sees one table in the clear, which only a label holder's own site (or a test) has.
+this is sklearn's LogisticRegression with C = 1 / (lambda sum_l s_l). A linear term a^T w may be added. Refuses to know
+parties, shares and files: it sees one table in the clear, which only a label holder's own site (or a test) has.
 """
 
 from __future__ import annotations

@@ -100,8 +100,8 @@ def _noise(spec: JobSpec) -> list[str]:
         return []
     noise = spec.training.noise
     if noise == 0:
-        return ["noise: none. Whoever chooses its columns for it can compute the outcome and the probability of default "
-                "of chosen customers that train from two of its weights each"]
+        return ["noise: none. Whoever chooses its columns for it can compute outcome and default probability "
+                "of chosen customers that train, from two of its weights each"]
     return [f"noise: each party adds a secret term to what is minimised, {noise:g} times the default, so that weights "
             "show no single customer's outcome; this model counts as "
             f"{models(spec)} in the budget `models`, for averages of many models show more"]

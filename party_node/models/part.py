@@ -28,6 +28,7 @@ from party_node.data.sources.table import Table
 from party_node.models.kept_scores import FILE_NAME, write_scores
 from wire.private_files import write_private
 from wire.spec.job import JobSpec
+from wire.spec.training_terms import penalty_of
 
 VERSION = 1
 PASSING = ".partial"

@@ -1,7 +1,7 @@
 """The public terms of training that follow from the spec: the options of the protocol, alike wherever they are needed.
 
 What depends on the number of training rows, the penalty of a job that names none and the noise, is settled here when it
-is known; alike at all parties. Weights change them: what is expected of the outcome is by weight, and how unequal weights may be is public.
+is known. Weights change them: what is expected of the outcome is by weight, and how unequal weights may be is public.
 """
 
 from __future__ import annotations
