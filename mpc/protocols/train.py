@@ -249,7 +249,7 @@ def ideal(
     names = [options.label_holder, *(p for p in options.parties if p != options.label_holder)]
     pooled = np.concatenate([blocks[p].matrix for p in names], axis=1) / scale
     sizes = planned(options, {p: padded(blocks[p].matrix.shape[1]) for p in options.parties})
-    term = sum((to_signed(own_linear(block, sizes)) / sizes.plan.sum_unit for block in blocks.values()),
+    term = sum((to_signed(own_linear(p, block, sizes)) / sizes.plan.sum_unit for p, block in blocks.items()),
                np.zeros(sizes.width))
     linear = np.concatenate([term[sizes.slices[p]][: blocks[p].matrix.shape[1]] for p in names]) / options.rows
     weights = fit_logistic(pooled, holder.labels, options.penalty, intercept=0, sample_weights=holder.weights,

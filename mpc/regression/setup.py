@@ -216,7 +216,7 @@ def assembled(
     return State(
         me=me, peers=peers, options=options, sizes=sizes, stock=stock, matrix=matrix, coarse=coarse, hessian=hessian,
         root=root, outcome=own_residuals(block, plan), offset=own_log_odds(block, plan), start=start,
-        penalty=penalty, linear=own_linear(block, sizes), width=width, products=products, masks=masks,
+        penalty=penalty, linear=own_linear(me.id, block, sizes), width=width, products=products, masks=masks,
         anderson=anderson,
     )
 
@@ -266,12 +266,12 @@ def own_residuals(block: Block, plan: Precision) -> U64 | None:
     return from_signed(np.rint(halves * plan.residual_scale))
 
 
-def own_linear(block: Block, sizes: Sizes) -> U64:
+def own_linear(me: PartyId, block: Block, sizes: Sizes) -> U64:
     """My term of the objective's slope, in units of X^T e: zero where nothing is drawn."""
     if block.noise is None:
         return np.zeros(sizes.width, np.uint64)
     options = sizes.options
-    term = own_term(block.noise, options.noise, sizes.slices, options.label_holder)
+    term = own_term(block.noise, options.noise, sizes.slices, me, options.label_holder)
     return in_gradient_units(term, sizes.plan.sum_unit)
 
 
