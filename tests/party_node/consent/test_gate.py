@@ -43,7 +43,7 @@ def test_an_allowed_job_is_signed_and_starts(bank: Any) -> None:
     assert agreed.approvals_digest == check_approvals(agreed.spec, spec, bank.approvals(spec))
     assert bank.store.spent("loans") == {
         Budget.ALIGNMENTS: 1, Budget.TRAINING_ROUNDS: 20, Budget.SCORE_CALLS: 1, Budget.FEATURE_EQUATIONS: 2,
-        Budget.ALIGNMENTS_PER_PARTNER: 0, Budget.PERIOD_SPLITS: 0,
+        Budget.ALIGNMENTS_PER_PARTNER: 0, Budget.PERIOD_SPLITS: 0, Budget.MODELS: 1,
     }
     assert bank.store.spent("loans", "shop")[Budget.ALIGNMENTS_PER_PARTNER] == 1
     assert bank.store.spent("loans", "telecom")[Budget.ALIGNMENTS_PER_PARTNER] == 0
@@ -224,10 +224,10 @@ def test_columns_that_became_several_are_charged_and_refused_past_the_budget(ban
 
 
 WIDTHS: dict[str, tuple[dict[str, int], int]] = {
-    "as many as the spec says": ({"shop": 16}, 0),
-    "one column that became many": ({"shop": 64}, 48),
-    "the label holder's intercept is no column": ({"bank-a": 16}, 0),
-    "two others": ({"shop": 32, "telecom": 48}, 48),
+    "all that two columns may have become": ({"shop": 16}, 14),
+    "one column that became many": ({"shop": 64}, 62),
+    "the label holder's intercept is no column": ({"bank-a": 16}, 13),
+    "two others": ({"shop": 32, "telecom": 48}, 76),
 }
 
 

@@ -1,5 +1,5 @@
-"""The best attacker on weights: whoever owns columns X (several parties, who pool theirs) wants sigma - y, the residual,
-of a training customer, and so its outcome and its joint probability of default.
+"""The best attacker on weights: whoever owns columns X (several parties, who pool theirs) wants sigma - y, the
+residual, of a training customer, and so its outcome and its joint probability of default.
 
 At the optimum X^T e + b = -n penalty w, e the residuals of all rows and b the linear terms of the others; besides
 1^T e = 0, for the intercept has neither penalty nor term. Of residuals that are independent with variance v, and b with
@@ -72,7 +72,7 @@ def categories(rows: int, targets: I64, draw: np.random.Generator, columns: int 
             cut[order[half * j : half * (j + 1)]] = j
         for j, target in enumerate(own):
             joint[j % 2][np.append(order[half * j : half * (j + 2)], target)] = j
-        levels = tuple(f"{j:03d}" for j in range(len(own) + 1)) + ("none",)
+        levels = (*(f"{j:03d}" for j in range(len(own) + 1)), "none")
         made += [TextColumn(f"level-{three}-{k}", np.where(codes < 0, len(own) + 1, codes).astype(np.int32), levels)
                  for k, codes in enumerate((cut, *joint))]
     return made
