@@ -1,9 +1,9 @@
 """What a party's secret linear term is drawn from: the node's secret, the job, and the rows of its own that train.
 
-The same job run again on the same rows, in one piece or in two, has the same term, so that repeating it shows nothing new. Whatever may move
-the optimum is in the key: another column, table, penalty or training row, and the term is a fresh one. Were it the
-same, the difference of two jobs' weights would be free of it, and two such jobs would show what the rows that differ
-have done.
+The same job run again on the same rows, in one piece or in two, has the same term, so that repeating it shows nothing
+new. Whatever may move the optimum is in the key: another column, table, penalty or training row, and the term is a
+fresh one. Were it the same, the difference of two jobs' weights would be free of it, and two such jobs would show what
+the rows that differ have done.
 """
 
 from __future__ import annotations

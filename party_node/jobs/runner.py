@@ -100,7 +100,6 @@ class Jobs:
     ) -> None:
         self.party, self.identity_hex = party, identity.public_hex
         self._directory, self._identity, self._store, self._audit = directory, identity, store, audit
-        self._secret = NodeSecret.at(directory.secret)
         self._consent, self._hub, self._pool, self._make_tools = consent, hub, pool, make_tools
         self._running: dict[str, Running] = {}
         self._rehearsing = self._rehearsed = self._closing = False
@@ -278,7 +277,7 @@ class Jobs:
             pin=lambda what, digest: self._store.pin(spec.prepared or job, what, digest),
             minimum_outcome=agreed.dataset.policy.minimum_outcome, prepared=self._directory.prepared,
             burn_prepared=lambda: self._burn_prepared(agreed),
-            noise=lambda rows: noise_stream(self._secret, spec, rows),
+            noise=lambda rows: noise_stream(NodeSecret.at(self._directory.secret), spec, rows),
         )
         for name, stage in stages_of(spec):
             self._store.set_stage(job, name)
