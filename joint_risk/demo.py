@@ -45,7 +45,7 @@ def main() -> int:
         "minimum_intersection": MINIMUM_COMMON if manifest["people_in_common"] > MINIMUM_COMMON else 100,
         "party": [{"id": party.id, "dataset": "table"} for party in parties],
         "label": {"party": "bank", "column": "defaulted_12m", "positive": "1"},
-        "training": {"penalty": 1e-3, "expected_default_rate": 0.07},
+        "training": {"expected_default_rate": 0.07},
         "binning": {},   # columns enter by weights of evidence, so that there is a scorecard
         "crypto": {"key_bits": options.key_bits},
         "hold_out": {"fraction": 0.3},

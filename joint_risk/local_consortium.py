@@ -258,10 +258,11 @@ def dataset_toml(party: LocalParty, partners: list[str]) -> str:
     policy = {
         "purposes": [PURPOSE], "partners": partners, "coordinators": [COORDINATOR],
         "use_label": party.label is not None, "minimum_rows": 1, "minimum_hold_out": 1, "largest_weight": 100.0,
+        "minimum_noise": 0.0,
         "key_bits": 2048, "reveal": revealed,
         "release": ["metrics", "curves", "correlations", "row_counts", "timings"], "approval": party.approval,
         "budgets": {"feature_equations": 1_000_000, "training_rounds": 100_000, "alignments": 1000,
-                    "alignments_per_partner": 1000, "score_calls": 1000, "models": 1000,
+                    "alignments_per_partner": 1000, "score_calls": 1000, "scored_models": 1000,
                     "period_splits": 1000},
     } | party.policy
     document: dict[str, Any] = {

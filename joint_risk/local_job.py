@@ -31,7 +31,7 @@ def run_job(
         record = cluster.launch(job, show=True, prepared=first["job_id"] if first else "")
     ended = time.monotonic()
     label = LabelSpec(**{name: value for name, value in job["label"].items() if name != "party"})
-    pooled = compare(home, parties, record["job_id"], job["training"]["penalty"], label)
+    pooled = compare(home, parties, record["job_id"], record["parameters"]["lambda"], label)
     seconds = {"make": made - began, "start": started - made} | record["seconds"]
     if first is not None:
         seconds |= {f"ahead, {stage}": value for stage, value in first["seconds"].items()}
@@ -45,7 +45,8 @@ def run_job(
         "test_rows": record["test_rows"],
         "auc": pooled.auc,
         "ks": pooled.ks,
-        "coefficients": pooled.coefficients,
+        "coefficients": pooled.coefficients,   # the pooled fit has no linear term: their distance is noise most of all
+        "noise": record["parameters"]["noise"],
         "seconds": {stage: round(value, 2) for stage, value in seconds.items()},
         "bytes": record["bytes"],
         "ledger": record["ledger"],

@@ -35,6 +35,7 @@ class Domain(StrEnum):
     AUDIT_HEAD = "jcr/v1/audit/head"
     AUDIT_COUNTERSIGN = "jcr/v1/audit/countersign"
     MATRIX_DIGEST = "jcr/v1/train/matrix"
+    PERTURBATION = "jcr/v1/train/perturbation"
     BOOTSTRAP = "jcr/v1/evaluation/bootstrap"
     TRAINING_SETS = "jcr/v1/consent/training-sets"
     SCORE_DITHER = "jcr/v1/score/dither"

@@ -44,7 +44,8 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     add("--categorical", action="append", default=[], metavar="PARTY:A,B")
     add("--id-profile", choices=["plain", "phone", "national_id", "email"], default="plain")
     add("--duplicates", choices=["first", "refuse"], default="first")
-    add("--lambda", dest="penalty", type=float, default=1e-3)
+    add("--lambda", dest="penalty", type=float, default=None, help="default: as the training rows and --noise ask")
+    add("--noise", type=float, default=1.0, help="of the secret terms in the objective, times the default; 0: none")
     add("--iterations", type=iterations, default="auto", help="a number; auto: as many as the default rate asks for")
     add("--expected-default-rate", type=float, default=None, help="default: the label's rate to one digit")
     add("--test-fraction", type=float, default=0.3, help="hold-out sample; 0: train and judge on the same rows")
@@ -159,8 +160,9 @@ def job_of(options: argparse.Namespace, parties: list[LocalParty]) -> dict[str, 
         "party": [{"id": p.id, "dataset": "table", "columns": p.columns, "duplicates": options.duplicates}
                   for p in parties],
         "label": {"party": holder.id, "column": holder.label, "positive": options.positive, **terms},
-        "training": {"penalty": options.penalty, "iterations": options.iterations, "sigmoid": options.sigmoid,
-                     "expected_default_rate": rate},
+        "training": {"iterations": options.iterations, "sigmoid": options.sigmoid, "expected_default_rate": rate,
+                     "noise": options.noise,
+                     **({} if options.penalty is None else {"penalty": options.penalty})},
         "crypto": {"key_bits": options.key_bits, "engine": options.engine},
         "hold_out": hold_out_of(options) | {"minimum_hold_out": options.minimum_hold_out},
         "scores": {"grid": options.score_grid, "minimum_columns": options.minimum_columns},

@@ -11,6 +11,7 @@ from wire.spec.columns import BinningSpec, CorrelateSpec
 from wire.spec.hold_out import HoldOutSpec
 from wire.spec.job import JobSpec, ScaleSpec
 from wire.spec.label import ClassWeights, LabelSpec
+from wire.spec.training_terms import noise_of, penalty_of
 
 
 class LedgerEntry(BaseModel):
@@ -84,7 +85,7 @@ def merge(
         "ledger": [ledger[code] for code in sorted(ledger)],
         "goal": spec.goal,
         "prepared": spec.prepared,
-        "parameters": _parameters(spec),
+        "parameters": _parameters(spec, max(1, first.train_rows)),
         "seconds": {
             stage: max(part.seconds.get(stage, 0.0) for part in parts.values()) for stage in sorted(stages)
         },
@@ -107,11 +108,13 @@ def _correlations(spec: JobSpec, parts: Mapping[str, PartyPart]) -> dict[str, An
     return shown | {"inflation": [{**row, "party": name} for name, rows in told.items() for row in rows]}
 
 
-def _parameters(spec: JobSpec) -> dict[str, Any]:
+def _parameters(spec: JobSpec, rows: int) -> dict[str, Any]:
     if spec.goal == "alignment":
         return _of_alignment(spec)
     return {
-        "lambda": spec.training.penalty,
+        "lambda": penalty_of(spec, rows),
+        "noise": spec.training.noise,
+        "noise_deviation": noise_of(spec, rows),
         "iterations": spec.training.iterations,
         "sigmoid": spec.training.sigmoid,
         "expected_default_rate": spec.training.expected_default_rate,

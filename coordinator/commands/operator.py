@@ -164,6 +164,7 @@ def plan(
 
 
 def _print_plan(spec: JobSpec, expected: Data, engines: dict[str, str]) -> None:
+    from coordinator.jobs.forecast import noise_in_words
     from mpc.protocols import PROTOCOLS
 
     out = console()
@@ -179,6 +180,8 @@ def _print_plan(spec: JobSpec, expected: Data, engines: dict[str, str]) -> None:
             out.print(f"  {line.to:<13} {line.what}")
     out.print(f"traffic about {expected['megabytes']:.0f} MB over all links, at most; "
               f"approvals missing: {', '.join(p.id for p in spec.parties)}")
+    if "noise_in_standard_errors" in expected:
+        out.print(noise_in_words(spec, expected))
     if "megabytes_in_round" in expected:
         out.print(f"of that {expected['megabytes_in_round']:.0f} MB in the round itself, where coordinator precompute "
                   "ran ahead of it: alignment, preparation and all correlations, nearly all of the time")

@@ -16,7 +16,7 @@ from mpc.regression.sizes import Sizes, padded, planned
 from mpc.sets.okvs import Layout
 from wire.line import Line
 from wire.spec.job import JobSpec
-from wire.spec.training_terms import train_options
+from wire.spec.training_terms import noise_in_errors, penalty_of, train_options
 
 BYTES_PER_ID = 32         # a point
 BYTES_PER_CODE, BYTES_PER_CHECK, BYTES_PER_TAG = 32, 8, 12   # of the engine oprf: slots of stores, a common customer
@@ -24,6 +24,7 @@ BYTES_PER_ANGLE_OT = 20   # column of the extension and the correction of two wo
 BYTES_PER_OT = 12         # the same with one word
 OTS_PER_TRIPLE = 128      # both cross terms, bit by bit
 WAITS_PER_ITERATION = 30  # round trips of an iteration, two thirds of them in Anderson's step
+MUCH_NOISE = 0.7          # of a standard error: a third of the rows lost
 WAITS = 80                # of a job besides: connecting, keys, proofs, base transfers, the preconditioner, the end
 
 
@@ -68,7 +69,21 @@ def forecast(spec: JobSpec, rows: dict[str, int]) -> dict[str, Any]:
     }
     in_round = (pairs * training * rounds * 5 + _online(sizes) + stages["evaluate"]) / 1e6
     return _stages(stages) | {"training_rows_at_most": training, "iterations": rounds,
+                              "penalty": penalty_of(spec, training),
+                              "noise_in_standard_errors": noise_in_errors(spec, training),
                               "megabytes_in_round": round(in_round, 1)}
+
+
+def noise_in_words(spec: JobSpec, expected: Mapping[str, Any]) -> str:
+    """What the secret terms do to the model that `expected`, the forecast, is of; and the penalty, which follows."""
+    moved, rows = expected["noise_in_standard_errors"], expected["training_rows_at_most"]
+    said = f"penalty {expected['penalty']:.2g}; "
+    if moved == 0:
+        return said + "no noise: weights may show the outcomes of single customers"
+    lost = 1 - 1 / (1 + moved**2)
+    said += (f"noise {spec.training.noise:g} times the default moves each weight by about {moved:.2f} of its standard "
+             f"error at {rows:,} training rows, as if {lost:.0%} fewer had trained")
+    return said + ("; that is much: more rows help, or a coarser model" if moved > MUCH_NOISE else "")
 
 
 def _stages(sizes: Mapping[str, float]) -> dict[str, Any]:

@@ -23,6 +23,8 @@ TITLES = {"model": "Joint credit-risk model", "alignment": "Customers in common"
           "precompute": "Work ahead of a joint model"}
 PARAMETER_WORDS = {
     "lambda": "penalty (lambda)",
+    "noise": "secret terms in the objective, times the default",
+    "noise_deviation": "their standard deviation at each party, in residuals",
     "iterations": "iterations",
     "key_bits": "Paillier key, bits",
     "engine": "arithmetic engine",

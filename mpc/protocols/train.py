@@ -1,13 +1,13 @@
 """Logistic regression on additive shares, N >= 2 parties, semi-honest, no dealer and no arbiter.
 
-   every party i: X_i (rows x d_i)        label holder besides: y, weights s, offset o       all: shares of every w
+   every party i: X_i (rows x d_i), b     label holder besides: y, weights s, offset o       all: shares of every w
  0 widths, keys                -- Widths, PublicKeyMessage -->
  1 offline, for T iterations   -- products' ciphertexts -->       shares of X_i r, X_i^T r; of K = sum_i K_i, the
                                                                   whitened Hessian (preconditioner); of L_i r, K_i r
  per iteration t = 1..T, at the point v:
  2 z = o + sum_i X_i v_i       -- Masked(v_i - r) to owner i -->  shares of z mod 2^37
  3 e = s (sigma(z) - y)        -- open z - rho -->                shares of e from s cos, s sin of rho
- 4 g_i = X_i^T e               -- Masked(e - r) to all -->        shares of n g_i, penalty added locally
+ 4 g_i = X_i^T e               -- Masked(e - r) to all -->        shares of n g_i, penalty and own b added locally
  5 h = g >> f                  -- masked opening -->
  6 p = L q(K) L h              -- Masked(h_i - r) to owner i, Masked(y - r) to all, masked openings -->
  7 v <- Anderson's step from all v and p so far                   -- masked openings, one level -->
@@ -15,7 +15,8 @@
  9 w_i = sum of shares         -- refreshed shares of w_i to i -->
 
 [SecureML 2017] for training on shares; [CAESAR, KDD 2021] for products by homomorphic encryption; [Boura et al.,
-FC 2018] for the masked sine series; [PrivLogit, 2016] for the fixed Hessian; Anderson's acceleration.
+FC 2018] for the masked sine series; [PrivLogit, 2016] for the fixed Hessian; Anderson's acceleration; [Chaudhuri et
+al., JMLR 2011] for the linear term.
 """
 
 from __future__ import annotations
@@ -26,16 +27,16 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from mpc.errors import Reason, Refused
+from mpc.errors import LocalError, Reason, Refused
 from mpc.link import Link, PartyId
 from mpc.protocol import LedgerLine, Party, ProtocolSpec
 from mpc.regression.acceleration import lines as acceleration_lines
 from mpc.regression.precision import SQUARED_BITS, Precision
 from mpc.regression.precomputed import Kept, resume
 from mpc.regression.preconditioner import combined
-from mpc.regression.setup import Block, State, Tools, Widths, prepare
+from mpc.regression.setup import Block, State, Tools, Widths, own_linear, prepare
 from mpc.regression.sigmoid import PERIOD_BITS
-from mpc.regression.sizes import TrainOptions, padded
+from mpc.regression.sizes import TrainOptions, padded, planned
 from mpc.ring import U64, RingVector, from_signed, mask_of, reduce, times, to_signed
 from mpc.sharing.comparison import comparison_lines, is_below, multiply
 from mpc.sharing.opening import open_masked, open_to
@@ -71,6 +72,8 @@ async def run(
     `accept_widths` hears the others' padded widths after step 0 and raises if this party's own rules forbid them.
     `kept`: what mpc.regression.precomputed.precompute made ahead for this run at all parties, in the place of step 1.
     """
+    if (block.noise is None) != (options.noise == 0):
+        raise LocalError("every party of a job with a linear term draws its own, and nobody does in another job")
     state = await (prepare(me, peers, block, options, tools, accept_widths) if kept is None
                    else resume(me, peers, block, options, kept, accept_widths))
     point, push = state.start, state.start                                                      # shares, ints
@@ -89,7 +92,7 @@ async def _iteration(state: State, t: int, point: U64) -> tuple[U64, U64]:
     me, peers = state.me, state.peers
     z = await _forward(state, t, point)                                                              # 2
     e = await _residual(state, z)                                                                    # 3
-    g = await _backward(state, t, e) + point * state.penalty                                         # 4
+    g = await _backward(state, t, e) + point * state.penalty + state.linear                          # 4
     h = await truncate(me, peers, g, state.masks.gradient, "train.gradient")                         # 5
     push = np.uint64(0) - await _precondition(state, t, h)                                           # 6
     return await state.anderson.step(point, push), push                                              # 7
@@ -239,15 +242,18 @@ def series_share(delta: U64, cosines: U64, sines: U64, plan: Precision) -> U64:
 def ideal(
     blocks: Mapping[PartyId, Block], options: TrainOptions
 ) -> dict[PartyId, NDArray[np.float64]]:
-    """The exact pooled fit on the same integers."""
+    """The exact pooled fit on the same integers, with everybody's linear terms."""
     scale = float(int(32767 // options.clip))
     holder = blocks[options.label_holder]
     assert holder.labels is not None
     names = [options.label_holder, *(p for p in options.parties if p != options.label_holder)]
     pooled = np.concatenate([blocks[p].matrix for p in names], axis=1) / scale
-    weights = fit_logistic(
-        pooled, holder.labels, options.penalty, intercept=0, sample_weights=holder.weights, offset=holder.offset
-    ).weights
+    sizes = planned(options, {p: padded(blocks[p].matrix.shape[1]) for p in options.parties})
+    term = sum((to_signed(own_linear(p, block, sizes)) / sizes.plan.sum_unit for p, block in blocks.items()),
+               np.zeros(sizes.width))
+    linear = np.concatenate([term[sizes.slices[p]][: blocks[p].matrix.shape[1]] for p in names]) / options.rows
+    weights = fit_logistic(pooled, holder.labels, options.penalty, intercept=0, sample_weights=holder.weights,
+                           offset=holder.offset, linear=linear).weights
     cuts = np.cumsum([blocks[p].matrix.shape[1] for p in names])[:-1]
     return dict(zip(names, np.split(weights, cuts), strict=True))
 

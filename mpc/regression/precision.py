@@ -65,6 +65,11 @@ class Precision:
         return float(self.rows) * self.residual_scale * self.coarse_scale / 2.0**self.gradient_shift
 
     @property
+    def sum_unit(self) -> float:
+        """Integer per 1.0 of X^T e."""
+        return self.residual_scale * self.coarse_scale
+
+    @property
     def penalty_factor(self) -> int:
         """w_int times this is penalty * w in the unit of X_int^T e_int."""
         return round(self.penalty * self.rows * self.residual_scale * self.coarse_scale / self.weight_unit)
@@ -134,30 +139,34 @@ def _trig_plan(
     return min(found, key=lambda entry: entry[:2])[2]
 
 
-def _longest(series: SineSeries, has_offset: bool) -> float:
+def _longest(series: SineSeries, has_offset: bool, lean: float) -> float:
     """Of |w| sqrt(penalty), squared in proportion to the objective at 0: with an offset that is at most log 2 and the
-    offset's range, since weights of rows have mean 1."""
-    return WEIGHT_BOUND * math.sqrt(1 + series.valid / math.log(2)) if has_offset else WEIGHT_BOUND
+    offset's range, since weights of rows have mean 1. A linear term of length `lean` = |b| / (n sqrt(penalty)) lowers
+    the objective at the optimum: from u^2 / 2 <= objective at 0 + lean u."""
+    without = WEIGHT_BOUND * math.sqrt(1 + series.valid / math.log(2)) if has_offset else WEIGHT_BOUND
+    return 2 * lean + math.sqrt(4 * lean**2 + without**2)
 
 
 def plan_precision(
     parties: int, rows: int, clip: float, penalty: float, expected_default_rate: float, sigmoid: str,
-    weighting: Weighting | None = None, has_offset: bool = False,
+    weighting: Weighting | None = None, has_offset: bool = False, pull: float = 0.0,
 ) -> Precision:
-    """The plan for a run; LocalError when the bits do not suffice."""
+    """The plan for a run; LocalError when the bits do not suffice. `pull`: length of the linear term over n
+    (mpc.regression.perturbation)."""
     largest_mean_square, row_weight, weighs = 1.0, 1.0, None
     if weighting is not None:
         largest_mean_square, row_weight, weighs = weighting.largest, math.sqrt(weighting.mean_square), weighting.by
     series, curvature = chosen(sigmoid, expected_default_rate), expected_default_rate * (1 - expected_default_rate)
-    x_scale, longest = int(32767 // clip), _longest(series, has_offset)
+    x_scale, longest = int(32767 // clip), _longest(series, has_offset, pull / math.sqrt(penalty))
     # Along a direction in which X^T X / n has the eigenvalue m, noise s of the residuals gives the weights
     # s sqrt(m / n) / (c m + penalty); that is largest at c m = penalty.
     target = 2 * NOISE * math.sqrt(curvature * penalty * rows) / row_weight
     for backward_bits in range(BACKWARD_BITS[1], BACKWARD_BITS[0] - 1, -1):
         coarse_scale = x_scale / 2.0 ** (ENTRY_BITS - backward_bits)
-        # |X^T e| <= n sqrt(mean x^2) sqrt(mean e^2), by Cauchy and Schwarz; the penalty's gradient is added to it.
+        # |X^T e| <= n sqrt(mean x^2) sqrt(mean e^2), by Cauchy and Schwarz; the penalty's gradient and the linear term
+        # are added to it.
         residual = RESIDUAL_BOUND * math.sqrt(largest_mean_square)
-        largest = residual * COLUMN_BOUND + math.sqrt(penalty) * longest
+        largest = residual * COLUMN_BOUND + math.sqrt(penalty) * longest + pull
         room = SAFE_BITS - math.log2(rows * coarse_scale * largest)
         residual_scale = 1 << max(0, min(RESIDUAL_BITS[1], int(room)))
         trig = _trig_plan(parties, residual_scale, series, target, weighs)

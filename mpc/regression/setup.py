@@ -23,6 +23,7 @@ from mpc.products.one_time_shares import HolderProduct, OwnerProduct
 from mpc.products.packed_over_rows import offer_packed, serve_packed
 from mpc.protocol import Party
 from mpc.regression.acceleration import Anderson
+from mpc.regression.perturbation import in_gradient_units, own_term
 from mpc.regression.precision import Precision
 from mpc.regression.preconditioner import I16, Counterparts, own_root, root_matrix, shared_hessian, whitened
 from mpc.regression.sigmoid import PERIOD_BITS, chosen
@@ -58,6 +59,7 @@ class Block:
     start: NDArray[np.float64] | None = None   # the label holder's own fit, its share of the starting point
     weights: NDArray[np.float64] | None = None # one per row, mean 1, at the label holder of a job that has weights
     offset: NDArray[np.float64] | None = None  # added to the log-odds, at the label holder only
+    noise: Rng | None = None                   # what the own linear term is drawn from, in a job that has one
 
 
 @dataclass(frozen=True)
@@ -85,6 +87,7 @@ class State:
     offset: U64 | None                         # and of the log-odds, mod 2^37
     start: U64
     penalty: U64                               # per weight, zero at the intercept
+    linear: U64                                # my own term b of the gradient X^T e, likewise
     width: int
     products: Products
     masks: Masks
@@ -213,7 +216,8 @@ def assembled(
     return State(
         me=me, peers=peers, options=options, sizes=sizes, stock=stock, matrix=matrix, coarse=coarse, hessian=hessian,
         root=root, outcome=own_residuals(block, plan), offset=own_log_odds(block, plan), start=start,
-        penalty=penalty, width=width, products=products, masks=masks, anderson=anderson,
+        penalty=penalty, linear=own_linear(me.id, block, sizes), width=width, products=products, masks=masks,
+        anderson=anderson,
     )
 
 
@@ -260,6 +264,15 @@ def own_residuals(block: Block, plan: Precision) -> U64 | None:
         return None
     halves = (0.5 - block.labels) * (1.0 if block.weights is None else block.weights)
     return from_signed(np.rint(halves * plan.residual_scale))
+
+
+def own_linear(me: PartyId, block: Block, sizes: Sizes) -> U64:
+    """My term of the objective's slope, in units of X^T e: zero where nothing is drawn."""
+    if block.noise is None:
+        return np.zeros(sizes.width, np.uint64)
+    options = sizes.options
+    term = own_term(block.noise, options.noise, sizes.slices, me, options.label_holder)
+    return in_gradient_units(term, sizes.plan.sum_unit)
 
 
 def own_log_odds(block: Block, plan: Precision) -> U64 | None:

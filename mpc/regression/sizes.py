@@ -14,6 +14,7 @@ import numpy as np
 from mpc.link import PartyId
 from mpc.products.plan import ProductPlan
 from mpc.regression.acceleration import anderson_needs
+from mpc.regression.perturbation import pull
 from mpc.regression.precision import ENTRY_BITS, SQUARED_BITS, Precision, plan_precision
 from mpc.regression.preconditioner import EVALUATIONS, ROOT_BITS, PreconditionerPlan, plan_preconditioner
 from mpc.regression.sigmoid import PERIOD_BITS, is_rare
@@ -35,7 +36,8 @@ def enough_iterations(expected_default_rate: float) -> int:
 @dataclass(frozen=True)
 class TrainOptions:
     """Agreed in the job spec. `parties` sorted; `tolerance` bounds the last preconditioned gradient, in
-    units of standardised weights. `expected_default_rate`: by weight, where rows are weighted."""
+    units of standardised weights. `expected_default_rate`: by weight, where rows are weighted. `noise`: s of every
+    party's linear term (mpc.regression.perturbation); 0: there is none."""
 
     parties: tuple[PartyId, ...]
     label_holder: PartyId
@@ -49,6 +51,7 @@ class TrainOptions:
     key_bits: int
     weighting: Weighting | None = None
     has_offset: bool = False
+    noise: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -122,11 +125,13 @@ class Sizes:
 def planned(options: TrainOptions, widths: Mapping[PartyId, int]) -> Sizes:
     """The sizes of a run; LocalError when its bits do not suffice."""
     parties = len(options.parties)
+    pulled = pull(options.noise, parties, sum(widths.values()), options.rows)
     plan = plan_precision(
         parties, options.rows, options.clip, options.penalty, options.expected_default_rate, options.sigmoid,
-        options.weighting, options.has_offset,
+        options.weighting, options.has_offset, pulled,
     )
     residual = 1.0 if options.weighting is None else math.sqrt(options.weighting.largest)
+    residual += pulled * math.sqrt(plan.curvature / options.penalty)    # |L b| / n is at most pulled / sqrt(penalty)
     preconditioner = plan_preconditioner(
         parties, options.rows, options.penalty, plan.curvature, plan.gradient_unit, plan.weight_unit, residual
     )

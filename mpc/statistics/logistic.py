@@ -1,8 +1,8 @@
 """Plain L2 logistic regression, exact: the label holder's own fit and start, and the joint fit's ideal.
 
 objective(w) = sum_l s_l loss_l(w) / sum_l s_l + lambda/2 |w|^2, the intercept's column left out of |w|;
-this is sklearn's LogisticRegression with C = 1 / (lambda sum_l s_l). Refuses to know parties, shares and
-files: it sees one table in the clear, which only a label holder's own site (or a test) has.
+this is sklearn's LogisticRegression with C = 1 / (lambda sum_l s_l). A linear term a^T w may be added. Refuses to know
+parties, shares and files: it sees one table in the clear, which only a label holder's own site (or a test) has.
 """
 
 from __future__ import annotations
@@ -81,6 +81,7 @@ def fit_logistic(
     *,
     sample_weights: ArrayLike | None = None,
     offset: F64 | None = None,
+    linear: F64 | None = None,
     start: F64 | None = None,
     max_iterations: int = 100,
     tolerance: float = 1e-9,
@@ -88,7 +89,8 @@ def fit_logistic(
     """The minimum of the penalised mean log-loss, by Newton steps with a line search.
 
     features [n, d]; outcome [n] of 0/1 or bool; `penalty` is lambda; `intercept` is the index of the column
-    of ones, which is not penalised (None: there is none); `offset` [n] is added to the log-odds, not fitted.
+    of ones, which is not penalised (None: there is none); `offset` [n] is added to the log-odds, not fitted;
+    `linear` [d] is a of the linear term.
     Converged: every component of the gradient is below `tolerance` times the root mean square of its column.
     With penalty 0 and separable labels there is no minimum: `converged` is then False.
     LocalError: shapes that do not fit, values that are not finite, labels that are all equal, penalty < 0.
@@ -99,24 +101,25 @@ def fit_logistic(
     if intercept is not None:
         ridge[intercept] = 0.0
     w = np.zeros(count) if start is None else np.array(start, dtype=np.float64)
-    if w.shape != (count,):
-        raise LocalError("the starting point has another length than the columns")
+    a = np.zeros(count) if linear is None else linear
+    if w.shape != (count,) or a.shape != (count,):
+        raise LocalError("the starting point or the linear term has another length than the columns")
     size = np.sqrt(np.einsum("ij,ij,i->j", table, table, s)) + np.finfo(np.float64).tiny
 
     z = base + table @ w
-    value = _objective(y, z, s, ridge, w)
+    value = _objective(y, z, s, ridge, a, w)
     for iteration in range(max_iterations):
-        gradient = table.T @ (s * (sigmoid(z) - y)) + ridge * w
+        gradient = table.T @ (s * (sigmoid(z) - y)) + ridge * w + a
         step = _newton_step(information(table, z, s) + np.diag(ridge), gradient)
         slope = float(gradient @ step)
         # Separable labels without a penalty: the gradient vanishes at infinity, but every step still halves
         # the objective or better; so a step that promises at most a millionth of it is asked for too.
-        if bool(np.all(np.abs(gradient) <= tolerance * size)) and slope <= 1e-6 * value:
+        if bool(np.all(np.abs(gradient) <= tolerance * size)) and slope <= 1e-6 * abs(value):
             return LogisticFit(w, True, iteration)
         moved = table @ step
         length = 1.0
         while True:
-            candidate = _objective(y, z - length * moved, s, ridge, w - length * step)
+            candidate = _objective(y, z - length * moved, s, ridge, a, w - length * step)
             # Near the minimum the decrease drowns in rounding: a few ulps of slack let the last step through.
             if candidate <= value - 1e-4 * length * slope + 1e-14 * abs(value):
                 break
@@ -156,8 +159,8 @@ def _checked(
     return table, y, s / s.sum(), base
 
 
-def _objective(y: F64, z: F64, s: F64, ridge: F64, w: F64) -> float:
-    return float(s @ log_losses(y, z) + 0.5 * (ridge * w) @ w)
+def _objective(y: F64, z: F64, s: F64, ridge: F64, linear: F64, w: F64) -> float:
+    return float(s @ log_losses(y, z) + 0.5 * (ridge * w) @ w + linear @ w)
 
 
 def _newton_step(hessian: F64, gradient: F64) -> F64:

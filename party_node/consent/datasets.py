@@ -35,7 +35,7 @@ from wire.spec.label import MAX_LABEL_VALUES, LabelValue
 from wire.spec.part import ColumnName
 from wire.spec.scores import MINIMUM_COLUMNS, ONE_POINT, ColumnFloor, Grid
 
-ROWS_PER_EQUATION = 10   # protocol.md 2.4: the sum of d_i over all jobs stays far below the number of rows
+ROWS_PER_EQUATION = 10   # two equations without noise are one customer: a tenth of the rows, a twentieth of them
 
 
 class _Part(BaseModel):
@@ -49,9 +49,10 @@ class Budgets(_Part):
     alignments_per_partner: Annotated[int, Field(ge=0)] = 5
     training_rounds: Annotated[int, Field(ge=0)] = 400
     score_calls: Annotated[int, Field(ge=0)] = 10
-    models: Annotated[int, Field(ge=0)] = 1               # whose scores others receive, as a feature holder
+    scored_models: Annotated[int, Field(ge=0)] = 1        # whose scores others receive, as a feature holder
     period_splits: Annotated[int, Field(ge=0)] = 4
     feature_equations: Annotated[int, Field(ge=0)] | None = None  # none given: a tenth of the rows
+    models: Annotated[int, Field(ge=0)] = 6   # of the default noise: together they leave .87 of a residual (train.md)
 
     def limit(self, budget: Budget, rows: int) -> int:
         """The limit of `budget` for a table of `rows` rows, of which it tells two digits."""
@@ -84,6 +85,7 @@ class DatasetPolicy(_Part):
     largest_weight: Annotated[float, Field(ge=1.0)] = 1.0     # of a row or customer, in means; 1: all alike
     balanced_classes: bool = True                             # both outcomes may weigh the same
     correlation_bits: Annotated[int, Field(ge=0, le=16)] = 0  # finer than the rows support only up to here
+    minimum_noise: Annotated[float, Field(ge=0.0)] = 1.0      # of the linear terms, in multiples of the default
     key_bits: Annotated[int, Field(ge=2048)] = 3072
     reveal: list[str] = []
     release: list[Release] = []

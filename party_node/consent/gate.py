@@ -278,7 +278,7 @@ class Consent:
         limit."""
         amount = models_scored(agreed.spec, self._party)
         if amount:
-            self.charge(agreed.job, agreed.dataset, Budget.MODELS, amount)
+            self.charge(agreed.job, agreed.dataset, Budget.SCORED_MODELS, amount)
 
     def check_count(self, agreed: Agreed, count: int) -> None:
         """Denied if too few customers are in common. Whether they are nearly those of an earlier job shows once it is

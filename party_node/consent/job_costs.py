@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 from mpc.link import PartyId
@@ -10,6 +11,8 @@ from party_node.consent.datasets import RegisteredDataset
 from party_node.records.budgets import Budget, Debit
 from wire.spec.columns import BinningSpec
 from wire.spec.job import JobSpec, PartySpec
+
+LEAST_COUNTED, MOST_COUNTED = 1e-3, 10**6   # noise below the one costs a budget of models the other
 
 
 def feature_equations(spec: JobSpec, me: str) -> int:
@@ -42,15 +45,24 @@ def bins_told(rules: BinningSpec) -> int:
 
 
 def further_equations(spec: JobSpec, widths: Mapping[PartyId, int]) -> int:
-    """By how much the others' blocks outgrew their columns in the spec: categories, and flags of missing values.
+    """By how much the others' blocks may have outgrown their columns in the spec: levels, and flags of missing values.
 
-    `widths` are padded, so this counts whole steps of the padding and says nothing more exact.
+    `widths` are padded, and what a block holds is its owner's affair: all of its width counts. In bins a column stays
+    one column.
     """
+    if spec.binning is not None:
+        return 0
     intercept = {spec.label_holder.id: 1}
-    return sum(
-        max(0, width - padded(len(spec.party(party).columns) + intercept.get(party, 0)))
-        for party, width in widths.items()
-    )
+    return sum(max(0, width - len(spec.party(party).columns) - intercept.get(party, 0))
+               for party, width in widths.items())
+
+
+def models(spec: JobSpec) -> int:
+    """What the job's weights add to what all jobs' weights tell of one customer, in models of the default noise: 1/s^2,
+    rounded up, for k estimates of variance s^2 have an average of variance s^2 / k."""
+    if spec.goal != "model":
+        return 0
+    return math.ceil(1 / spec.training.noise**2) if spec.training.noise > LEAST_COUNTED else MOST_COUNTED
 
 
 def widest(spec: JobSpec, party: PartySpec) -> int:
@@ -84,6 +96,7 @@ def debits(spec: JobSpec, me: str, dataset: RegisteredDataset) -> list[Debit]:
         Budget.TRAINING_ROUNDS: spec.training.iterations if spec.goal == "model" else 0,
         Budget.SCORE_CALLS: 1 if any(code.startswith("score.") for code in spec.reveal) else 0,
         Budget.FEATURE_EQUATIONS: feature_equations(spec, me),
+        Budget.MODELS: models(spec) if dataset.policy.minimum_noise else 0,   # who lets it be zero counts none
         Budget.PERIOD_SPLITS: int(aligns and splits_by_period(spec) and spec.label_holder.id == me),
     }
     each = Budget.ALIGNMENTS_PER_PARTNER
@@ -95,4 +108,4 @@ def debits(spec: JobSpec, me: str, dataset: RegisteredDataset) -> list[Debit]:
 
 def debits_later(spec: JobSpec, me: str, dataset: RegisteredDataset) -> list[Debit]:
     """What it costs besides when it comes so far: a job that fails before its scores leave has told no equation."""
-    return [Debit(Budget.MODELS, models_scored(spec, me), dataset.limit(Budget.MODELS))]
+    return [Debit(Budget.SCORED_MODELS, models_scored(spec, me), dataset.limit(Budget.SCORED_MODELS))]

@@ -273,6 +273,12 @@ def _leverage(q: Question) -> str | None:
     return None
 
 
+def _noise(q: Question) -> str | None:
+    if q.spec.goal == "model" and q.spec.training.noise < q.policy.minimum_noise:
+        return f"the job's noise is below the {q.policy.minimum_noise:g} times the default that {q.me} demands"
+    return None
+
+
 def _correlation_bits(q: Question) -> str | None:
     rules = q.spec.correlate
     if rules is None or rules.bits is None:
@@ -354,6 +360,7 @@ RULES: tuple[Rule, ...] = (
     Rule("policy.finest_score_grid", "SCORE_GRID", _score_grid, "raise scores.grid"),
     Rule("policy.minimum_columns", "COLUMNS", _minimum_columns, "name more columns, or raise scores.minimum_columns"),
     Rule("policy.maximum_leverage", "LEVERAGE", _leverage, "lower preparation.leverage_bound"),
+    Rule("policy.minimum_noise", "NOISE", _noise, "raise training.noise"),
     Rule("policy.largest_weight", "WEIGHT", lambda q: too_heavy(q.spec, q.policy),
          "lower label.largest_weight or label.class_weights, or its bank may raise policy.largest_weight"),
     Rule("policy.balanced_classes", "BALANCED", lambda q: balanced_refused(q.spec, q.policy),

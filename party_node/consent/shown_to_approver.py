@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 
 from mpc.protocol import ProtocolSpec
-from party_node.consent.job_costs import models_scored, widest
+from party_node.consent.job_costs import models, models_scored, widest
 from wire.spec.job import JobSpec
 from wire.spec.scores import ONE_POINT
 from wire.spec.training_terms import is_weighted
@@ -108,8 +108,8 @@ def _scored(spec: JobSpec, me: str) -> list[str]:
     ]
     if models_scored(spec, me):
         lines.append(
-            f"this is one more model scored (budget models of dataset {mine.dataset}): to who knows the weights, each "
-            "further model is a further equation on the columns of the same customers. "
+            f"this is one more model scored (budget scored_models of dataset {mine.dataset}): to who knows the weights, "
+            "each further model is a further equation on the columns of the same customers. "
             "docs/threat-model.md says how much 1, 2, 5 and 20 tell")
     return lines
 
@@ -137,7 +137,8 @@ def _computed(spec: JobSpec) -> list[str]:
                      "and, to 16, how many columns each brings")
     if spec.prepared is not None:
         return [f"the customers in common, the samples and the columns are those of job {spec.prepared[:12]}, which "
-                "worked ahead of this one; what it kept here is burnt when training begins, even if this job fails"]
+                "worked ahead of this one; what it kept here is burnt when training begins, even if this job fails",
+                *_noise(spec)]
     if is_weighted(spec):
         weights, classes = spec.label.weights, spec.label.class_weights
         how = ([f"at most {spec.label.largest_weight:g} times their mean, or that much less"] if weights else []) + (
@@ -151,6 +152,7 @@ def _computed(spec: JobSpec) -> list[str]:
                      "counts as one wherever customers are counted")
     if spec.label.offset is not None:
         lines.append("the label holder adds an offset of its own to the log-odds of every row; nobody else learns it")
+    lines += _noise(spec)
     if spec.binning is not None:
         lines.append(f"good and bad customers are counted in bins of at least {spec.binning.minimum_cell}; "
                      "counts of fine bins, of columns without their names, are seen by the label holder")
@@ -163,6 +165,19 @@ def _computed(spec: JobSpec) -> list[str]:
                      f"to {rules.to.replace('_', ' ')}, {digits}"
                      + (", and the later column of a pair is dropped" if rules.drop else ""))
     return lines
+
+
+def _noise(spec: JobSpec) -> list[str]:
+    """What stands between the weights and single customers."""
+    if spec.goal != "model":
+        return []
+    noise = spec.training.noise
+    if noise == 0:
+        return ["noise: none. Whoever chooses its columns for it can compute outcome and default probability "
+                "of chosen customers that train, from two of its weights each"]
+    return [f"noise: each party adds a secret term to what is minimised, {noise:g} times the default, so that weights "
+            "show no single customer's outcome; this model counts as "
+            f"{models(spec)} in the budget `models`, for averages of many models show more"]
 
 
 def _runs(protocol: ProtocolSpec, spec: JobSpec) -> bool:

@@ -34,6 +34,7 @@ from party_node.models.kept_rows import drop_unsettled
 from party_node.models.part import drop_unfinished
 from party_node.records import precomputed_files
 from party_node.records.audit import AuditLog, verify_log
+from party_node.records.node_secret import NodeSecret
 from party_node.records.store import JobState, Store
 from wire.certificates import check, load
 from wire.consortium import Consortium, load_consortium
@@ -74,6 +75,7 @@ class Node:
         self._consortium: Consortium = load_consortium(directory.consortium_file(self._config))
         self._tls = load(directory.tls, self.party)
         self._identity = Identity.from_pem(directory.identity_key.read_bytes())
+        NodeSecret.at(directory.secret)      # made at the first start; a damaged one is told before any job
         self._check_member()
 
     def _check_member(self) -> None:

@@ -33,6 +33,7 @@ from party_node.consent import datasets, registration
 from party_node.consent.gate import Agreed, AlreadyRunning, Answer, Consent
 from party_node.consent.training_sets import TrainingSets
 from party_node.jobs.events import Feed, FeedState
+from party_node.jobs.noise import noise_stream
 from party_node.jobs.rehearsal import Rehearsed, rehearse
 from party_node.jobs.runtime import NodeParty
 from party_node.jobs.stages import stages as stages_of
@@ -282,6 +283,7 @@ class Jobs:
             pin=lambda what, digest: self._store.pin(spec.prepared or job, what, digest),
             label_holder_columns=agreed.dataset.policy.label_holder_columns, prepared=self._directory.prepared,
             burn_prepared=lambda: self._burn_prepared(agreed),
+            noise=lambda rows: noise_stream(NodeSecret.at(self._directory.secret), spec, rows),
         )
         for name, stage in stages_of(spec):
             self._store.set_stage(job, name)

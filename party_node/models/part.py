@@ -32,6 +32,7 @@ from party_node.models.kept_scores import FILE_NAME, write_scores
 from party_node.models.released_figures import Judged
 from wire.private_files import write_private
 from wire.spec.job import JobSpec
+from wire.spec.training_terms import penalty_of
 
 VERSION = 1
 PASSING = ".partial"
@@ -148,7 +149,7 @@ def _manifest(trained: Trained) -> Mapping[str, Any]:
         "job": trained.job,
         "party": trained.party,
         "role": part.role,
-        "penalty": trained.spec.training.penalty,
+        "penalty": penalty_of(trained.spec, int((~trained.test).sum())),
         "preparation": trained.preparation.to_json(),
         "columns": list(trained.preparation.names),
         "offset": trained.spec.label.offset if first else None,

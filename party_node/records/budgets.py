@@ -12,9 +12,10 @@ class Budget(StrEnum):
     ALIGNMENTS = "alignments"
     TRAINING_ROUNDS = "training_rounds"
     SCORE_CALLS = "score_calls"
-    MODELS = "models"  # whose scores others receive: with other weights, each is a new equation on the same customers
+    SCORED_MODELS = "scored_models"   # whose scores others receive: each is a new equation on the same customers
     FEATURE_EQUATIONS = "feature_equations"  # weights that leave: so many equations on the same rows
     ALIGNMENTS_PER_PARTNER = "alignments_per_partner"   # counted for each partner by itself
+    MODELS = "models"   # by how much noise each has: averages of models trained alike say more than one of them
     PERIOD_SPLITS = "period_splits"   # jobs in which others learn who is of the later period: a bit of each customer
 
 

@@ -43,6 +43,7 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     add("--key-bits", type=int, choices=[2048, 3072, 4096], default=2048)
     add("--iterations", type=iterations, default="auto", help="a number; auto: as many as the default rate asks for")
     add("--lambda", dest="penalty", type=float, default=1e-3)
+    add("--noise", type=float, default=1.0, help="of the secret terms in the objective, times the default; 0: none")
     add("--sigmoid", choices=["auto", "six", "eight", "twelve"], default="auto")
     add("--test-fraction", type=float, default=0.3)
     add("--precompute", action="store_true", help="in two jobs: all that can run ahead of the round, then the round")
@@ -137,7 +138,7 @@ def run(options: argparse.Namespace, home: Path) -> dict[str, Any]:
         "party": [{"id": party.id, "dataset": "table"} for party in parties],
         "label": {"party": NAMES[0], "column": "y", "positive": "1"},
         "training": {"penalty": options.penalty, "iterations": options.iterations, "sigmoid": options.sigmoid,
-                     "expected_default_rate": one_digit(options.rate)},
+                     "noise": options.noise, "expected_default_rate": one_digit(options.rate)},
         "crypto": {"key_bits": options.key_bits},
         "hold_out": {"fraction": options.test_fraction},
     }
@@ -149,7 +150,7 @@ def run(options: argparse.Namespace, home: Path) -> dict[str, Any]:
         total = time.monotonic() - began
     if links is not None:
         links.close()
-    pooled = compare(cluster.home, parties, record["job_id"], options.penalty, LabelSpec(column="y"))
+    pooled = compare(cluster.home, parties, record["job_id"], record["parameters"]["lambda"], LabelSpec(column="y"))
     rounds = record["train_rows"] * record["parameters"]["iterations"]
     sizes = {stage: sum(ends.values()) for stage, ends in record["bytes"].items()}
     return {

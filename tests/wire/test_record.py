@@ -49,7 +49,8 @@ def test_a_record_is_plain_json_and_keeps_every_side() -> None:
     assert found["bytes"] == {"align": {"bank->shop": 100, "shop->bank": 7}}   # each link once, by its sender
     assert found["approvals"] == {"bank": "01", "shop": "02"}
     assert found["audit_heads"] == {"bank": "bankbank", "shop": "shopshop"}
-    assert found["parameters"]["lambda"] == SPEC.training.penalty
+    assert found["parameters"]["lambda"] == pytest.approx(1 / 6)              # of six rows that train
+    assert (found["parameters"]["noise"], found["parameters"]["noise_deviation"]) == (1.0, 1.0)
 
 
 def test_figures_of_the_model_come_from_the_label_holder_alone() -> None:

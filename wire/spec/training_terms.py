@@ -1,11 +1,15 @@
 """The public terms of training that follow from the spec: the options of the protocol, alike wherever they are needed.
 
-Weights change them: what is expected of the outcome is by weight, and how unequal weights may be is public.
+What depends on the number of training rows, the penalty of a job that names none and the noise, is settled here when it
+is known. Weights change them: what is expected of the outcome is by weight, and how unequal weights may be is public.
 """
 
 from __future__ import annotations
 
+import math
+
 from mpc.link import PartyId
+from mpc.regression.perturbation import default_penalty, default_scale, standard_errors
 from mpc.regression.sigmoid import SineSeries, chosen
 from mpc.regression.sizes import TrainOptions
 from mpc.regression.weighting import Classes, Weighting, balanced, weighted_rate, weighting
@@ -18,11 +22,30 @@ def train_options(spec: JobSpec, rows: int) -> TrainOptions:
     training = spec.training
     return TrainOptions(
         parties=tuple(PartyId(party.id) for party in spec.parties), label_holder=PartyId(spec.label_holder.id),
-        rows=rows, iterations=training.iterations, penalty=training.penalty, clip=spec.preparation.clip,
+        rows=rows, iterations=training.iterations, penalty=penalty_of(spec, rows), clip=spec.preparation.clip,
         expected_default_rate=_expected_rate(spec), sigmoid=training.sigmoid, tolerance=training.tolerance,
         key_bits=spec.crypto.key_bits, weighting=weighting_of(spec),
-        has_offset=spec.label.offset is not None,
+        has_offset=spec.label.offset is not None, noise=noise_of(spec, rows),
     )
+
+
+def penalty_of(spec: JobSpec, rows: int) -> float:
+    """Lambda, for `rows` training rows."""
+    training = spec.training
+    named = training.penalty
+    return named if named is not None else default_penalty(training.noise, len(spec.parties), rows)
+
+
+def noise_of(spec: JobSpec, rows: int) -> float:
+    """s of every party's linear term, for `rows` training rows."""
+    return spec.training.noise * default_scale(penalty_of(spec, rows), rows, _heaviest(spec))
+
+
+def noise_in_errors(spec: JobSpec, rows: int) -> float:
+    """What all parties' linear terms move a weight by, in standard errors of that weight."""
+    square = 1.0 if (weights := weighting_of(spec)) is None else weights.mean_square
+    scale = noise_of(spec, rows) / math.sqrt(square)
+    return standard_errors(scale, len(spec.parties), _expected_rate(spec), rows)
 
 
 def series_of(spec: JobSpec) -> SineSeries:
@@ -55,6 +78,14 @@ def _classes(spec: JobSpec) -> Classes:
         pair = chosen_weights.bad, chosen_weights.good
         return lambda rate: pair
     return balanced if chosen_weights == "balanced" else lambda rate: (1.0, 1.0)
+
+
+def _heaviest(spec: JobSpec) -> float:
+    """What the customer that weighs most is expected to count, in multiples of the mean."""
+    rate, classes = spec.training.expected_default_rate, _classes(spec)
+    bad, good = classes(rate)
+    of_class = max(bad, good) / (rate * bad + (1 - rate) * good)
+    return of_class * (spec.label.largest_weight if spec.label.weights is not None else 1.0)
 
 
 def _expected_rate(spec: JobSpec) -> float:

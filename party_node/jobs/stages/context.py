@@ -15,6 +15,7 @@ from mpc.link import Link, PartyId
 from mpc.protocol import Party
 from mpc.protocols.train import Tools
 from mpc.ring import U64
+from mpc.rng import Rng
 from party_node.data.binned_column import BinnedColumn
 from party_node.data.hold_out import Side, count
 from party_node.data.ids.accounting import IdCounts
@@ -35,6 +36,10 @@ class Binning:
 
     columns: tuple[BinnedColumn, ...]
     left_out: tuple[tuple[str, str], ...]
+
+
+def _nothing_to_draw_from(rows: NDArray[np.int64]) -> Rng:
+    raise LocalError("nobody keeps a secret here to draw a linear term from")
 
 
 def _nowhere() -> None:
@@ -72,6 +77,8 @@ class JobContext:
     dither_key: Callable[[Sequence[bytes]], bytes] = _no_key
     # Remembers the digest of what masks are made for; raises if the job has another one under that name.
     pin: Callable[[str, bytes], None] = lambda what, digest: None
+    # The stream of this party's linear term, given which table rows train.
+    noise: Callable[[NDArray[np.int64]], Rng] = _nothing_to_draw_from
     # Where a job keeps what it makes ahead of another one; and how this one notes that it uses what another made.
     prepared: Path = Path()
     burn_prepared: Callable[[], None] = _nowhere

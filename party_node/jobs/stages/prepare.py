@@ -12,6 +12,7 @@ from party_node.data.encoding import Missing
 from party_node.data.preparation import Preparation, PreparationSpec, fit, with_intercept
 from party_node.jobs.stages.context import JobContext
 from party_node.models.score_cells import Cells, cells_of, own_columns
+from wire.spec.training_terms import penalty_of
 
 
 async def run(context: JobContext, apart: Sequence[tuple[str, str]] = ()) -> None:
@@ -39,7 +40,7 @@ def _prepared(
         minimum_support=rules.minimum_support,
         clip=rules.clip,
         leverage_bound=rules.leverage_bound,
-        penalty=context.spec.training.penalty,
+        penalty=penalty_of(context.spec, int((~context.test).sum())),
     )
     rows, customers = context.rows[~context.test], context.customers(~context.test)
     binning, gone = context.binning, {name for name, _ in apart}

@@ -23,9 +23,11 @@ async def run(context: JobContext) -> None:
     if context.outcome is not None:
         labels = context.outcome[context.rows][fitted]
         context.solo_weights = await context.me.compute(_solo, context, labels)
+    options = options_of(context)
     block = train.Block(matrix=await pinned_matrix(context), labels=labels, start=context.solo_weights,
-                        weights=context.row_weights, offset=None if context.offset is None else context.offset[fitted])
-    what = context.me, context.peers("train"), block, options_of(context), context.tools, context.accept_widths
+                        weights=context.row_weights, offset=None if context.offset is None else context.offset[fitted],
+                        noise=context.noise(context.rows[fitted]) if options.noise else None)
+    what = context.me, context.peers("train"), block, options, context.tools, context.accept_widths
     if spec.prepared is None:
         context.weights = await train.run(*what)
     else:
@@ -66,7 +68,7 @@ def options_of(context: JobContext) -> train.TrainOptions:
 def _solo(context: JobContext, labels: NDArray[np.bool_]) -> NDArray[np.float64]:
     assert context.test is not None
     offset = None if context.offset is None else context.offset[~context.test]
-    fit = fit_logistic(_fitted(context), labels, context.spec.training.penalty, 0,
+    fit = fit_logistic(_fitted(context), labels, options_of(context).penalty, 0,
                        sample_weights=context.row_weights, offset=offset)
     return fit.weights
 

@@ -45,7 +45,7 @@ def test_an_allowed_job_is_signed_and_starts(bank: Any) -> None:
     assert agreed.approvals_digest == check_approvals(agreed.spec, spec, bank.approvals(spec))
     assert bank.store.spent("loans") == {
         Budget.ALIGNMENTS: 1, Budget.TRAINING_ROUNDS: 20, Budget.SCORE_CALLS: 1, Budget.FEATURE_EQUATIONS: 2,
-        Budget.ALIGNMENTS_PER_PARTNER: 0, Budget.PERIOD_SPLITS: 0, Budget.MODELS: 0,
+        Budget.ALIGNMENTS_PER_PARTNER: 0, Budget.PERIOD_SPLITS: 0, Budget.SCORED_MODELS: 0, Budget.MODELS: 1,
     }
     assert bank.store.spent("loans", "shop")[Budget.ALIGNMENTS_PER_PARTNER] == 1
     assert bank.store.spent("loans", "telecom")[Budget.ALIGNMENTS_PER_PARTNER] == 0
@@ -68,9 +68,9 @@ def test_a_model_is_debited_when_its_scores_leave_and_at_the_feature_holder_alon
         spec = bank.spec_bytes(theirs, nonce)
         assert bank.consent.propose(spec, WHO).signature is not None
         agreed.append(bank.consent.verify_start(spec, bank.approvals(spec), WHO))
-    assert bank.store.spent("loans")[Budget.MODELS] == 0
+    assert bank.store.spent("loans")[Budget.SCORED_MODELS] == 0
     bank.consent.charge_scores(agreed[0])
-    assert bank.store.spent("loans")[Budget.MODELS] == 1
+    assert bank.store.spent("loans")[Budget.SCORED_MODELS] == 1
     with pytest.raises(Denied, match="models"):
         bank.consent.charge_scores(agreed[1])
     third = bank.consent.propose(bank.spec_bytes(theirs, 3), WHO)
@@ -347,10 +347,10 @@ def begun(bank: Any, change: Callable[[dict[str, Any]], None], nonce: int = 1) -
 
 
 WIDTHS: dict[str, tuple[dict[str, int], int]] = {
-    "as many as the spec says": ({"shop": 16}, 0),
-    "one column that became many": ({"shop": 64}, 48),
-    "the label holder's intercept is no column": ({"bank-a": 16}, 0),
-    "two others": ({"shop": 48, "telecom": 16}, 32),
+    "all that two columns may have become": ({"shop": 16}, 14),
+    "one column that became many": ({"shop": 64}, 62),
+    "the label holder's intercept is no column": ({"bank-a": 16}, 13),
+    "two others": ({"shop": 32, "telecom": 48}, 76),
 }
 
 

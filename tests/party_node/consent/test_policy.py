@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from party_node.consent import datasets, policy
 from party_node.consent.datasets import DatasetPolicy
-from party_node.consent.job_costs import debits, feature_equations, models_scored
+from party_node.consent.job_costs import debits, feature_equations, models, models_scored
 from party_node.consent.policy import RULES, Verdict, decide, decide_count
 from party_node.records.budgets import Budget, spent_as_told
 from wire.spec.job import JobSpec
@@ -101,6 +101,7 @@ SPECS = {  # what the job asks for -> (change to the spec, line of the policy)
     "a reveal beyond the policy":
         (put("reveal", value=["score.sum", "train.delta", "train.step", "train.weights"]), "policy.reveal"),
     "a reveal that nobody knows": (put("reveal", value=["train.everything"]), "policy.reveal"),
+    "less noise than the default": (put("training", value={"iterations": 20, "noise": 0.9}), "policy.minimum_noise"),
     "the release of curves": (put("release", value=["metrics", "curves"]), "policy.release"),
     "another version of a protocol":
         (put("protocols", value={"align": 1, "score": 1, "train": 2}), "spec.protocols"),
@@ -158,7 +159,7 @@ def test_a_coarser_grid_passes_and_a_second_model_scored_does_not(bank: Any) -> 
 
     spec = bank.spec(change)
     assert decide(bank.question(spec, dataset)).verdict is Verdict.ALLOW
-    decision = decide(bank.question(spec, dataset, spent=dict.fromkeys(Budget, 0) | {Budget.MODELS: 1}))
+    decision = decide(bank.question(spec, dataset, spent=dict.fromkeys(Budget, 0) | {Budget.SCORED_MODELS: 1}))
     assert (decision.verdict, decision.line) == (Verdict.DENY, "policy.budgets")
     assert "models" in decision.what
     assert models_scored(spec, "bank-a") == 1
@@ -180,6 +181,7 @@ POLICIES = {  # what the policy says -> (change to the dataset file, line)
     "a budget of no alignments with the partner":
         (put("policy", "budgets", "alignments_per_partner", value=0), "policy.budgets"),
     "a budget of no scores": (put("policy", "budgets", "score_calls", value=0), "policy.budgets"),
+    "a budget of no models": (put("policy", "budgets", "models", value=0), "policy.budgets"),
     "a budget of one equation": (put("policy", "budgets", "feature_equations", value=1), "policy.budgets"),
     "nothing at all": (put("policy", value={}), "policy.coordinators"),
 }
@@ -297,8 +299,17 @@ def test_a_job_costs_what_its_spec_says(bank: Any) -> None:
     assert costs == {
         Budget.ALIGNMENTS: (1, 3), Budget.TRAINING_ROUNDS: (20, 50), Budget.SCORE_CALLS: (1, 3),
         Budget.PERIOD_SPLITS: (0, 4), Budget.FEATURE_EQUATIONS: (2, 100), Budget.ALIGNMENTS_PER_PARTNER: (1, 5),
+        Budget.MODELS: (1, 6),
     }
     assert feature_equations(bank.spec(), "shop") == 2
+
+
+@pytest.mark.parametrize(("noise", "cost"), [(1.0, 1), (2.0, 1), (0.5, 4), (0.3, 12), (0.0, 10**6)])
+def test_a_model_with_less_noise_counts_as_several(bank: Any, noise: float, cost: int) -> None:
+    spec = bank.spec(put("training", value={"iterations": 20, "noise": noise}))
+    assert models(spec) == cost
+    dataset = bank.register(put("policy", "minimum_noise", value=0.0))
+    assert {debit.budget: debit.amount for debit in debits(spec, "bank-a", dataset)}[Budget.MODELS] == 0
 
 
 @pytest.mark.parametrize(("rules", "label_holder"), [
