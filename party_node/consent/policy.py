@@ -14,6 +14,17 @@ from enum import StrEnum
 from mpc.protocol import ProtocolSpec
 from mpc.protocols.correlate import supported_bits
 from party_node.consent.datasets import DatasetPolicy, RegisteredDataset
+from party_node.consent.disclosure_limits import (
+    label_holder_columns,
+    leverage,
+    minimum_cell,
+    minimum_columns,
+    minimum_hold_out,
+    minimum_outcome,
+    minimum_support,
+    noise,
+    score_grid,
+)
 from party_node.consent.job_costs import debits, debits_later
 from party_node.consent.weight_limits import balanced_refused, too_heavy
 from party_node.records.budgets import Budget, spent_as_told
@@ -207,78 +218,6 @@ def _minimum_intersection(q: Question) -> str | None:
     return None
 
 
-def _minimum_support(q: Question) -> str | None:
-    if q.spec.preparation.minimum_support < q.policy.minimum_support:
-        return f"the job's minimum support is below the {q.policy.minimum_support} that {q.me} demands"
-    return None
-
-
-def _minimum_cell(q: Question) -> str | None:
-    rules = q.spec.binning
-    if rules is not None and rules.minimum_cell < q.policy.minimum_cell:
-        return f"the job's minimum cell is below the {q.policy.minimum_cell} that {q.me} demands"
-    return None
-
-
-def _minimum_outcome(q: Question) -> str | None:
-    """In bins, on either side of the hold-out, and in every slice of released figures."""
-    for rules in (q.spec.binning, q.spec.hold_out if q.spec.goal != "alignment" else None):
-        if rules is not None and rules.minimum_outcome < q.policy.minimum_outcome:
-            return f"the job's minimum outcome is below the {q.policy.minimum_outcome} that {q.me} demands"
-    return None
-
-
-def _minimum_hold_out(q: Question) -> str | None:
-    if q.spec.goal != "alignment" and q.spec.hold_out.minimum_hold_out < q.policy.minimum_hold_out:
-        return f"the job's minimum hold-out is below the {q.policy.minimum_hold_out} that {q.me} demands"
-    return None
-
-
-def _label_holder_columns(q: Question) -> str | None:
-    """What the job names; how many of them are left after selection is looked at before training."""
-    if q.mine.role == "label_holder" and q.spec.goal != "alignment" and \
-            len(q.mine.columns) < q.policy.label_holder_columns:
-        return f"{q.me} holds the label and brings fewer columns than the {q.policy.label_holder_columns} it demands"
-    return None
-
-
-def _score_grid(q: Question) -> str | None:
-    if _is_scored(q) and q.spec.scores.grid < q.policy.finest_score_grid:
-        return (f"the job's score grid is finer than the {q.policy.finest_score_grid:.4g} in log-odds that {q.me} "
-                "demands")
-    return None
-
-
-def _minimum_columns(q: Question) -> str | None:
-    """The job's floor; and that columns enough are named, for selection takes some more away."""
-    least = q.spec.scores.minimum_columns
-    if not _is_scored(q):
-        return None
-    if least < q.policy.minimum_columns:
-        return f"the job's minimum of columns is below the {q.policy.minimum_columns} that {q.me} demands"
-    if len(q.mine.columns) < least:
-        return f"the job names fewer than {least} columns of {q.me}, and a score of so few shows them"
-    return None
-
-
-def _is_scored(q: Question) -> bool:
-    """Whether a part of ours goes into scores that somebody else receives, in this job or the one that it works ahead
-    of."""
-    return q.mine.role == "feature_holder" and q.spec.goal != "alignment" and bool(q.mine.columns)
-
-
-def _leverage(q: Question) -> str | None:
-    if q.spec.preparation.leverage_bound > q.policy.maximum_leverage:
-        return f"the job's leverage bound is above the {q.policy.maximum_leverage:g} that {q.me} allows"
-    return None
-
-
-def _noise(q: Question) -> str | None:
-    if q.spec.goal == "model" and q.spec.training.noise < q.policy.minimum_noise:
-        return f"the job's noise is below the {q.policy.minimum_noise:g} times the default that {q.me} demands"
-    return None
-
-
 def _correlation_bits(q: Question) -> str | None:
     rules = q.spec.correlate
     if rules is None or rules.bits is None:
@@ -333,6 +272,11 @@ def _prepared(q: Question) -> str | None:
     return f"the job differs from job {job}, which made correlations for it, in {other}" if other else None
 
 
+def _limit(refused: Callable[[JobSpec, DatasetPolicy, str], str | None]) -> Check:
+    """A limit of the policy on a term of the spec."""
+    return lambda q: refused(q.spec, q.policy, q.me)
+
+
 PLAN = "plan the job again"
 RULES: tuple[Rule, ...] = (
     Rule("spec.parties", "NOT_A_PARTY", _member, "propose the job to its parties only"),
@@ -350,17 +294,18 @@ RULES: tuple[Rule, ...] = (
     Rule("policy.columns", "COLUMN", _columns, "leave the column out or name it as it is, or its bank may offer it"),
     Rule("policy.minimum_rows", "TOO_FEW_ROWS", _minimum_rows, "use a larger table"),
     Rule("policy.minimum_intersection", "INTERSECTION", _minimum_intersection, "raise minimum_intersection"),
-    Rule("policy.minimum_support", "SUPPORT", _minimum_support, "raise preparation.minimum_support"),
-    Rule("policy.minimum_cell", "CELL", _minimum_cell, "raise binning.minimum_cell"),
-    Rule("policy.minimum_outcome", "OUTCOME", _minimum_outcome,
+    Rule("policy.minimum_support", "SUPPORT", _limit(minimum_support), "raise preparation.minimum_support"),
+    Rule("policy.minimum_cell", "CELL", _limit(minimum_cell), "raise binning.minimum_cell"),
+    Rule("policy.minimum_outcome", "OUTCOME", _limit(minimum_outcome),
          "raise binning.minimum_outcome and hold_out.minimum_outcome"),
-    Rule("policy.minimum_hold_out", "HOLD_OUT", _minimum_hold_out, "raise hold_out.minimum_hold_out"),
-    Rule("policy.label_holder_columns", "OWN_COLUMNS", _label_holder_columns,
+    Rule("policy.minimum_hold_out", "HOLD_OUT", _limit(minimum_hold_out), "raise hold_out.minimum_hold_out"),
+    Rule("policy.label_holder_columns", "OWN_COLUMNS", _limit(label_holder_columns),
          "name more columns of the label holder"),
-    Rule("policy.finest_score_grid", "SCORE_GRID", _score_grid, "raise scores.grid"),
-    Rule("policy.minimum_columns", "COLUMNS", _minimum_columns, "name more columns, or raise scores.minimum_columns"),
-    Rule("policy.maximum_leverage", "LEVERAGE", _leverage, "lower preparation.leverage_bound"),
-    Rule("policy.minimum_noise", "NOISE", _noise, "raise training.noise"),
+    Rule("policy.finest_score_grid", "SCORE_GRID", _limit(score_grid), "raise scores.grid"),
+    Rule("policy.minimum_columns", "COLUMNS", _limit(minimum_columns),
+         "name more columns, or raise scores.minimum_columns"),
+    Rule("policy.maximum_leverage", "LEVERAGE", _limit(leverage), "lower preparation.leverage_bound"),
+    Rule("policy.minimum_noise", "NOISE", _limit(noise), "raise training.noise"),
     Rule("policy.largest_weight", "WEIGHT", lambda q: too_heavy(q.spec, q.policy),
          "lower label.largest_weight or label.class_weights, or its bank may raise policy.largest_weight"),
     Rule("policy.balanced_classes", "BALANCED", lambda q: balanced_refused(q.spec, q.policy),

@@ -108,7 +108,7 @@ def _scored(spec: JobSpec, me: str) -> list[str]:
     ]
     if models_scored(spec, me):
         lines.append(
-            f"this is one more model scored (budget scored_models of dataset {mine.dataset}): to who knows the weights, "
+            f"this is one more model scored (budget scored_models of dataset {mine.dataset}): to who has the weights, "
             "each further model is a further equation on the columns of the same customers. "
             "docs/threat-model.md says how much 1, 2, 5 and 20 tell")
     return lines

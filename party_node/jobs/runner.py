@@ -20,9 +20,8 @@ from numpy.typing import NDArray
 
 from mpc.domains import Domain
 from mpc.errors import LocalError, PeerError, Reason
-from mpc.kernels.engines.selection import engine_name
 from mpc.link import Link, PartyId
-from mpc.protocol import Ledger, LedgerLine
+from mpc.protocol import Ledger
 from mpc.protocols import PROTOCOLS, finish
 from mpc.protocols.train import Tools
 from mpc.ring import U64
@@ -34,6 +33,7 @@ from party_node.consent.gate import Agreed, AlreadyRunning, Answer, Consent
 from party_node.consent.training_sets import TrainingSets
 from party_node.jobs.events import Feed, FeedState
 from party_node.jobs.noise import noise_stream
+from party_node.jobs.public_part import public_part
 from party_node.jobs.rehearsal import Rehearsed, rehearse
 from party_node.jobs.runtime import NodeParty
 from party_node.jobs.stages import stages as stages_of
@@ -60,7 +60,6 @@ from wire.errors import (
 )
 from wire.peer_hub import PeerHub
 from wire.private_files import write_private
-from wire.record import LedgerEntry, PartyPart
 from wire.signing import Identity
 from wire.spec.job import JobSpec, decode_spec, job_id
 
@@ -320,7 +319,7 @@ class Jobs:
     async def _finish(self, running: Running, context: JobContext, links: Mapping[PartyId, Link]) -> bytes:
         """Keep the own part when all have theirs, with the peers' signatures on our audit log."""
         job, spec = context.job, context.spec
-        part = self._public_part(running, context)
+        part = public_part(context, running.seconds)
         keep_result = await in_thread(lambda: self._written(context))
         ours = self._audit.signed_head(self._identity, job)
         mine = finish.AuditHead(ours.count, bytes.fromhex(ours.hash), ours.signature)
@@ -371,24 +370,6 @@ class Jobs:
                 ends[f"{peer}/sent"], ends[f"{peer}/received"] = traffic.sent, traffic.received
         return found
 
-    def _public_part(self, running: Running, context: JobContext) -> PartyPart:
-        """What this node hands to the coordinator, as far as the spec's `release` allows."""
-        assert context.counts is not None
-        release, ledger = set(context.spec.release), context.me.ledger
-        test = context.test
-        return PartyPart(
-            party=self.party,
-            rows=context.counts.to_json() if "row_counts" in release else {},
-            common=context.common,
-            train_rows=int((~test).sum()) if test is not None else 0,
-            test_rows=int(context.judged.sum()) if test is not None else 0,
-            seconds=dict(running.seconds) if "timings" in release else {},
-            ledger=[_entry(ledger.allowed[code], count) for code, count in sorted(ledger.opened.items())],
-            evaluation=context.evaluation,
-            correlations=context.correlations if "correlations" in release else None,
-            engine=engine_name(),
-        )
-
 
 def heads_to_compare(kept: Sequence[HeadRow], at_start: Sequence[HeadRow], count: int) -> list[HeadRow]:
     """The peers' heads that a new one of `count` lines must not contradict.
@@ -397,7 +378,3 @@ def heads_to_compare(kept: Sequence[HeadRow], at_start: Sequence[HeadRow], count
     began was cut off, one shorter than what came since need not be. Equal lengths are always compared.
     """
     return [*at_start, *(row for row in kept if row.count == count)]
-
-
-def _entry(line: LedgerLine, count: int) -> LedgerEntry:
-    return LedgerEntry(code=line.code, kind=line.kind, to=line.to, what=line.what, count=count)

@@ -125,6 +125,7 @@ def drawn(network: Network, bad: Any, rows: int, **rules: Any) -> dict[PartyId, 
         made[name] = JobContext("ab" * 32, agreed, party(name), {other: network.link(name, other)}, Path("unused"), {},
                                 None, lambda count: None)  # type: ignore[arg-type]
         made[name].rows, made[name].table = np.arange(rows), Table(rows, {}, ())
+        made[name].marks = np.arange(rows, dtype=np.uint64)
     made[BANK].outcome = bad
     return made
 
