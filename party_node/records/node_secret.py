@@ -36,11 +36,10 @@ class NodeSecret:
     def at(cls, path: Path) -> NodeSecret:
         """The secret that `path` holds; made at the first time. LocalError if the file is damaged.
 
-        Two processes of a node may come first together: one file is linked into place whole, the other goes.
+        Two processes or threads of a node may come first together: one file is linked into place whole, the other goes.
         """
         if not path.exists():
-            fresh = path.with_name(f".{path.name}.{os.getpid()}.new")
-            fresh.unlink(missing_ok=True)
+            fresh = path.with_name(f".{path.name}.{secrets.token_hex(8)}.new")
             try:
                 with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
                     file.write(secrets.token_bytes(SECRET_BYTES))
