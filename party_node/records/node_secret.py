@@ -36,7 +36,7 @@ class NodeSecret:
     def at(cls, path: Path) -> NodeSecret:
         """The secret that `path` holds; made at the first time. LocalError if the file is damaged.
 
-        Two processes of a node may come first together: one file is linked into place whole, the other goes.
+        Two processes or threads of a node may come first together: one file is linked into place whole, the other goes.
         """
         if not path.exists():
             fresh = path.with_name(f".{path.name}.{secrets.token_hex(8)}.new")

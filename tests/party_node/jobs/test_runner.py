@@ -49,6 +49,24 @@ def made(bank: Any, run: Run) -> tuple[Jobs, Hub]:
     return jobs, hub
 
 
+def test_scores_are_rounded_by_the_dataset_and_its_columns_alone(bank: Any, tmp_path: Path) -> None:
+    """Another job, table or process, and customers are rounded alike: a planted job in the key would be averaged away
+    (tests/simulation/test_scores_to_bins.py)."""
+    keys = set()
+    for nonce, digest in ((1, "d" * 64), (2, "e" * 64)):
+        jobs, _ = made(bank, lambda running: None)  # type: ignore[arg-type, return-value]
+        jobs._directory = SimpleNamespace(secret=tmp_path / "node.secret")  # type: ignore[assignment]
+        agreed = SimpleNamespace(job=f"{nonce:064x}", dataset=bank.register(digest=digest), spec=bank.spec(nonce=nonce))
+        keys.add(jobs._dither_key(agreed, [b"bins", b"age", b"income"]))  # type: ignore[arg-type]
+    assert len(keys) == 1
+    other = SimpleNamespace(dataset=SimpleNamespace(name="other"))
+    keys.add(jobs._dither_key(other, [b"bins", b"age", b"income"]))  # type: ignore[arg-type]
+    keys.add(jobs._dither_key(agreed, [b"bins", b"age"]))  # type: ignore[arg-type]
+    assert len(keys) == 3
+    assert all(len(key) == 32 for key in keys)
+    assert (tmp_path / "node.secret").stat().st_mode & 0o777 == 0o600
+
+
 async def ended(bank: Any, run: Run, nonce: int = 1) -> tuple[Jobs, Hub, str, FeedEvent]:
     bank.register()
     spec = bank.spec_bytes(nonce=nonce)
