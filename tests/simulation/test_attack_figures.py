@@ -17,7 +17,8 @@ CERTAIN, UNSURE = 0.99, 0.9     # decided: believed so firmly, and not before
 SMALL = [(100, 0.05), (100, 0.1), (100, 0.2), (200, 0.05), (400, 0.02)]    # rows, share of bad ones
 # rows, share of bad ones, columns of the label holder that the attacker does not know, whether it has the scores too
 DEFENDED = [
-    (100, 0.05, 0, True), (400, 0.02, 0, True), (100, 0.2, 0, True), (200, 0.1, 0, True), (200, 0.2, 0, True), (400, 0.05, 0, True), (400, 0.2, 0, True),
+    (100, 0.05, 0, True), (400, 0.02, 0, True),
+    (100, 0.2, 0, True), (200, 0.1, 0, True), (200, 0.2, 0, True), (400, 0.05, 0, True), (400, 0.2, 0, True),
     (200, 0.2, 3, True), (400, 0.2, 3, True), (200, 0.2, 3, False), (400, 0.1, 3, False),
 ]
 SEEDS = range(2)
@@ -70,7 +71,7 @@ def test_figures_as_they_are_released_tell_nobodys_outcome() -> None:
             assert decided(found) == 0
             believed.append(truth_share(found.posterior, world) - truth_share(found.prior, world))
             hits.append(guessed(found.posterior, world) - guessed(found.prior, world))
-    print(f"gain: {np.mean(believed):.4f} of probability, {np.mean(hits):.4f} of guesses; {len(hits)} reports held figures")
+    print(f"gain: {np.mean(believed):.4f} of probability, {np.mean(hits):.4f} of guesses; {len(hits)} reports")
     assert len(hits) >= 12
     assert np.mean(believed) <= GAIN, believed
     assert np.mean(hits) <= GAIN, hits
