@@ -37,7 +37,7 @@ REACHES = 5           # an interval reaches so many steps to either side at most
 WIDEST = 1.96         # standard errors in half an interval
 MODELS = ("solo", "joint")
 P_BANDS = tuple(COARSE_P)
-FEW_SLICES, MANY_SLICES, MANY_ROWS = 10, 20, 2000
+FEW_SLICES, MANY_SLICES, MANY_ROWS = 10, 20, 5000
 # Where a figure can lie; one beyond is told as lying at the end.
 BOUNDS = {
     "auc": (0.0, 1.0), "ks": (0.0, 1.0), "brier": (0.0, 1.0), "log_loss": (0.0, 4.0), "bad_rate": (0.0, 1.0),

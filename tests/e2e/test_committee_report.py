@@ -38,7 +38,7 @@ def command(script: str, *arguments: object) -> dict[str, Any]:
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Where a job with bins of three has run."""
     base = tmp_path_factory.mktemp("committee")
-    manifest = make(base / "tables", 6000, 1)["parties"]
+    manifest = make(base / "tables", 7500, 1)["parties"]
     tables = [word for name in PARTIES for word in ("--table", f"{name}={base / 'tables' / manifest[name]['file']}")]
     columns = [word for name in PARTIES for word in ("--columns", f"{name}:{','.join(manifest[name]['features'])}")]
     ids = [word for name in PARTIES for word in ("--id", f"{name}:{manifest[name]['id']}")]

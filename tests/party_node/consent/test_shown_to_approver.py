@@ -122,3 +122,11 @@ def test_who_decides_reads_how_many_weights_others_may_receive(terms: dict[str, 
         parties[1]["categorical"] = parties[1]["columns"]
         terms = {"parties": parties}
     assert f"become at most {most}, told in steps of 16" in told("bank", reveal=PLAIN, **terms)
+
+
+def test_who_decides_reads_the_floors_of_the_samples_and_what_bounds_the_figures() -> None:
+    text = told("shop", hold_out={"minimum_hold_out": 150, "minimum_outcome": 8}, reveal=PLAIN, release=["metrics"])
+    assert "at least 150 customers train and as many judge" in text
+    assert "at least 8 good and as many bad ones judge, or no figure is released" in text
+    assert "less than half of what there is to know of the outcomes" in text
+    assert "half of what there is" not in told("shop", reveal=PLAIN, release=["timings"])

@@ -256,7 +256,7 @@ def _seen_in_groups(released: Mapping[str, Any], rows: int, bad: int) -> dict[st
 
 
 def _slices(rows: int) -> int:
-    return 20 if rows >= 2000 else 10
+    return 20 if rows >= 5000 else 10
 
 
 def _step(least: float, rows: int) -> float:

@@ -14,7 +14,7 @@ from mpc.link import PartyId
 from mpc.testing.memory_link import Network, TestParty, party, run_roles
 from party_node.data.frozen_matrix import quantise
 from party_node.data.sources.table import NumericColumn, Table, TextColumn, read_table
-from party_node.jobs.stages import evaluate, prepare, split
+from party_node.jobs.stages import evaluate, prepare, split, train
 from party_node.jobs.stages.context import JobContext, _no_key
 from party_node.table_errors import TOLD, DataError
 from wire.spec.job import JobSpec
@@ -99,6 +99,22 @@ async def test_a_hold_out_of_one_outcome_ends_like_a_job_that_releases_nothing()
     assert heard["few"] == heard["empty"]
     assert heard["few"][:2] == heard["plain"][:2]
     assert heard["plain"][2][0] is not None
+
+
+@pytest.mark.parametrize(("left", "least", "ends"), [(0, 1, True), (1, 1, False), (2, 3, True), (0, 0, False)])
+def test_a_model_without_enough_columns_of_the_label_holder_is_not_trained(left: int, least: int, ends: bool) -> None:
+    made = context(party(NAMES[0]), Network(), spec())
+    made.label_holder_columns = least
+    outputs = [SimpleNamespace(source=f"x{k}") for k in range(left) for _ in range(2)]    # a value and a flag of each
+    made.preparation = SimpleNamespace(outputs=outputs)  # type: ignore[assignment]
+    other = context(party(NAMES[1]), Network(), spec())
+    train.require_columns(other)
+    if not ends:
+        train.require_columns(made)
+        return
+    with pytest.raises(DataError) as caught:
+        train.require_columns(made)
+    assert caught.value.for_others("bank")[0] == TOLD["few_columns"]
 
 
 async def test_an_offset_is_in_both_scores_and_the_range_is_that_of_the_fit_before_its_shift() -> None:
