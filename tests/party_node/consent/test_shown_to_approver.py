@@ -71,3 +71,11 @@ def test_who_decides_reads_how_far_rows_may_differ_in_weight_and_that_there_is_a
     even = told(me, label={"column": "bad", "class_weights": "balanced"}, reveal=PLAIN)
     assert "(both outcomes alike)" in even
     assert "offset" not in even
+
+
+def test_the_noise_is_named_and_so_is_its_absence() -> None:
+    assert "1 times the default, so that weights show no single customer's outcome" in told("shop")
+    assert "counts as 4 in the budget `models`" in told("shop", training={"noise": 0.5})
+    without = told("shop", training={"noise": 0.0})
+    assert "noise: none" in without
+    assert "from two of its weights each" in without
