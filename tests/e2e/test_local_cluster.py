@@ -24,8 +24,8 @@ from tests.e2e.scene import ALARMS, LABEL, table
 FINE = "1e-6"    # log-odds: figures are compared with the pooled fit's, and a hold-out of these tables is small
 
 
-def run(tmp_path: Path, bank: str | None, shop: str | None, *more: str) -> tuple[int, dict, str]:
-    """(exit code, JSON object, stderr)."""
+def run(tmp_path: Path, bank: str | None, shop: str | None, *more: str, noise: str = "0") -> tuple[int, dict, str]:
+    """(exit code, JSON object, stderr). Without noise, so that weights are those of the exact fit."""
     for name, content in (("bank", bank), ("shop", shop)):
         if content is not None:
             (tmp_path / f"{name}.csv").write_text(content)
@@ -35,7 +35,7 @@ def run(tmp_path: Path, bank: str | None, shop: str | None, *more: str) -> tuple
          "--positive", canaries.POSITIVE, "--key-bits", "2048", "--iterations", "12", "--lambda", "0.01",
          "--minimum-columns", "1", "--score-grid", FINE,
          "--minimum-hold-out", "40",
-         "--out", str(tmp_path / "out"), "--json", *more],
+         "--noise", noise, "--out", str(tmp_path / "out"), "--json", *more],
         cwd=ROOT, capture_output=True, text=True, timeout=120, check=False,
     )
     assert not [alarm for alarm in ALARMS if alarm in done.stderr], done.stderr
@@ -53,6 +53,17 @@ def test_two_tables_become_one_object_with_everything_that_was_asked_for(tmp_pat
     assert found["coefficients"]["max_abs_error"] <= 2e-2
     assert abs(found["auc"]["joint"] - found["auc"]["pooled"]) <= 5e-3
     correlations_are_those_of_the_pooled_table(tmp_path, found)
+
+
+def test_with_the_default_noise_weights_are_near_those_of_the_pooled_fit_and_not_them(tmp_path: Path) -> None:
+    code, found, text = run(tmp_path, table("bank", 0, 330), table("shop", 0, 330), noise="1")
+    assert code == 0, text
+    assert found["noise"] == 1.0
+    assert 2e-2 < found["coefficients"]["max_abs_error"] < 1.5      # at 231 rows; n lambda is 2.3 and s 1.07
+    (public,) = (tmp_path / "out" / "coordinator" / "jobs").glob("*/record.json")
+    said = json.loads(public.read_text())["parameters"]
+    assert said["noise"] == 1.0
+    assert said["noise_deviation"] == pytest.approx(max(1.0, np.sqrt(0.01 * found["train_rows"] / 2)))
 
 
 def test_weights_and_an_offset_make_the_weighted_fit_and_stay_at_their_owner(tmp_path: Path) -> None:

@@ -130,3 +130,11 @@ def test_who_decides_reads_the_floors_of_the_samples_and_what_bounds_the_figures
     assert "at least 8 good and as many bad ones judge, or no figure is released" in text
     assert "less than half of what there is to know of the outcomes" in text
     assert "half of what there is" not in told("shop", reveal=PLAIN, release=["timings"])
+
+
+def test_the_noise_is_named_and_so_is_its_absence() -> None:
+    assert "1 times the default, so that weights show no single customer's outcome" in told("shop")
+    assert "counts as 4 in the budget `models`" in told("shop", training={"noise": 0.5})
+    without = told("shop", training={"noise": 0.0})
+    assert "noise: none" in without
+    assert "from two of its weights each" in without
