@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import resource
 import signal
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -45,6 +46,7 @@ from wire.signing import Identity
 from wire.spec.job import JobSpec
 from wire.telemetry import configure
 
+FEW_DESCRIPTORS = 4096
 _log = structlog.get_logger("daemon")
 
 
@@ -96,7 +98,7 @@ class Node:
         precomputed_files.sweep(self._directory.prepared, self._store)
         self._audit = AuditLog(self._directory.audit_log, self.party)   # takes a crash's half line off
         verify_log(self._directory.audit_log, self.party, self._store.heads(ours=True))
-        self._hub = PeerHub(self._consortium, self._tls, record=self._passed)
+        self._hub = PeerHub(self._consortium, self._tls, self._identity, record=self._passed)
         self._pool = make_pool(self._config.compute)
         identities = {member.id: member.identity for member in self._consortium.party}
         consent = Consent(self.party, self._identity, self._store, self._audit, identities, PROTOCOLS)
@@ -138,9 +140,19 @@ class Node:
         self._store.close()
 
 
+def use_all_descriptors() -> None:
+    """Let this process have as many connections and files open as it may: a stranger's takes one for some seconds."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    if hard != resource.RLIM_INFINITY and hard < FEW_DESCRIPTORS:
+        _log.warning("few descriptors", total=hard)
+
+
 async def serve(directory: PartyDirectory, ready_file: Path | None) -> None:
     """Run one node until SIGTERM or SIGINT. `ready_file` gets the ports as JSON once it listens."""
     configure(directory.log_file)
+    use_all_descriptors()
     node = Node(directory)
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
