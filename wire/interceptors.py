@@ -103,7 +103,8 @@ class Gate(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # generic in 
         make: Callable[..., Handler] = getattr(grpc, f"stream_{answer}_rpc_method_handler")
         if handler.request_streaming:
             return make(wrap(method, inner, _all_of_them), handler.request_deserializer, handler.response_serializer)
-        return make(wrap(method, inner, _the_one(handler.request_deserializer or bytes)), None, handler.response_serializer)
+        take = _the_one(handler.request_deserializer or bytes)
+        return make(wrap(method, inner, take), None, handler.response_serializer)
 
     def _single(self, method: str, inner: _Behaviour, take: _Take) -> _Behaviour:
         async def call(requests: Any, context: Context) -> Any:

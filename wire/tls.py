@@ -22,6 +22,7 @@ MAX_MESSAGE_BYTES = 4 << 20      # an envelope carries at most 1 MiB of body
 KEEPALIVE_MS = 10_000
 HANDSHAKE_MS = 4_000             # gRPC's own patience with a stranger is two minutes
 STREAMS_PER_CONNECTION = 128     # calls beyond wait at their caller
+IDLE_MS = 30_000                 # a member's connection without a call: it dials again when it has one
 LOOK_S = 3.0
 
 
@@ -129,8 +130,9 @@ COMMON_OPTIONS: list[tuple[str, int | str]] = [
     ("grpc.min_reconnect_backoff_ms", 4000),   # in truth what one attempt may take, TLS handshake included
     ("grpc.max_reconnect_backoff_ms", 1000),
 ]
-# Of both listeners: a connection that has not shown a certificate by then is closed.
+# Of both listeners: a connection that has not shown a certificate by then is closed, and so is one without use.
 LISTENER_OPTIONS: list[tuple[str, int | str]] = [
     ("grpc.server_handshake_timeout_ms", HANDSHAKE_MS),
+    ("grpc.max_connection_idle_ms", IDLE_MS),
     ("grpc.max_concurrent_streams", STREAMS_PER_CONNECTION),
 ]

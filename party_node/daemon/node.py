@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import resource
 import signal
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -29,6 +28,7 @@ from party_node.config import PartyDirectory
 from party_node.consent import datasets
 from party_node.consent.gate import Consent
 from party_node.daemon.control_service import add_control
+from party_node.daemon.crowd import give_memory_back, use_all_descriptors
 from party_node.jobs.runner import Jobs, ToolsFor
 from party_node.jobs.runtime import make_pool
 from party_node.models.kept_rows import drop_unsettled
@@ -36,6 +36,7 @@ from party_node.models.part import drop_unfinished
 from party_node.records import precomputed_files
 from party_node.records.audit import AuditLog, verify_log
 from party_node.records.store import JobState, Store
+from wire.awaited import Crew
 from wire.certificates import check, load
 from wire.consortium import Consortium, load_consortium
 from wire.grpc_link import Passed, Record
@@ -46,7 +47,6 @@ from wire.signing import Identity
 from wire.spec.job import JobSpec
 from wire.telemetry import configure
 
-FEW_DESCRIPTORS = 4096
 _log = structlog.get_logger("daemon")
 
 
@@ -112,6 +112,8 @@ class Node:
         self._listeners = await listen(
             self._consortium, self._tls, self._config.listen, self._config.doctor, register
         )
+        self._crew = Crew()
+        self._tidying = self._crew.start(give_memory_back())
         largest = max((dataset.rows for dataset in datasets.registered(self._store)), default=0)
         if largest >= FEW_IDS:             # what will align it is compiled while nobody waits for it
             self._pool.warm(oprf.warm)
@@ -134,19 +136,12 @@ class Node:
         await self.jobs.close()
         await self._hub.stop()
         await self._listeners.stop()
+        self._tidying.cancel()
+        await self._crew.ended()
         self._pool.shutdown(wait=False, cancel_futures=True)
         self._audit.event("stop", party=self.party)
         self._audit.close()
         self._store.close()
-
-
-def use_all_descriptors() -> None:
-    """Let this process have as many connections and files open as it may: a stranger's takes one for some seconds."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft != hard:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    if hard != resource.RLIM_INFINITY and hard < FEW_DESCRIPTORS:
-        _log.warning("few descriptors", total=hard)
 
 
 async def serve(directory: PartyDirectory, ready_file: Path | None) -> None:
