@@ -3,17 +3,17 @@ may have more than it is given at first, and memory, which has to go back."""
 
 from __future__ import annotations
 
-import asyncio
 import ctypes
 import os
 import resource
+import threading
 from collections.abc import Callable
 
 import structlog
 
 FEW_DESCRIPTORS = 4096
 CROWD = 200                # connections and files beyond those that a node with its jobs has open
-LOOK_S = 0.5
+LOOK_S = 0.25
 _DESCRIPTORS = "/proc/self/fd"
 _log = structlog.get_logger("daemon")
 
@@ -34,12 +34,24 @@ def trim() -> None:
         give(0)
 
 
-async def give_memory_back() -> None:
-    """For ever: while many connections stand and after they have gone. A connection that is closed leaves some 46 KiB,
-    the buffers of its handshake, in the allocator's share of one thread, and they come to threads by turns."""
-    crowded = False
-    while True:
-        await asyncio.sleep(LOOK_S)
-        before, crowded = crowded, len(os.listdir(_DESCRIPTORS)) > CROWD
-        if before or crowded:
-            await asyncio.to_thread(trim)
+class Tidying:
+    """A thread of its own, for the event loop is late just then: while many connections stand and after they have gone,
+    it gives free memory back. A connection that is closed leaves some 46 KiB, the buffers of its handshake, in the
+    allocator's share of one thread, and they come to threads by turns."""
+
+    def __init__(self) -> None:
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._look, name="tidying", daemon=True)
+        self._thread.start()
+
+    def end(self) -> None:
+        """Returns when it is over."""
+        self._over.set()
+        self._thread.join()
+
+    def _look(self) -> None:
+        crowded = False
+        while not self._over.wait(LOOK_S):
+            before, crowded = crowded, len(os.listdir(_DESCRIPTORS)) > CROWD
+            if before or crowded:
+                trim()

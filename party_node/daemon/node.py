@@ -28,7 +28,7 @@ from party_node.config import PartyDirectory
 from party_node.consent import datasets
 from party_node.consent.gate import Consent
 from party_node.daemon.control_service import add_control
-from party_node.daemon.crowd import give_memory_back, use_all_descriptors
+from party_node.daemon.crowd import Tidying, use_all_descriptors
 from party_node.jobs.runner import Jobs, ToolsFor
 from party_node.jobs.runtime import make_pool
 from party_node.models.kept_rows import drop_unsettled
@@ -36,7 +36,6 @@ from party_node.models.part import drop_unfinished
 from party_node.records import precomputed_files
 from party_node.records.audit import AuditLog, verify_log
 from party_node.records.store import JobState, Store
-from wire.awaited import Crew
 from wire.certificates import check, load
 from wire.consortium import Consortium, load_consortium
 from wire.grpc_link import Passed, Record
@@ -112,13 +111,12 @@ class Node:
         self._listeners = await listen(
             self._consortium, self._tls, self._config.listen, self._config.doctor, register
         )
-        self._crew = Crew()
-        self._tidying = self._crew.start(give_memory_back())
         largest = max((dataset.rows for dataset in datasets.registered(self._store)), default=0)
         if largest >= FEW_IDS:             # what will align it is compiled while nobody waits for it
             self._pool.warm(oprf.warm)
         if largest >= ristretto255.MANY_POINTS:
             self._pool.warm(ristretto255.warm)
+        self._tidying = Tidying()
         self._audit.event("start", party=self.party)
         _log.info("listening", party=self.party, port=self._listeners.port)
         return self._listeners.port, self._listeners.doctor_port
@@ -136,8 +134,7 @@ class Node:
         await self.jobs.close()
         await self._hub.stop()
         await self._listeners.stop()
-        self._tidying.cancel()
-        await self._crew.ended()
+        self._tidying.end()
         self._pool.shutdown(wait=False, cancel_futures=True)
         self._audit.event("stop", party=self.party)
         self._audit.close()

@@ -36,7 +36,7 @@ async def test_memory_goes_back_while_there_is_a_crowd_and_once_after(monkeypatc
     monkeypatch.setattr(crowd, "LOOK_S", 0.05)
     monkeypatch.setattr(crowd, "CROWD", len(os.listdir("/proc/self/fd")) + 50)
     monkeypatch.setattr(crowd, "trim", lambda: trimmed.append(1))
-    looking = asyncio.create_task(crowd.give_memory_back())
+    tidying = crowd.Tidying()
     await asyncio.sleep(0.3)
     assert trimmed == []
     held = [os.open("/dev/null", os.O_RDONLY) for _ in range(100)]
@@ -48,8 +48,7 @@ async def test_memory_goes_back_while_there_is_a_crowd_and_once_after(monkeypatc
     after = len(trimmed)
     await asyncio.sleep(0.3)
     assert len(trimmed) == after
-    looking.cancel()
-    await asyncio.gather(looking, return_exceptions=True)
+    tidying.end()
 
 
 def test_trimming_does_no_harm() -> None:
