@@ -31,6 +31,8 @@ class Domain(StrEnum):
     TRANSCRIPT = "jcr/v1/transcript"
     JOB_APPROVAL = "jcr/v1/job/approval"
     JOB_ID = "jcr/v1/job/id"
+    PEER_STREAM = "jcr/v1/peer/stream"
+    JOB_OPENING = "jcr/v1/job/opening"
     AUDIT = "jcr/v1/audit"
     AUDIT_HEAD = "jcr/v1/audit/head"
     AUDIT_COUNTERSIGN = "jcr/v1/audit/countersign"

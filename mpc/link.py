@@ -27,8 +27,13 @@ class Link(Protocol):
         """Queue one message; returns when the window has room for more."""
         ...
 
-    async def receive(self, kind: type[M]) -> M:
-        """The next message, which must be of `kind` (else PeerError WRONG_KIND blames the peer)."""
+    async def receive(self, kind: type[M], at_most: int | None = None) -> M:
+        """The next message, which must be of `kind` (else PeerError WRONG_KIND blames the peer).
+
+        `at_most`: the bytes that its vectors and strings of bytes may have in all (else WRONG_LENGTH), which a receiver
+        says where the length depends on the job; None: what this kind may have in any. What has more is refused before
+        it is put together.
+        """
         ...
 
     def require(self, ok: bool, reason: Reason) -> None:

@@ -136,6 +136,11 @@ def load(directory: Path, party: str) -> TlsIdentity:
     return TlsIdentity(read[0], read[1], party, read[2])
 
 
+def serial(certificate_pem: bytes) -> str:
+    """The serial number in hexadecimal, as `denied_serials` of the consortium file lists it."""
+    return f"{_parse(certificate_pem, '').serial_number:x}"
+
+
 def claimed_party(certificate_pem: bytes) -> str:
     """The one DNS name of a certificate; Unauthenticated unless it has exactly one DNS and one URI name."""
     certificate = _parse(certificate_pem, "")

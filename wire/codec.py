@@ -42,6 +42,12 @@ from wire.v1 import common_pb2, peer_pb2
 Envelope = peer_pb2.Envelope
 MAX_CHANNEL = 200
 _CHANNEL = re.compile(r"(/[A-Za-z0-9._:-]+)*")
+_JOB = re.compile(r"([0-9a-f]{64})?")
+# How many bytes a kind may have where its receiver does not say less, or more: what goes in one piece, what its sender
+# cuts into parts of about 1 MiB, and what grows with the rows, where every receiver does say.
+ONE_PIECE, ONE_PART, MAX_MESSAGE = 256 << 10, 2 << 20, 256 << 20
+MAX_ENVELOPE = ONE_PIECE + (8 << 10)
+HEADROOM = 1 << 10             # of a message beside its vectors and strings of bytes
 _CIPHERTEXT_WIDTHS = range(1, 4097)
 
 
@@ -55,46 +61,54 @@ class Malformed(Exception):
 
 @dataclass(frozen=True)
 class Line:
-    """Where a message class travels: the protocol that it belongs to, and the field of Envelope.body."""
+    """Where a message class travels: the protocol that it belongs to, and the field of Envelope.body; and the most
+    bytes that it may have where its receiver does not say."""
 
     protocol: str
     field: str
+    most: int = ONE_PIECE
+
+    @property
+    def number(self) -> int:
+        """Of the field; 0 if there is none."""
+        field = Envelope.DESCRIPTOR.fields_by_name.get(self.field)
+        return 0 if field is None else field.number
 
 
 REGISTRY: Mapping[type, Line] = {
     SetSize: Line("align", "align_set_size"),
     SizesHeard: Line("align", "align_sizes_heard"),
-    Blinded: Line("align", "align_blinded"),
+    Blinded: Line("align", "align_blinded", ONE_PART),
     Verdict: Line("align", "align_verdict"),
-    Indices: Line("align", "align_indices"),
-    Offsets: Line("align", "align_offsets"),
-    Programmed: Line("align", "align_programmed"),
-    Counted: Line("align", "align_counted"),
-    Returned: Line("align", "align_returned"),
-    Tags: Line("align", "align_tags"),
-    EncryptedLabels: Line("bin", "bin_encrypted_labels"),
-    AnonymousCounts: Line("bin", "bin_anonymous_counts"),
-    MergedBins: Line("bin", "bin_merged_bins"),
-    Copies: Line("align", "align_copies"),
+    Indices: Line("align", "align_indices", ONE_PART),
+    Offsets: Line("align", "align_offsets", ONE_PART),
+    Programmed: Line("align", "align_programmed", ONE_PART),
+    Counted: Line("align", "align_counted", ONE_PART),
+    Returned: Line("align", "align_returned", ONE_PART),
+    Tags: Line("align", "align_tags", ONE_PART),
+    EncryptedLabels: Line("bin", "bin_encrypted_labels", ONE_PART),
+    AnonymousCounts: Line("bin", "bin_anonymous_counts", MAX_MESSAGE),
+    MergedBins: Line("bin", "bin_merged_bins", MAX_MESSAGE),
+    Copies: Line("align", "align_copies", MAX_MESSAGE),
     Commitment: Line("coin", "coin_commitment"),
     Seen: Line("coin", "coin_seen"),
     CoinShare: Line("coin", "coin_share"),
-    LaterRows: Line("split", "split_later_rows"),
+    LaterRows: Line("split", "split_later_rows", MAX_MESSAGE),
     SplitHeard: Line("split", "split_heard"),
     Widths: Line("train", "train_widths"),
-    Masked: Line("train", "train_masked"),
-    Opening: Line("shares", "shares_opening"),
+    Masked: Line("train", "train_masked", MAX_MESSAGE),
+    Opening: Line("shares", "shares_opening", ONE_PART),
     MaskKey: Line("shares", "shares_mask_key"),
     BaseOffer: Line("correlations", "correlations_base_offer"),
     BaseAnswer: Line("correlations", "correlations_base_answer"),
     TreeSums: Line("correlations", "correlations_tree_sums"),
-    Columns: Line("correlations", "correlations_columns"),
-    Corrections: Line("correlations", "correlations_corrections"),
+    Columns: Line("correlations", "correlations_columns", ONE_PART),
+    Corrections: Line("correlations", "correlations_corrections", ONE_PART),
     PublicKeyMessage: Line("keys", "keys_public_key"),
-    EncryptedMasks: Line("products", "products_encrypted_masks"),
-    MaskedProducts: Line("products", "products_masked_products"),
-    EncryptedRows: Line("products", "products_encrypted_rows"),
-    MaskedRows: Line("products", "products_masked_rows"),
+    EncryptedMasks: Line("products", "products_encrypted_masks", ONE_PART),
+    MaskedProducts: Line("products", "products_masked_products", ONE_PART),
+    EncryptedRows: Line("products", "products_encrypted_rows", ONE_PART),
+    MaskedRows: Line("products", "products_masked_rows", ONE_PART),
     Accepted: Line("finish", "finish_accepted"),
     AuditHead: Line("finish", "finish_audit_head"),
     Countersigned: Line("finish", "finish_countersigned"),
@@ -127,32 +141,48 @@ def pack(message: object) -> tuple[Line, bytes]:
     return line, envelope.SerializeToString()
 
 
-def fragment(index: int, total_size: int, data: bytes) -> bytes:
+def fragment(line: Line, index: int, total_size: int, data: bytes) -> bytes:
     """A piece of a serialised body, as the serialised body of an envelope of its own."""
     return Envelope(
-        fragment=peer_pb2.Fragment(index=index, total_size=total_size, data=data)
+        fragment=peer_pb2.Fragment(index=index, total_size=total_size, data=data, field=line.number)
     ).SerializeToString()
+
+
+def require_due(envelope: Envelope, kind: type, at_most: int | None) -> None:
+    """Malformed unless this envelope is, or says that it is the first piece of, a message of `kind` whose vectors and
+    strings of bytes have at most `at_most` bytes (None: the bound of the kind). Asked before any is put together."""
+    line, body = REGISTRY[kind], envelope.WhichOneof("body")
+    field = envelope.fragment.field if body == "fragment" else Envelope.DESCRIPTOR.fields_by_name[body or ""].number
+    if field != line.number:
+        raise Malformed(Reason.WRONG_KIND)
+    size = envelope.fragment.total_size if body == "fragment" else getattr(envelope, line.field).ByteSize()
+    if size > (line.most if at_most is None else at_most) + HEADROOM:
+        raise Malformed(Reason.WRONG_LENGTH)
 
 
 def parse(raw: bytes) -> Envelope:
     """An envelope from foreign bytes. Header fields are bounded in form, not yet compared with anything."""
+    if len(raw) > MAX_ENVELOPE:
+        raise Malformed(Reason.WRONG_LENGTH)
     try:
         envelope = Envelope.FromString(raw)
     except DecodeError:
         raise Malformed from None
     channel = envelope.channel
-    if len(channel) > MAX_CHANNEL or not _CHANNEL.fullmatch(channel) or envelope.WhichOneof("body") is None:
+    if len(channel) > MAX_CHANNEL or not _CHANNEL.fullmatch(channel) or not _JOB.fullmatch(envelope.job):
+        raise Malformed
+    if envelope.WhichOneof("body") is None:
         raise Malformed
     return envelope
 
 
-def parse_body(protocol: str, version: int, body: bytes) -> object:
-    """The message whose body came in fragments."""
+def parse_body(protocol: str, version: int, field: int, body: bytes) -> object:
+    """The message whose body came in fragments, which said that it would fill this field."""
     try:
         envelope = Envelope.FromString(body)
     except DecodeError:
         raise Malformed from None
-    if len(envelope.ListFields()) != 1:   # a header may not hide in a body
+    if [held.number for held, _ in envelope.ListFields()] != [field]:   # a header may not hide in a body
         raise Malformed
     envelope.protocol, envelope.version = protocol, version
     return unpack(envelope)

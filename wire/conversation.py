@@ -23,7 +23,6 @@ from wire import codec
 from wire.codec import Envelope, Line, Malformed
 
 PIECE = 256 << 10             # small enough that a ping is not held up for long on a slow line
-MAX_MESSAGE = 1 << 30
 REMEMBERED = 64               # digests of past envelopes, to tell a duplicate from other bytes
 Failure = Callable[[], MpcError | None]
 
@@ -139,6 +138,11 @@ class Incoming:
         """Let a waiting receiver look at `failure` again."""
         self._changed.set()
 
+    def drop(self) -> None:
+        """Nobody will take what has come."""
+        self._waiting.clear()
+        self._held = 0
+
     @property
     def empty(self) -> bool:
         return not self._waiting
@@ -164,18 +168,20 @@ class Incoming:
 
 
 class Assembly:
-    """Puts the fragments of one message together, bounded by what the first one announced."""
+    """Puts the fragments of one message together, bounded by what the first one announced (codec.require_due)."""
 
-    def __init__(self, first: Envelope, limit: int = MAX_MESSAGE) -> None:
-        self._protocol, self._version = first.protocol, first.version
+    def __init__(self, first: Envelope) -> None:
+        self._protocol, self._version, self._field = first.protocol, first.version, first.fragment.field
         self._total, self._parts, self._got = first.fragment.total_size, list[bytes](), 0
-        if not PIECE < self._total <= limit:
+        if self._total <= PIECE:
             raise Malformed(Reason.WRONG_LENGTH)
 
     def add(self, envelope: Envelope) -> object | None:
         """The message, once its last fragment is in."""
         fragment = envelope.fragment
-        if envelope.WhichOneof("body") != "fragment" or fragment.total_size != self._total:
+        if envelope.WhichOneof("body") != "fragment" or (fragment.total_size, fragment.field) != (
+            self._total, self._field
+        ):
             raise Malformed(Reason.WRONG_KIND)
         due = min(PIECE, self._total - self._got)
         if fragment.index != len(self._parts) or len(fragment.data) != due:
@@ -184,17 +190,17 @@ class Assembly:
         self._got += due
         if self._got < self._total:
             return None
-        return codec.parse_body(self._protocol, self._version, b"".join(self._parts))
+        return codec.parse_body(self._protocol, self._version, self._field, b"".join(self._parts))
 
 
-def pieces(body: bytes) -> list[bytes]:
-    """Serialised bodies of envelopes: the message itself, or its fragments."""
+def pieces(line: Line, body: bytes) -> list[bytes]:
+    """Serialised bodies of envelopes: the message of this line itself, or its fragments."""
     if len(body) <= PIECE:
         return [body]
-    if len(body) > MAX_MESSAGE:
+    if len(body) > codec.MAX_MESSAGE:
         raise ValueError("a message is larger than the contract allows")
     view = memoryview(body)
     return [
-        codec.fragment(index, len(body), bytes(view[start : start + PIECE]))
+        codec.fragment(line, index, len(body), bytes(view[start : start + PIECE]))
         for index, start in enumerate(range(0, len(body), PIECE))
     ]

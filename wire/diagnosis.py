@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import socket
-import ssl
 from dataclasses import dataclass
 
 import grpc.aio
@@ -16,9 +15,8 @@ from mpc.errors import MpcError
 from wire import certificates, tls
 from wire.consortium import Member
 from wire.errors import PublicError, Unauthenticated, Unreachable, from_wire
+from wire.gatekeeper import Gatekeeper
 from wire.v1 import doctor_pb2, doctor_pb2_grpc
-
-LOOK_S = 3.0
 
 
 @dataclass(frozen=True)
@@ -29,11 +27,13 @@ class Opinion:
     clock_ms: int
 
 
-async def why_unreachable(member: Member, identity: certificates.TlsIdentity) -> MpcError:
+async def why_unreachable(
+    member: Member, keeper: Gatekeeper, identity: certificates.TlsIdentity
+) -> MpcError:
     """The error to raise after a failed call to `member`: Unauthenticated if dialling again cannot help."""
     try:
         await check_listening(member)
-        await check_certificate(member)
+        await check_certificate(member, keeper)
         opinion = await ask_doctor(member, identity)
     except (Unauthenticated, Unreachable) as error:
         return error
@@ -59,9 +59,9 @@ def refused(member: Member, identity: certificates.TlsIdentity, said: PublicErro
 
 async def check_listening(member: Member) -> None:
     """Unreachable, by kind, unless something listens at the member's address."""
-    host, port = split_address(member.address)
+    host, port = tls.split_address(member.address)
     try:
-        async with asyncio.timeout(LOOK_S):
+        async with asyncio.timeout(tls.LOOK_S):
             _, writer = await asyncio.open_connection(host, port)
         writer.close()
     except ConnectionRefusedError:
@@ -86,25 +86,16 @@ async def check_listening(member: Member) -> None:
         ) from None
 
 
-async def check_certificate(member: Member) -> None:
+async def check_certificate(member: Member, keeper: Gatekeeper) -> None:
     """Unauthenticated says what is wrong with the certificate that the member's doctor listener shows."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE   # certificates.check verifies, and can say what is wrong
-    context.minimum_version = ssl.TLSVersion.TLSv1_3
-    context.set_alpn_protocols(["h2"])
-    host, port = split_address(member.doctor)
     try:
-        async with asyncio.timeout(LOOK_S):
-            _, writer = await asyncio.open_connection(host, port, ssl=context)
-        shown = writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
-        writer.close()
+        shown = await tls.look(member.doctor, None)
     except (OSError, TimeoutError):
         raise Unreachable(
             f"{member.id} listens at {member.address}, but its doctor at {member.doctor} does not answer",
             whose=member.id, advice=f"on {member.id}: party-node doctor", reason="no-doctor",
         ) from None
-    certificates.check(ssl.DER_cert_to_PEM_cert(shown).encode(), member.id, member.ca_pem)
+    keeper.identify_dialled(shown, member)
 
 
 async def ask_doctor(member: Member, identity: certificates.TlsIdentity) -> Opinion:
@@ -113,14 +104,8 @@ async def ask_doctor(member: Member, identity: certificates.TlsIdentity) -> Opin
         doctor = doctor_pb2_grpc.DoctorStub(channel)
         try:
             answer = await doctor.Ask(
-                doctor_pb2.Question(certificate_pem=identity.certificate_pem), timeout=LOOK_S
+                doctor_pb2.Question(certificate_pem=identity.certificate_pem), timeout=tls.LOOK_S
             )
         except grpc.aio.AioRpcError:
             raise Unreachable(f"the doctor of {member.id} does not answer", whose=member.id) from None
     return Opinion(None if answer.welcome else from_wire(answer.error), answer.clock_ms)
-
-
-def split_address(address: str) -> tuple[str, int]:
-    """`host:port`, with or without brackets around an IPv6 host."""
-    host, _, port = address.rpartition(":")
-    return host.strip("[]"), int(port)

@@ -64,6 +64,10 @@ class Denied(WireError):
     """A rule of the local policy says no; `reason` is the line of the policy."""
 
 
+class TooManyCalls(WireError):
+    """The caller has as many calls of this kind under way as one caller may have."""
+
+
 class Overdue(WireError):
     """No answer in time."""
 
@@ -108,6 +112,7 @@ TABLE: tuple[Row, ...] = (
     Row("unauthenticated", Unauthenticated, StatusCode.UNAUTHENTICATED, NOT_REACHED),
     Row("forbidden", Forbidden, StatusCode.PERMISSION_DENIED, NOT_REACHED),
     Row("denied", Denied, StatusCode.FAILED_PRECONDITION, POLICY),
+    Row("too-many-calls", TooManyCalls, StatusCode.RESOURCE_EXHAUSTED, NOT_REACHED),
     Row("overdue", Overdue, StatusCode.DEADLINE_EXCEEDED, TIMED_OUT),
     Row("cancelled", Cancelled, StatusCode.CANCELLED, JOB_FAILED),
     Row("peer-gone", PeerError, StatusCode.UNAVAILABLE, JOB_FAILED, frozenset({Reason.GONE})),
@@ -132,7 +137,7 @@ STATUS_ALONE: Mapping[StatusCode, tuple[str, str]] = {
     StatusCode.NOT_FOUND: ("wrong-input", "there is no such thing on the other side"),
     StatusCode.ALREADY_EXISTS: ("wrong-input", "it exists already on the other side"),
     StatusCode.PERMISSION_DENIED: ("forbidden", "the other side does not allow this call"),
-    StatusCode.RESOURCE_EXHAUSTED: ("wrong-input", "the message is larger than the other side takes"),
+    StatusCode.RESOURCE_EXHAUSTED: ("wrong-input", "too large a message for the other side, or too many calls"),
     StatusCode.FAILED_PRECONDITION: ("refused", "the other side refused"),
     StatusCode.ABORTED: ("peer-stopped", "the other side stopped"),
     StatusCode.OUT_OF_RANGE: ("wrong-input", "a value lies outside its range"),

@@ -1,4 +1,5 @@
-"""Who is calling: a name counts only under its own CA, over TLS 1.3, with a certificate that was not withdrawn.
+"""Who is on the other end, of a call or of a dial: a name counts only under its own CA, over TLS 1.3, with a
+certificate that was not withdrawn.
 
 Pooled CAs would let bank-a's CA vouch for bank-c, so on every call the name in the certificate has to be signed by that
 name's CA. Knows no service and no right of a caller (wire.interceptors does).
@@ -13,7 +14,7 @@ import grpc.aio
 
 from mpc.link import PartyId
 from wire import certificates
-from wire.consortium import Consortium
+from wire.consortium import Consortium, Member
 from wire.errors import Unauthenticated
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ class Caller:
 
     party: PartyId
     role: Role
+    serial: str      # of the certificate, hexadecimal
 
 
 class Gatekeeper:
@@ -48,9 +50,10 @@ class Gatekeeper:
                 reason="party-unknown",
             )
         certificate = certificates.check(certificate_pem, party, ca_pem)
-        if f"{certificate.serial_number:x}" in self._denied:
+        serial = f"{certificate.serial_number:x}"
+        if serial in self._denied:
             raise Unauthenticated(
-                f"the certificate {certificate.serial_number:x} of {party} was withdrawn", whose=party,
+                f"the certificate {serial} of {party} was withdrawn", whose=party,
                 advice=f"on {party}: party-node cert renew", reason="certificate-denied",
             )
         role: Role = "peer"
@@ -58,7 +61,12 @@ class Gatekeeper:
             role = "self"
         elif party == self._consortium.coordinator.id:
             role = "coordinator"
-        return Caller(PartyId(party), role)
+        return Caller(PartyId(party), role, serial)
+
+    def identify_dialled(self, certificate_pem: bytes, member: Member) -> Caller:
+        """The same for a certificate that is shown where `member` listens, which has to be the member's."""
+        certificates.check(certificate_pem, member.id, member.ca_pem)
+        return self.identify(certificate_pem)
 
     def identify_call(self, context: Context) -> Caller:
         """Who makes this call; Unauthenticated unless over TLS 1.3 with a certificate that counts."""

@@ -20,7 +20,7 @@ from wire.peer_stream import PeerStream
 from wire.v1 import peer_pb2
 
 M = TypeVar("M")
-MAX_CHANNELS = 256
+MAX_AHEAD = 64                 # channels that the peer has named and we have not yet
 MAX_UNREAD = 1 << 30           # bytes of one job and peer that nobody has taken, over all channels
 
 
@@ -92,16 +92,27 @@ class Session:
         self.opened = asyncio.Event()
         self.traffic: dict[str, Traffic] = {}
         self._conversations: dict[str, Conversation] = {}
+        self._ahead: set[str] = set()     # those that the peer alone has named: its own affair, never our limit
         self._ending: Ending | None = None
         self._drained_first = False       # a clean close: what arrived before it is still delivered
         self._unread = 0
 
     def conversation(self, channel: str) -> Conversation:
-        """The halves of a channel, made when first named by either side."""
+        """The halves of a channel that we name; there is always room for one of ours."""
+        self._ahead.discard(channel)
+        return self._halves(channel)
+
+    def _named_by_peer(self, channel: str) -> Conversation:
+        """The halves of a channel that the peer names, which may be ahead of us, within bounds."""
+        if channel not in self._conversations:
+            if len(self._ahead) >= MAX_AHEAD:
+                raise Malformed(Reason.FLOODED)
+            self._ahead.add(channel)
+        return self._halves(channel)
+
+    def _halves(self, channel: str) -> Conversation:
         found = self._conversations.get(channel)
         if found is None:
-            if len(self._conversations) >= MAX_CHANNELS:
-                raise Malformed(Reason.FLOODED)
             out = Place(self.job, self.approvals, channel, self.me, self.peer)
             back = Place(self.job, self.approvals, channel, self.peer, self.me)
             window = self.limits.window
@@ -126,6 +137,8 @@ class Session:
             self._ending, self._drained_first = ending, drained_first
         self.opened.set()
         for conversation in self._conversations.values():
+            if not self._drained_first:
+                conversation.incoming.drop()
             conversation.incoming.wake()
             conversation.outgoing.wake()
 
@@ -149,22 +162,29 @@ class Session:
 
     def _accept(self, raw: bytes, envelope: Envelope) -> None:
         body = envelope.WhichOneof("body")
-        if envelope.approvals != self.approvals and body != "close":
-            raise Malformed(Reason.OTHER_SPEC)
         if body == "open":
-            self.opened.set()
+            self.open_by_peer(envelope.open.signature)
         elif body == "close":
             self._closed_by_peer(envelope.close)
         elif not self.opened.is_set():
             raise Malformed(Reason.WRONG_ORDER)
+        elif envelope.approvals != self.approvals:
+            raise Malformed(Reason.OTHER_SPEC)
         elif body == "credit":
-            self.conversation(envelope.channel).outgoing.credit(envelope.credit.size)
+            self._named_by_peer(envelope.channel).outgoing.credit(envelope.credit.size)
         else:
             self._unread += len(raw)
             if self._unread > MAX_UNREAD:
                 raise Malformed(Reason.FLOODED)
-            self.conversation(envelope.channel).incoming.put(raw, envelope)
+            self._named_by_peer(envelope.channel).incoming.put(raw, envelope)
             self.stage(envelope.channel).received += len(raw)
+
+    def open_by_peer(self, signature: bytes) -> None:
+        """The peer has opened the job: its identity key must have signed the approvals that we hold."""
+        assert self.stream is not None
+        if not self.stream.opened_alike(self.job, self.approvals, signature):
+            raise Malformed(Reason.OTHER_SPEC)
+        self.opened.set()
 
     def _closed_by_peer(self, close: peer_pb2.Close) -> None:
         public = from_wire(close.error) if close.HasField("error") else None
@@ -183,7 +203,7 @@ class Session:
         self.end(lambda step: LocalError(f"the job was closed here while at {step}"))
         if self.stream is not None and not self.stream.ended:
             close = closing(None if error is None else to_public(error, self.me))
-            await self.stream.send_body(self.job, approvals=self.approvals, close=close)
+            await self.stream.send_body(self.job, close=close)   # without the approvals: the peer may not hold them
 
     async def send_raw(self, channel: str, raw: bytes) -> None:
         """One envelope out, counted."""
@@ -220,7 +240,7 @@ class GrpcLink:
         line, body = codec.pack(message)
         async with outgoing.turn:
             step, size = f"{self._channel or 'main'}#sending {talk.sent}", 0
-            parts = pieces(body)
+            parts = pieces(line, body)
             for part in parts:
                 try:
                     await outgoing.room(lambda: session.failure(self._channel, step), session.limits.receive_s)
@@ -233,21 +253,23 @@ class GrpcLink:
                     talk.sent += 1
                 await session.send_raw(self._channel, raw)
 
-    async def receive(self, kind: type[M]) -> M:
+    async def receive(self, kind: type[M], at_most: int | None = None) -> M:
         try:
-            message = await self._message()
+            message = await self._message(kind, at_most)
         except Malformed as error:
+            if error.reason is Reason.WRONG_KIND:    # a message did come
+                self._conversation.received += 1
             raise await self._session.violated(self._step(), error.reason) from None
         self._conversation.received += 1
-        self.require(type(message) is kind, Reason.WRONG_KIND)
         return message  # type: ignore[return-value]  # its type is kind
 
     def require(self, ok: bool, reason: Reason) -> None:
         if not ok:
             raise PeerError(self.peer, self._step(), reason)
 
-    async def _message(self) -> object:
+    async def _message(self, kind: type, at_most: int | None) -> object:
         arrived = await self._take()
+        codec.require_due(arrived.envelope, kind, at_most)     # before anything is put together
         size, message = arrived.size, None
         if arrived.envelope.WhichOneof("body") == "fragment":
             assembly = Assembly(arrived.envelope)

@@ -1,12 +1,15 @@
-"""What every call passes before its handler: who asks, may they, how long may it take, how does it fail.
+"""What every call passes before its handler: who asks, may they, how many at once, how long may it take, how does it
+fail.
 
-The access matrix is a table; a call without a row is refused. Knows nothing of what the handlers do.
+The access matrix is a table; a call without a row is refused. Whoever calls is asked before its request is waited for,
+so that one who never sends it holds no more than its share. Knows nothing of what the handlers do.
 """
 
 from __future__ import annotations
 
 import asyncio
 import inspect
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import aclosing, asynccontextmanager, contextmanager
 from contextvars import ContextVar
@@ -16,8 +19,19 @@ from typing import TYPE_CHECKING, Any
 import grpc
 import grpc.aio
 import structlog
+from google.protobuf.message import DecodeError
 
-from wire.errors import DETAILS_KEY, Forbidden, Overdue, Unauthenticated, row_of, to_public, to_wire
+from mpc.errors import LocalError
+from wire.errors import (
+    DETAILS_KEY,
+    Forbidden,
+    Overdue,
+    TooManyCalls,
+    Unauthenticated,
+    row_of,
+    to_public,
+    to_wire,
+)
 from wire.gatekeeper import Caller, Gatekeeper, Role
 
 if TYPE_CHECKING:
@@ -28,29 +42,34 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Rule:
-    """Who may make a call and how long it may take; None: as long as the stream lives."""
+    """Who may make a call, how long it may take (None: as long as the stream lives), how many one caller may have."""
 
     roles: frozenset[Role]
     deadline_s: float | None
+    at_once: int
 
 
 _COORDINATOR: frozenset[Role] = frozenset({"coordinator"})
 _PEER: frozenset[Role] = frozenset({"peer"})
 _ALL: frozenset[Role] = frozenset({"coordinator", "peer", "self"})
 ACCESS: Mapping[str, Rule] = {
-    "/wire.v1.Control/Describe": Rule(_COORDINATOR, 30.0),
-    "/wire.v1.Control/Rehearse": Rule(_COORDINATOR, 60.0),
-    "/wire.v1.Control/Propose": Rule(_COORDINATOR, 60.0),
-    "/wire.v1.Control/Start": Rule(_COORDINATOR, 60.0),
-    "/wire.v1.Control/Watch": Rule(_COORDINATOR, None),
-    "/wire.v1.Control/Cancel": Rule(_COORDINATOR, 60.0),
-    "/wire.v1.Peer/Converse": Rule(_PEER, None),
-    "/grpc.health.v1.Health/Check": Rule(_ALL, 10.0),
-    "/grpc.health.v1.Health/Watch": Rule(_ALL, None),
+    "/wire.v1.Control/Describe": Rule(_COORDINATOR, 30.0, 8),
+    "/wire.v1.Control/Rehearse": Rule(_COORDINATOR, 60.0, 8),
+    "/wire.v1.Control/Propose": Rule(_COORDINATOR, 60.0, 8),
+    "/wire.v1.Control/Start": Rule(_COORDINATOR, 60.0, 8),
+    "/wire.v1.Control/Watch": Rule(_COORDINATOR, None, 64),
+    "/wire.v1.Control/Cancel": Rule(_COORDINATOR, 60.0, 8),
+    "/wire.v1.Peer/Converse": Rule(_PEER, None, 8),
+    "/grpc.health.v1.Health/Check": Rule(_ALL, 10.0, 8),
+    "/grpc.health.v1.Health/Watch": Rule(_ALL, 60.0, 8),
 }
+MAX_CALLERS = 17               # a consortium of the largest size
+MAX_CALLS = MAX_CALLERS * sum(rule.at_once for rule in ACCESS.values())   # so that no caller's share is another's
+REQUEST_S = 10.0
 
 _caller: ContextVar[Caller] = ContextVar("caller")
 _Behaviour = Callable[..., Any]   # one of four shapes, each with its own request and response types
+_Take = Callable[[Any, "Context"], Awaitable[Any]]
 _log = structlog.get_logger("wire")
 
 def current_caller() -> Caller:
@@ -63,6 +82,7 @@ class Gate(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # generic in 
 
     def __init__(self, keeper: Gatekeeper, me: str) -> None:
         self._keeper, self._me = keeper, me
+        self._under_way: Counter[tuple[str, str]] = Counter()    # per caller and method
 
     async def intercept_service(
         self,
@@ -73,36 +93,42 @@ class Gate(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # generic in 
         method = details.method
         handler = await continuation(details)
         if handler is None or method not in ACCESS:
-            return grpc.unary_unary_rpc_method_handler(self._refusing(method))
-        shape = "_".join("stream" if flag else "unary" for flag in (
+            return grpc.stream_unary_rpc_method_handler(self._refusing(method))
+        given, answer = ("stream" if flag else "unary" for flag in (
             handler.request_streaming, handler.response_streaming
         ))
-        inner: _Behaviour = getattr(handler, shape)
+        inner: _Behaviour = getattr(handler, f"{given}_{answer}")
         wrap = self._streaming if inspect.isasyncgenfunction(inner) else self._single
-        make: Callable[..., Handler] = getattr(grpc, f"{shape}_rpc_method_handler")
-        return make(wrap(method, inner), handler.request_deserializer, handler.response_serializer)
+        # Where a single request is due, gRPC would wait for it before it called us: it is told of a stream.
+        make: Callable[..., Handler] = getattr(grpc, f"stream_{answer}_rpc_method_handler")
+        if handler.request_streaming:
+            return make(wrap(method, inner, _all_of_them), handler.request_deserializer, handler.response_serializer)
+        take = _the_one(handler.request_deserializer or bytes)
+        return make(wrap(method, inner, take), None, handler.response_serializer)
 
-    def _single(self, method: str, inner: _Behaviour) -> _Behaviour:
-        async def call(request: Any, context: Context) -> Any:
+    def _single(self, method: str, inner: _Behaviour, take: _Take) -> _Behaviour:
+        async def call(requests: Any, context: Context) -> Any:
             failure: Exception
             try:
                 with self._admitted(method, context):
                     async with _deadline(method):
-                        return await inner(request, context)
+                        return await inner(await take(requests, context), context)
             except Exception as error:   # a process edge: full log here, public sentence to the caller
                 failure = error
             return await self._abort(method, context, failure)
 
         return call
 
-    def _streaming(self, method: str, inner: _Behaviour) -> _Behaviour:
-        async def call(request: Any, context: Context) -> AsyncIterator[Any]:
+    def _streaming(self, method: str, inner: _Behaviour, take: _Take) -> _Behaviour:
+        async def call(requests: Any, context: Context) -> AsyncIterator[Any]:
             failure: Exception
             try:
                 with self._admitted(method, context):
-                    async with _deadline(method), aclosing(inner(request, context)) as responses:
-                        async for response in responses:
-                            yield response
+                    async with _deadline(method):
+                        request = await take(requests, context)
+                        async with aclosing(inner(request, context)) as responses:
+                            async for response in responses:
+                                yield response
                 return
             except Exception as error:   # a process edge: full log here, public sentence to the caller
                 failure = error
@@ -111,7 +137,7 @@ class Gate(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # generic in 
         return call
 
     def _refusing(self, method: str) -> _Behaviour:
-        async def call(request: Any, context: Context) -> Any:
+        async def call(requests: Any, context: Context) -> Any:
             failure: Exception = Forbidden("there is no such call", whose=self._me, reason="no-such-call")
             try:
                 self._keeper.identify_call(context)
@@ -123,14 +149,24 @@ class Gate(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # generic in 
 
     @contextmanager
     def _admitted(self, method: str, context: Context) -> Iterator[Caller]:
-        caller = self._keeper.identify_call(context)
-        if caller.role not in ACCESS[method].roles:
+        caller, rule = self._keeper.identify_call(context), ACCESS[method]
+        if caller.role not in rule.roles:
             raise Forbidden(
                 f"{caller.party} may not make this call as {caller.role}",
                 whose=caller.party, reason="not-its-role",
             )
-        _caller.set(caller)
-        yield caller
+        share = (caller.party, method)
+        if self._under_way[share] >= rule.at_once:
+            raise TooManyCalls(
+                f"{caller.party} has {rule.at_once} such calls under way", whose=caller.party,
+                advice="wait until one has ended", reason="too-many-calls",
+            )
+        self._under_way[share] += 1
+        try:
+            _caller.set(caller)
+            yield caller
+        finally:
+            self._under_way[share] -= 1
 
     async def _abort(self, method: str, context: Context, failure: Exception) -> Any:
         public, row = to_public(failure, self._me), row_of(failure)
@@ -143,6 +179,26 @@ class Gate(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # generic in 
             )
         details = to_wire(public).SerializeToString()
         await context.abort(row.status, public.what, trailing_metadata=((DETAILS_KEY, details),))
+
+
+async def _all_of_them(requests: Any, context: Context) -> Any:
+    return requests
+
+
+def _the_one(parse: Callable[[bytes], Any]) -> _Take:
+    """The single request of a call, as `parse` reads it."""
+
+    async def take(requests: Any, context: Context) -> Any:
+        try:
+            async with asyncio.timeout(REQUEST_S):
+                raw = await context.read()
+            return parse(raw)
+        except TimeoutError:
+            raise Overdue("the request did not come", reason="no-request") from None
+        except (DecodeError, TypeError):     # TypeError: the end of the stream came in its place
+            raise LocalError("the request was not understood", "compare the versions") from None
+
+    return take
 
 
 @asynccontextmanager

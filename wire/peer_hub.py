@@ -1,6 +1,6 @@
 """All conversations of one node with its peers: one stream per pair, shared by all jobs; the lower party id dials.
 
-  open(job)   both sides open a job with the same approvals digest before anything of it flows
+  open(job)   both sides show, by their identity keys, that they hold one approvals digest before anything of it flows
   close(job)  ends it here and tells the peers why; the job cannot be opened again
 A stream that ends fails every job on it; a later job dials anew. Knows no protocol and no row.
 """
@@ -21,9 +21,8 @@ import structlog
 
 from mpc.errors import LocalError, MpcError, PeerError, Reason
 from mpc.link import Link, PartyId
-from wire import diagnosis, tls
+from wire import certificates, diagnosis, tls
 from wire.awaited import Crew, together
-from wire.certificates import TlsIdentity
 from wire.codec import Envelope, Malformed
 from wire.consortium import Consortium, Member
 from wire.errors import (
@@ -37,9 +36,11 @@ from wire.errors import (
     from_wire,
     to_public,
 )
+from wire.gatekeeper import Gatekeeper
 from wire.grpc_link import GrpcLink, Limits, Record, Session, Traffic, closing
 from wire.interceptors import current_caller
-from wire.peer_stream import INSTANCE_BYTES, PeerStream
+from wire.peer_stream import INSTANCE_BYTES, Keys, PeerStream, Read, Write
+from wire.signing import SIGNATURE_BYTES, Identity
 
 if TYPE_CHECKING:
     from wire.gatekeeper import Context
@@ -51,9 +52,9 @@ MAX_EARLY = 64                 # jobs of one peer that it has opened and we have
 REMEMBERED_JOBS = 1024
 
 Raw: TypeAlias = bytes            # inside a class with a method `bytes` the type needs other names
-Approvals: TypeAlias = bytes
-# A job that a peer opened with these approvals, or closed again, for this reason or for none.
-Announced: TypeAlias = Approvals | PublicError | None
+Signature: TypeAlias = bytes
+# A job that a peer opened with this signature, or closed again, for this reason or for none.
+Announced: TypeAlias = Signature | PublicError | None
 _log = structlog.get_logger("wire")
 
 
@@ -66,14 +67,16 @@ class Finished:
 
 
 class PeerHub:
-    """`record` sees every whole message; it runs before a sent message leaves, and its exception stops the job."""
+    """`signer` is the party's identity key. `record` sees every whole message; it runs before a sent message leaves,
+    and its exception stops the job."""
 
     def __init__(
-        self, consortium: Consortium, identity: TlsIdentity, *,
+        self, consortium: Consortium, identity: certificates.TlsIdentity, signer: Identity, *,
         record: Record | None = None, limits: Limits | None = None,
     ) -> None:
         self.me = PartyId(identity.party)
-        self._consortium, self._identity, self._record = consortium, identity, record
+        self._consortium, self._identity, self._signer, self._record = consortium, identity, signer, record
+        self._keeper = Gatekeeper(consortium, identity)
         self._limits = limits or Limits()
         self._instance = secrets.token_bytes(INSTANCE_BYTES)
         self._streams: dict[PartyId, PeerStream] = {}
@@ -122,7 +125,10 @@ class PeerHub:
     async def why_gone(self, peer: PartyId) -> MpcError:
         """Why the stream of `peer` may have broken, as far as can be seen from here: its process is down, say."""
         await asyncio.sleep(LOOK_AFTER_S)   # a process that dies closes its ports one after the other
-        return await diagnosis.why_unreachable(self._consortium.member(peer), self._identity)
+        return await self._why_unreachable(self._consortium.member(peer))
+
+    async def _why_unreachable(self, member: Member) -> MpcError:
+        return await diagnosis.why_unreachable(member, self._keeper, self._identity)
 
     def bytes(self, job: str) -> Mapping[PartyId, Mapping[str, Traffic]]:
         """Per peer and stage (first segment of the channel) what passed, also after the job was closed."""
@@ -147,7 +153,7 @@ class PeerHub:
         if stream.ended:
             session.gone(Reason.GONE)
         else:
-            await stream.send_body(session.job, approvals=session.approvals, open={})
+            await stream.send_open(session.job, session.approvals)
         key = (session.job, session.peer)
         if key in self._early:
             await self._catch_up(session, self._early.pop(key))
@@ -160,12 +166,13 @@ class PeerHub:
             raise error
 
     async def _catch_up(self, session: Session, early: Announced) -> None:
-        """The peer was quicker: it has opened the job (approvals), or closed it again."""
+        """The peer was quicker: it has opened the job (signature), or closed it again."""
         peer = session.peer
-        if early == session.approvals:
-            session.opened.set()
-        elif isinstance(early, Approvals):
-            await session.violated("opening the job", Reason.OTHER_SPEC)
+        if isinstance(early, Signature):
+            try:
+                session.open_by_peer(early)
+            except Malformed as error:
+                await session.violated("opening the job", error.reason)
         else:
             session.end(lambda step: PeerStopped(peer, step, early))
 
@@ -201,11 +208,11 @@ class PeerHub:
             except grpc.aio.AioRpcError as error:
                 why: MpcError = from_rpc(error, member.id)
                 if error.code() == grpc.StatusCode.UNAVAILABLE:
-                    why = await diagnosis.why_unreachable(member, self._identity)
-            except PeerError as error:
-                why = error
+                    why = await self._why_unreachable(member)
             except TimeoutError:
                 why = Unreachable(f"{member.id} does not answer", whose=member.id, reason="no-greeting")
+            except MpcError as error:
+                why = error
             again = isinstance(why, Unreachable) or (
                 isinstance(why, RemoteFailure) and why.public.reason == "second-instance"
             )
@@ -215,13 +222,19 @@ class PeerHub:
             await asyncio.sleep(REDIAL_S)
 
     async def _dial_once(self, member: Member) -> PeerStream:
-        channel = tls.dial(member.address, member.id, member.ca_pem, self._identity)
+        try:
+            reached = await tls.reach(member, self._keeper, self._identity)
+        except OSError:
+            raise await self._why_unreachable(member) from None
+        channel = reached.channel
         try:
             call = channel.stream_stream(f"/{SERVICE}/{METHOD}", Raw, Raw)(None)
-            stream = PeerStream(self.me, member.party, lambda: _read(call.read), call.write, self._deliver)
+            stream = self._stream(member.party, reached.serial, lambda: _read(call.read), call.write)
             async with asyncio.timeout(self._limits.connect_s):
-                await stream.say_hello(self._instance)
+                await stream.say_hello()
                 await stream.hear_hello()
+                await stream.say_proof()
+                await stream.hear_proof()
         except BaseException:
             await channel.close(None)
             raise
@@ -238,13 +251,16 @@ class PeerHub:
     # -- being dialled, and running ------------------------------------------------------------------------------
 
     async def _converse(self, _requests: object, context: Context) -> None:
-        peer = current_caller().party
+        caller = current_caller()
+        peer = caller.party
         if peer > self.me:
             raise Forbidden("the party with the lower id dials", whose=peer, reason="wrong-direction")
-        stream = PeerStream(self.me, peer, lambda: _read(context.read), context.write, self._deliver)
+        stream = self._stream(peer, caller.serial, lambda: _read(context.read), context.write)
         try:
             async with asyncio.timeout(self._limits.connect_s):
                 await stream.hear_hello()
+                await stream.say_hello()
+                await stream.hear_proof()
         except TimeoutError:
             raise PeerError(peer, "greeting", Reason.TIMEOUT) from None
         running = self._streams.get(peer)
@@ -255,11 +271,18 @@ class PeerHub:
                     advice=f"on {peer}: stop the second party-node", reason="second-instance",
                 )
             running.end(Reason.GONE)   # the same process dials again: it has given the old stream up
-        await stream.say_hello(self._instance)
+        await stream.say_proof()
         self._keep(stream)
         await self._run(stream)
 
+    def _stream(self, peer: PartyId, serial: str, read: Read, write: Write) -> PeerStream:
+        """A stream with `peer`, which shows the certificate `serial` there."""
+        ours = certificates.serial(self._identity.certificate_pem)
+        keys = Keys(self._signer, ours, self._consortium.member(peer).identity, serial)
+        return PeerStream(self.me, peer, self._instance, keys, read, write, self._deliver)
+
     def _keep(self, stream: PeerStream) -> None:
+        self._forget_early(stream.peer)      # what was opened on another stream was signed for that one
         self._streams[stream.peer] = stream
         self._arrived[stream.peer].set()
         _log.info("connected", peer=stream.peer)
@@ -274,11 +297,14 @@ class PeerHub:
             if self._streams.get(peer) is stream:
                 del self._streams[peer]
                 self._arrived[peer].clear()
-                self._early = {key: value for key, value in self._early.items() if key[1] != peer}
+                self._forget_early(peer)
             for sessions in self._sessions.values():
                 if peer in sessions and sessions[peer].stream is stream:
                     sessions[peer].gone(reason)
             _log.info("disconnected", peer=peer, reason=reason.name)
+
+    def _forget_early(self, peer: PartyId) -> None:
+        self._early = {key: value for key, value in self._early.items() if key[1] != peer}
 
     async def _deliver(self, stream: PeerStream, raw: Raw, envelope: Envelope) -> None:
         """What came on a stream, to its job. Malformed: no job can be blamed, so the whole stream ends."""
@@ -290,7 +316,7 @@ class PeerHub:
         session = self._sessions.get(job, {}).get(peer)
         if body == "ping":
             return
-        if body == "hello":
+        if body in ("hello", "proof"):
             raise Malformed(Reason.WRONG_ORDER)
         if body == "close" and not job:
             _log.warning("stream refused by peer", peer=peer, what=from_wire(envelope.close.error).what)
@@ -312,7 +338,9 @@ class PeerHub:
         if len(waiting) >= MAX_EARLY:
             del self._early[waiting[0]]
         if envelope.WhichOneof("body") == "open":
-            self._early[(job, peer)] = envelope.approvals
+            if len(envelope.open.signature) != SIGNATURE_BYTES:
+                raise Malformed(Reason.WRONG_LENGTH)
+            self._early[(job, peer)] = envelope.open.signature
         else:
             close = envelope.close
             self._early[(job, peer)] = from_wire(close.error) if close.HasField("error") else None

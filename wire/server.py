@@ -19,14 +19,13 @@ from wire.certificates import TlsIdentity
 from wire.consortium import Consortium
 from wire.errors import Unauthenticated, to_public, to_wire
 from wire.gatekeeper import Gatekeeper, require_tls_1_3
-from wire.interceptors import Gate
-from wire.tls import COMMON_OPTIONS, check_own, doctor_credentials, server_credentials
+from wire.interceptors import MAX_CALLS, Gate
+from wire.tls import COMMON_OPTIONS, LISTENER_OPTIONS, check_own, doctor_credentials, server_credentials
 from wire.v1 import doctor_pb2, doctor_pb2_grpc
 
 if TYPE_CHECKING:
     from wire.gatekeeper import Context
 
-MAX_CONCURRENT = 256
 MAX_DOCTOR_BYTES = 32_768
 MAX_DOCTOR_CALLS = 16
 GRACE_S = 5.0
@@ -83,14 +82,14 @@ async def serve(
     keeper = Gatekeeper(consortium, identity)
     keeper.identify(identity.certificate_pem)
     main = grpc.aio.server(
-        interceptors=[Gate(keeper, identity.party)], options=COMMON_OPTIONS,
-        maximum_concurrent_rpcs=MAX_CONCURRENT,
+        interceptors=[Gate(keeper, identity.party)], options=[*COMMON_OPTIONS, *LISTENER_OPTIONS],
+        maximum_concurrent_rpcs=MAX_CALLS,
     )
     healthy = health.aio.HealthServicer()  # type: ignore[attr-defined]  # re-exported
     health_pb2_grpc.add_HealthServicer_to_server(healthy, main)
     register(main)
     doctor = grpc.aio.server(
-        options=[("grpc.max_receive_message_length", MAX_DOCTOR_BYTES)],
+        options=[*LISTENER_OPTIONS, ("grpc.max_receive_message_length", MAX_DOCTOR_BYTES)],
         maximum_concurrent_rpcs=MAX_DOCTOR_CALLS,
     )
     doctor_pb2_grpc.add_DoctorServicer_to_server(DoctorService(keeper, identity.party), doctor)

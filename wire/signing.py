@@ -1,9 +1,10 @@
-"""Ed25519 identities: who approved which bytes. An approval binds a party to one job id."""
+"""Ed25519 identities: who approved which bytes, and who speaks on a stream. An approval binds a party to one job id."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import NoReturn
 
 from cryptography.exceptions import InvalidSignature
@@ -12,6 +13,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 
 from mpc.domains import Domain
 from wire.spec.job import JobSpec, job_id
+
+SIGNATURE_BYTES = 64
 
 
 class ApprovalError(ValueError):
@@ -91,3 +94,45 @@ def check_approvals(spec: JobSpec, spec_bytes: bytes, approvals: Mapping[str, by
             raise ApprovalError(f"the approval of {party.id} is not its signature over this job")
         digest.update(party.id.encode() + b"\0" + approvals[party.id])
     return digest.hexdigest()
+
+
+@dataclass(frozen=True)
+class StreamEnd:
+    """One end of a stream between two nodes: the party, the serial number (hexadecimal) of the certificate that it
+    shows there, what its process drew at its start and what it drew for this stream."""
+
+    party: str
+    serial: str
+    instance: bytes
+    nonce: bytes
+
+
+def prove_stream(identity: Identity, mine: StreamEnd, theirs: StreamEnd) -> bytes:
+    """The signature by which the owner of `mine` says that it stands there, and sees `theirs` on the other side."""
+    return identity.sign(Domain.PEER_STREAM, _stream_message(mine, theirs))
+
+
+def stream_proven(public_hex: str, theirs: StreamEnd, mine: StreamEnd, signature: bytes) -> bool:
+    """Whether the party with this identity key stands at `theirs` and sees us at `mine`."""
+    return verify(public_hex, Domain.PEER_STREAM, _stream_message(theirs, mine), signature)
+
+
+def open_job(identity: Identity, mine: StreamEnd, theirs: StreamEnd, job: str, approvals: bytes) -> bytes:
+    """The signature by which the owner of `mine` opens `job` on this stream; whoever lacks the digest of the approvals
+    (32 bytes, over signatures that nobody can guess) neither makes it nor learns the digest from it."""
+    return identity.sign(Domain.JOB_OPENING, _stream_message(mine, theirs, job.encode(), approvals))
+
+
+def job_opened(
+    public_hex: str, theirs: StreamEnd, mine: StreamEnd, job: str, approvals: bytes, signature: bytes
+) -> bool:
+    """Whether the party at `theirs` has opened `job` on this stream under the same approvals as we."""
+    message = _stream_message(theirs, mine, job.encode(), approvals)
+    return verify(public_hex, Domain.JOB_OPENING, message, signature)
+
+
+def _stream_message(signer: StreamEnd, other: StreamEnd, *more: bytes) -> bytes:
+    """Every part with its length before it, the signer first: no signature serves in the other direction."""
+    parts = [part for end in (signer, other)
+             for part in (end.party.encode(), end.serial.encode(), end.instance, end.nonce)]
+    return b"".join(len(part).to_bytes(4, "little") + part for part in (*parts, *more))

@@ -18,9 +18,10 @@ from wire.certificates import TlsIdentity
 from wire.consortium import Consortium, Member
 from wire.description import decode_datasets
 from wire.diagnosis import why_unreachable
-from wire.errors import PublicError, RemoteFailure, from_rpc, from_wire, printable, to_public
+from wire.errors import PublicError, RemoteFailure, WireError, from_rpc, from_wire, printable, to_public
+from wire.gatekeeper import Gatekeeper
 from wire.record import PartyPart
-from wire.tls import dial
+from wire.tls import reach
 from wire.v1 import control_pb2, control_pb2_grpc
 
 T = TypeVar("T")
@@ -39,17 +40,21 @@ _STATES = {
 class NodeClient:
     """Implements coordinator.jobs.driver.Node."""
 
-    def __init__(self, member: Member, identity: TlsIdentity) -> None:
+    def __init__(self, member: Member, keeper: Gatekeeper, identity: TlsIdentity) -> None:
         self.party = member.id
-        self._member, self._identity = member, identity
-        self._channel = dial(member.address, member.id, member.ca_pem, identity)
-        self._stub = control_pb2_grpc.ControlStub(self._channel)
+        self._member, self._keeper, self._identity = member, keeper, identity
+        self._channel: grpc.aio.Channel | None = None
+        self._given_up: list[grpc.aio.Channel] = []     # closed at the end: another call may still be on one
+        self._reaching = asyncio.Lock()
 
     async def close(self) -> None:
-        await self._channel.close(None)
+        for channel in (self._channel, *self._given_up):
+            if channel is not None:
+                await channel.close(None)
 
     async def describe(self) -> NodeView:
-        answer = await self._call(self._stub.Describe(control_pb2.DescribeRequest(), timeout=CALL_S))
+        stub = await self._stub()
+        answer = await self._call(stub.Describe(control_pb2.DescribeRequest(), timeout=CALL_S))
         if answer.party != self.party:
             raise RemoteFailure(PublicError("wrong-input", f"{self.party} calls itself by another name", self.party))
         try:
@@ -67,11 +72,13 @@ class NodeClient:
         )
 
     async def rehearse(self, spec: bytes) -> Rehearsed:
-        answer = await self._call(self._stub.Rehearse(control_pb2.RehearseRequest(spec=spec), timeout=REHEARSE_S))
+        stub = await self._stub()
+        answer = await self._call(stub.Rehearse(control_pb2.RehearseRequest(spec=spec), timeout=REHEARSE_S))
         return Rehearsed(**{part.name: max(0.0, getattr(answer, part.name)) for part in fields(Rehearsed)})
 
     async def propose(self, spec: bytes) -> Answer:
-        decision = await self._call(self._stub.Propose(control_pb2.Proposal(spec=spec), timeout=CALL_S))
+        stub = await self._stub()
+        decision = await self._call(stub.Propose(control_pb2.Proposal(spec=spec), timeout=CALL_S))
         if decision.outcome == control_pb2.Decision.APPROVED:
             return Answer(decision.signature, False, None)
         error = from_wire(decision.error) if decision.HasField("error") else None
@@ -80,13 +87,14 @@ class NodeClient:
     async def start(self, spec: bytes, approvals: Mapping[str, bytes]) -> None:
         signed = [control_pb2.Approval(party=party, signature=s) for party, s in sorted(approvals.items())]
         request = control_pb2.StartRequest(spec=spec, approvals=signed)
-        await self._call(self._stub.Start(request, timeout=CALL_S))
+        stub = await self._stub()
+        await self._call(stub.Start(request, timeout=CALL_S))
 
     async def watch(self, job: str, after: int) -> AsyncGenerator[JobEvent, None]:
         """Events until the last; a broken stream is taken up again where it stopped, a few times."""
         failures = 0
         while True:
-            stream = self._stub.Watch(control_pb2.WatchRequest(job=job, after_sequence=after))
+            stream = (await self._stub()).Watch(control_pb2.WatchRequest(job=job, after_sequence=after))
             try:
                 async for event in stream:
                     failures, after = 0, event.sequence
@@ -104,7 +112,20 @@ class NodeClient:
 
     async def cancel(self, job: str, reason: str) -> bool:
         request = control_pb2.CancelRequest(job=job, reason=reason)
-        return bool((await self._call(self._stub.Cancel(request, timeout=CALL_S))).was_running)
+        stub = await self._stub()
+        return bool((await self._call(stub.Cancel(request, timeout=CALL_S))).was_running)
+
+    async def _stub(self) -> control_pb2_grpc.ControlAsyncStub:
+        """The node's calls, once its certificate was looked at; RemoteFailure if it is not in order."""
+        async with self._reaching:
+            if self._channel is None:
+                try:
+                    self._channel = (await reach(self._member, self._keeper, self._identity)).channel
+                except WireError as error:
+                    raise RemoteFailure(to_public(error, self.party)) from None
+                except OSError:
+                    raise await self._unreachable() from None
+            return control_pb2_grpc.ControlStub(self._channel)
 
     async def _call(self, call: Awaitable[T]) -> T:
         try:
@@ -116,7 +137,13 @@ class NodeClient:
         """A refused handshake and a dead process look alike to gRPC: a closer look tells them apart."""
         if error.code() != grpc.StatusCode.UNAVAILABLE:
             return from_rpc(error, self.party)
-        return RemoteFailure(to_public(await why_unreachable(self._member, self._identity), self.party))
+        if self._channel is not None:    # the node may come back with another certificate: it is looked at again
+            self._given_up.append(self._channel)
+            self._channel = None
+        return await self._unreachable()
+
+    async def _unreachable(self) -> RemoteFailure:
+        return RemoteFailure(to_public(await why_unreachable(self._member, self._keeper, self._identity), self.party))
 
     def _event(self, event: control_pb2.Event) -> JobEvent:
         part = None
@@ -141,4 +168,5 @@ class NodeClient:
 
 def connect(consortium: Consortium, identity: TlsIdentity) -> dict[str, NodeClient]:
     """A client for every institution; nothing is dialled before the first call."""
-    return {member.id: NodeClient(member, identity) for member in consortium.party}
+    keeper = Gatekeeper(consortium, identity)
+    return {member.id: NodeClient(member, keeper, identity) for member in consortium.party}

@@ -97,8 +97,9 @@ class _PaillierTaker:
         for part in chunks(len(lifted), _size(self._key.public, words)):
             here = slice(part.start, part.stop)
             await self._link.send(EncryptedMasks(await me.compute(self._encryptor.encrypt, lifted[here])))  # 1
-            reply = (await self._link.receive(MaskedProducts)).products                   # 2
-            vector = await parsed(me, self._link, self._key.public, reply, len(part) * words, self._seen)
+            due = len(part) * words
+            reply = (await self._link.receive(MaskedProducts, at_most=due * self._key.public.width)).products  # 2
+            vector = await parsed(me, self._link, self._key.public, reply, due, self._seen)
             shares[here] = _low_words(await me.compute(self._key.decrypt, vector), words)  # 3
         return shares.reshape(*factors.shape, words)
 

@@ -193,8 +193,9 @@ class OtReceiver(_Rows):
                 await link.send(Columns(rows))                                            # 1
 
         async def learn() -> None:
-            for _ in chunks(len(choices), words):
-                correction = (await link.receive(Corrections)).words                      # 2
+            for due, _ in chunks(len(choices), words):
+                most = 8 * words * (due.stop - due.start)
+                correction = (await link.receive(Corrections, at_most=most)).words        # 2
                 link.require(bool(waiting), Reason.WRONG_ORDER)
                 part, pads = waiting.popleft()
                 link.require(correction.bits == 64 and len(correction) == pads.size, Reason.WRONG_LENGTH)

@@ -203,7 +203,7 @@ async def share_copies(
         await me.together(*(link.send(message) for link in peers.values()))
         return copies
     link = peers[leader]
-    counts = (await link.receive(Copies)).counts
+    counts = (await link.receive(Copies, at_most=8 * common)).counts
     link.require(len(counts) == common, Reason.WRONG_LENGTH)
     fine = counts.bits == INDEX_BITS and bool(np.all(counts.values >= 1)) and int(counts.values.sum()) <= MAX_IDS
     link.require(fine, Reason.OUT_OF_RANGE)

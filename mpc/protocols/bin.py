@@ -120,13 +120,15 @@ async def run_label_holder(
 async def _join(me: Party, link: Link, options: BinOptions, key: PrivateKey, all_bad: int) -> list[BinCounts]:
     """Steps 2 and 3 at the label holder, with one feature holder."""
     columns, slots = shape = options.columns[link.peer], options.slots
-    shown = await link.receive(AnonymousCounts)                                                     # 2
+    replies = options.replies(link.peer)
+    most = 8 * columns * (slots + 2) + replies * key.public.width
+    shown = await link.receive(AnonymousCounts, at_most=most)                                       # 2
     regular, forms = (_words(link, vector, columns, FORM_BITS) for vector in (shown.regular, shown.forms))
     totals = _words(link, shown.totals, columns * slots, COUNT_BITS).reshape(shape)
     link.require(forms_fit(regular, forms, totals, options), Reason.OUT_OF_RANGE)
     cells = totals[totals > 0]
     link.require(bool(np.all(cells >= options.constraints.minimum_rows)), Reason.SMALL_CELL)
-    vector = await parsed(me, link, key.public, shown.bad, options.replies(link.peer), set())
+    vector = await parsed(me, link, key.public, shown.bad, replies, set())
     bad, rest = digits(await me.compute(key.decrypt, vector), options, link.peer)
     link.require(rest == 0 and counts_fit(bad, totals, all_bad), Reason.OUT_OF_RANGE)
     me.ledger.record("bin.counts", columns * slots)
@@ -163,7 +165,7 @@ async def run_feature_holder(
     await label_holder.send(AnonymousCounts(
         _ring(regular, FORM_BITS), _ring(forms, FORM_BITS), _ring(totals, COUNT_BITS), sealed
     ))                                                                                              # 2
-    answer = await label_holder.receive(MergedBins)                                                 # 3
+    answer = await label_holder.receive(MergedBins, at_most=16 * totals.size)                               # 3
     groups = _words(label_holder, answer.groups, totals.size, FORM_BITS).reshape(totals.shape)
     bad = _words(label_holder, answer.bad, totals.size, COUNT_BITS).reshape(totals.shape)
     found = disguise.lifted(columns, groups, bad)

@@ -86,8 +86,9 @@ async def run(me: Party, peers: Mapping[PartyId, Link], later: Bits | None, opti
 
 
 async def _told(link: Link, options: SplitOptions) -> Bits:
-    bits = (await link.receive(LaterRows)).bits
-    link.require(len(bits) == -(-options.rows // 8), Reason.WRONG_LENGTH)
+    length = -(-options.rows // 8)
+    bits = (await link.receive(LaterRows, at_most=length)).bits
+    link.require(len(bits) == length, Reason.WRONG_LENGTH)
     later = np.unpackbits(np.frombuffer(bits, np.uint8)).astype(np.bool_)
     link.require(not later[options.rows:].any(), Reason.OUT_OF_RANGE)
     later = later[: options.rows]

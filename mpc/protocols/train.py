@@ -182,7 +182,7 @@ async def _to_all(state: State, name: str, t: int, vector: U64) -> dict[PartyId,
 
 
 async def _masked(link: Link, length: int, bits: int) -> RingVector:
-    values = (await link.receive(Masked)).values
+    values = (await link.receive(Masked, at_most=8 * length)).values
     link.require(len(values) == length and values.bits == bits, Reason.WRONG_LENGTH)
     link.require(bits == 64 or bool((values.values <= mask_of(bits)).all()), Reason.OUT_OF_RANGE)
     return values

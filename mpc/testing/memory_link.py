@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from inspect import CORO_CREATED, getcoroutinestate
 from typing import Any, TypeVar
 
 from mpc.errors import LocalError, PeerError, Reason
+from mpc.group.ristretto255 import PointVector
 from mpc.link import PartyId
+from mpc.paillier.ciphertexts import SealedVector
 from mpc.protocol import Ledger, LedgerLine
+from mpc.ring import RingVector
 from mpc.rng import Rng
 
 T = TypeVar("T")
@@ -69,7 +72,7 @@ class MemoryLink:
         self._network.queue(self._me, self._peer, self._channel).put_nowait(message)
         await asyncio.sleep(0)
 
-    async def receive(self, kind: type[T]) -> T:
+    async def receive(self, kind: type[T], at_most: int | None = None) -> T:
         queue = self._network.queue(self._peer, self._me, self._channel)
         try:
             async with asyncio.timeout(self._network.timeout_s):   # wait_for of Python 3.11 may swallow a cancellation
@@ -78,6 +81,7 @@ class MemoryLink:
             raise PeerError(self._peer, self._step(), Reason.TIMEOUT) from None
         self._received += 1
         self.require(type(message) is kind, Reason.WRONG_KIND)
+        self.require(at_most is None or payload(message) <= at_most, Reason.WRONG_LENGTH)
         return message  # type: ignore[no-any-return]
 
     def require(self, ok: bool, reason: Reason) -> None:
@@ -86,6 +90,20 @@ class MemoryLink:
 
     def _step(self) -> str:
         return f"{self._channel or 'main'}#{self._received}"
+
+
+def payload(message: Any) -> int:
+    """Bytes of a message's vectors and strings of bytes, as they travel."""
+    total = 0
+    for name in (one.name for one in fields(message)):
+        value = getattr(message, name)
+        if isinstance(value, RingVector):
+            total += len(value) * ((value.bits + 7) // 8)
+        elif isinstance(value, PointVector | SealedVector):
+            total += len(value.data)
+        elif isinstance(value, bytes):
+            total += len(value)
+    return total
 
 
 class AnyLedger(dict[str, LedgerLine]):

@@ -23,9 +23,10 @@ from party_node.records.audit import verify_log
 from party_node.records.store import Store
 from wire import certificates
 from wire.consortium import Consortium, load_consortium
-from wire.diagnosis import ask_doctor, check_certificate, check_listening, refused, split_address
+from wire.diagnosis import ask_doctor, check_certificate, check_listening, refused
 from wire.errors import Unauthenticated, to_public
-from wire.tls import check_own
+from wire.gatekeeper import Gatekeeper
+from wire.tls import check_own, split_address
 
 FREE_GB = 5
 DAYS_LEFT = 30
@@ -192,11 +193,12 @@ async def examine_peer(directory: PartyDirectory, peer: str) -> list[Check]:
     Raises Unreachable or Unauthenticated, which name the side and the command that mends it.
     """
     config = directory.load_config()
-    member = load_consortium(directory.consortium_file(config)).member(peer)
+    consortium = load_consortium(directory.consortium_file(config))
+    member = consortium.member(peer)
     identity = certificates.load(directory.tls, config.party)
     check_own(identity)
     await check_listening(member)
-    await check_certificate(member)
+    await check_certificate(member, Gatekeeper(consortium, identity))
     opinion = await ask_doctor(member, identity)
     if opinion.refusal is not None:
         why = refused(member, identity, opinion.refusal)

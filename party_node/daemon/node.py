@@ -28,6 +28,7 @@ from party_node.config import PartyDirectory
 from party_node.consent import datasets
 from party_node.consent.gate import Consent
 from party_node.daemon.control_service import add_control
+from party_node.daemon.crowd import Tidying, use_all_descriptors
 from party_node.jobs.runner import Jobs, ToolsFor
 from party_node.jobs.runtime import make_pool
 from party_node.models.kept_rows import drop_unsettled
@@ -98,7 +99,7 @@ class Node:
         precomputed_files.sweep(self._directory.prepared, self._store)
         self._audit = AuditLog(self._directory.audit_log, self.party)   # takes a crash's half line off
         verify_log(self._directory.audit_log, self.party, self._store.heads(ours=True))
-        self._hub = PeerHub(self._consortium, self._tls, record=self._passed)
+        self._hub = PeerHub(self._consortium, self._tls, self._identity, record=self._passed)
         self._pool = make_pool(self._config.compute)
         identities = {member.id: member.identity for member in self._consortium.party}
         consent = Consent(self.party, self._identity, self._store, self._audit, identities, PROTOCOLS)
@@ -118,6 +119,7 @@ class Node:
             self._pool.warm(oprf.warm)
         if largest >= ristretto255.MANY_POINTS:
             self._pool.warm(ristretto255.warm)
+        self._tidying = Tidying()
         self._audit.event("start", party=self.party)
         _log.info("listening", party=self.party, port=self._listeners.port)
         return self._listeners.port, self._listeners.doctor_port
@@ -135,6 +137,7 @@ class Node:
         await self.jobs.close()
         await self._hub.stop()
         await self._listeners.stop()
+        self._tidying.end()
         self._pool.shutdown(wait=False, cancel_futures=True)
         self._audit.event("stop", party=self.party)
         self._audit.close()
@@ -144,6 +147,7 @@ class Node:
 async def serve(directory: PartyDirectory, ready_file: Path | None) -> None:
     """Run one node until SIGTERM or SIGINT. `ready_file` gets the ports as JSON once it listens."""
     configure(directory.log_file)
+    use_all_descriptors()
     node = Node(directory)
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()

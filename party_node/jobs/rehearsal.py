@@ -73,7 +73,7 @@ class _End:
         self._queue(self.peer).put_nowait(message)
         await asyncio.sleep(0)
 
-    async def receive(self, kind: type[M]) -> M:
+    async def receive(self, kind: type[M], at_most: int | None = None) -> M:
         message = await self._queue(SIDES[SIDES[0] == self.peer]).get()
         self.require(type(message) is kind, Reason.WRONG_KIND)
         return message  # type: ignore[no-any-return]

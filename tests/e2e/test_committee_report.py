@@ -44,7 +44,8 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ids = [word for name in PARTIES for word in ("--id", f"{name}:{manifest[name]['id']}")]
     found = command("run_local_cluster.py", *tables, *columns, *ids, "--label", f"bank:{manifest['bank']['label']}",
                     "--bins", "--correlations", "matrix", "--correlation-threshold", 0.3, "--key-bits", 2048,
-                    "--test-fraction", 0.6, "--noise", 0, "--out", base / "out")   # so many judge that every section is released
+                    "--noise", 0, "--test-fraction", 0.6,   # so many judge that every section is released
+                    "--out", base / "out")
     assert found["bins"]["columns"] >= 6
     assert found["bins"]["other_bins"] == 0
     assert max(found["bins"]["weight_error"], found["bins"]["information_error"]) <= 1e-9

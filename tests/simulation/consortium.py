@@ -29,6 +29,8 @@ from party_node.records.store import Store
 from tests.simulation.observer import Recording, observing
 from tests.simulation.tables import LABEL_HOLDER, World, job
 from wire import certificates
+from wire.consortium import Member
+from wire.gatekeeper import Gatekeeper
 from wire.grpc_link import Limits, Passed
 from wire.private_files import write_private
 from wire.spec.job import JobSpec
@@ -124,6 +126,17 @@ class RecordingStub:
         return stream if method == "Watch" else unary
 
 
+class RecordedClient(NodeClient):
+    """The coordinator's client of one node, with every answer written down."""
+
+    def __init__(self, member: Member, keeper: Gatekeeper, tls: certificates.TlsIdentity, recording: Recording) -> None:
+        super().__init__(member, keeper, tls)
+        self._recording = recording
+
+    async def _stub(self) -> Any:
+        return RecordingStub(await super()._stub(), self.party, self._recording)
+
+
 class Watched:
     """A stream of events, noted."""
 
@@ -171,8 +184,7 @@ async def _run(consortium: Consortium, recording: Recording, ahead: bool, more: 
             await node.start()
             node._hub._limits = Limits(dead_s=120.0)   # all nodes share one busy thread
         for member in members.party:
-            client = clients[member.id] = NodeClient(member, tls)
-            client._stub = RecordingStub(client._stub, member.id, recording)  # type: ignore[assignment]
+            clients[member.id] = RecordedClient(member, Gatekeeper(members, tls), tls, recording)
         plan = JobPlan.model_validate(job(consortium.world.parties) | dict(more))
 
         async def launch(spec: JobSpec) -> str:

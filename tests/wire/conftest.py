@@ -22,11 +22,17 @@ JOB = "ab" * 32
 APPROVALS = "cd" * 32
 QUICK = Limits(receive_s=5.0, open_s=4.0, connect_s=1.0, ping_s=0.2, dead_s=1.0)
 _AUTHORITIES: dict[str, certificates.Issued] = {}
+_SIGNERS: dict[str, Identity] = {}
 
 
 def authority(party: str) -> certificates.Issued:
     """One CA per party for the whole test run."""
     return _AUTHORITIES.setdefault(party, certificates.create_authority(party))
+
+
+def signer(party: str) -> Identity:
+    """One identity key per party for the whole test run."""
+    return _SIGNERS.setdefault(party, Identity.generate())
 
 
 def identity(party: str, issued: certificates.Issued | None = None) -> certificates.TlsIdentity:
@@ -44,13 +50,14 @@ class World:
     hubs: dict[str, PeerHub] = field(default_factory=dict)
     listeners: dict[str, Listeners] = field(default_factory=dict)
     denied_serials: tuple[str, ...] = ()
+    shown: dict[str, certificates.TlsIdentity] = field(default_factory=dict)   # what each node shows
 
     @property
     def consortium(self) -> Consortium:
         def pinned(name: str) -> dict[str, Any]:
             ca = authority(name).certificate_pem
             return {"id": name, "ca": ca.decode(), "ca_fingerprint": certificates.fingerprint(ca),
-                    "identity": Identity.generate().public_hex}
+                    "identity": signer(name).public_hex}
 
         shut = ("127.0.0.1:1", "127.0.0.1:1")   # nobody listens on port 1
         members = [
@@ -67,15 +74,18 @@ class World:
     async def start(
         self, party: str, *, limits: Limits = QUICK, record: Record | None = None,
         services: Callable[[grpc.aio.Server], None] = lambda server: None,
+        tls: certificates.TlsIdentity | None = None, key: Identity | None = None, port: int = 0,
     ) -> PeerHub:
-        """A node of `party` on free ports. Start in descending order: the lower id dials."""
-        hub = PeerHub(self.consortium, identity(party), record=record, limits=limits)
+        """A node of `party` on free ports, or `port`; `tls`, `key`: with these instead of its own. Start in descending
+        order: the lower id dials."""
+        shown = self.shown[party] = tls or identity(party)
+        hub = PeerHub(self.consortium, shown, key or signer(party), record=record, limits=limits)
 
         def register(server: grpc.aio.Server) -> None:
             hub.register(server)
             services(server)
 
-        listeners = await serve(self.consortium, identity(party), "127.0.0.1:0", "127.0.0.1:0", register)
+        listeners = await serve(self.consortium, shown, f"127.0.0.1:{port}", "127.0.0.1:0", register)
         self.addresses[party] = (f"127.0.0.1:{listeners.port}", f"127.0.0.1:{listeners.doctor_port}")
         self.hubs[party], self.listeners[party] = hub, listeners
         return hub

@@ -63,7 +63,7 @@ def test_every_message_comes_back_as_it_was_sent(message):
     assert type(back) is type(message)
     assert same(message, back)
     line = REGISTRY[type(message)]
-    assert same(message, codec.parse_body(line.protocol, VERSIONS[line.protocol], body))
+    assert same(message, codec.parse_body(line.protocol, VERSIONS[line.protocol], line.number, body))
 
 
 @given(ring_vectors)
@@ -97,7 +97,7 @@ def test_any_bytes_at_all_are_an_envelope_or_malformed(raw):
         codec.unpack(codec.parse(raw))
 
 
-@pytest.mark.parametrize("body", ["hello", "open", "credit", "close", "ping", "fragment"])
+@pytest.mark.parametrize("body", ["hello", "proof", "open", "credit", "close", "ping", "fragment"])
 def test_an_envelope_of_the_stream_is_no_protocol_message(body):
     with pytest.raises(Malformed):
         codec.unpack(Envelope(**{body: {}}))

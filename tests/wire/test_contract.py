@@ -17,7 +17,7 @@ from wire.interceptors import ACCESS
 from wire.v1 import control_pb2, doctor_pb2, peer_pb2
 
 ROOT = Path(__file__).resolve().parents[2]
-STREAM = {"hello", "open", "credit", "fragment", "close", "ping"}
+STREAM = {"hello", "proof", "open", "credit", "fragment", "close", "ping"}
 
 
 def received_classes() -> set[type]:

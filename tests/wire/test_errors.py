@@ -35,6 +35,7 @@ CASES = {
     "unauthenticated": (errors.Unauthenticated("expired", whose="bank-b", reason="certificate-expired"), 2),
     "forbidden": (errors.Forbidden("not yours"), 2),
     "denied": (errors.Denied("column not offered", reason="columns"), 6),
+    "too-many-calls": (errors.TooManyCalls("enough of these"), 2),
     "overdue": (errors.Overdue("too slow"), 3),
     "cancelled": (errors.Cancelled("by the coordinator"), 1),
     "peer-gone": (PeerError("bank-b", "train#4", Reason.GONE), 1),

@@ -14,16 +14,18 @@ from mpc.link import PartyId
 from mpc.protocols.align import SetSize
 from mpc.ring import RingVector
 from mpc.sharing.opening import Opening
-from tests.wire.conftest import APPROVALS, JOB, identity
-from wire import codec, tls
-from wire.codec import Envelope, Line
+from tests.wire.conftest import APPROVALS, JOB, identity, signer
+from wire import certificates, codec, tls
+from wire.codec import MAX_ENVELOPE, Envelope, Line
 from wire.conversation import PIECE, Outgoing, Place, pieces
 from wire.errors import RemoteFailure, from_rpc, from_wire
 from wire.grpc_link import Limits
+from wire.signing import Identity, StreamEnd, open_job, prove_stream
 from wire.v1 import common_pb2, peer_pb2
 
 A, B = PartyId("bank-a"), PartyId("bank-b")
 SILENT = "no greeting"
+HELLO = {"instance": bytes(16), "version": 2, "nonce": bytes(16)}
 
 
 @dataclass
@@ -33,23 +35,36 @@ class Rogue:
     channel: grpc.aio.Channel
     call: grpc.aio.StreamStreamCall
     out: Outgoing
+    ours: StreamEnd
+    theirs: StreamEnd | None = None
 
     @classmethod
-    async def dial(cls, world, hello=None) -> Rogue:
-        member = world.member("bank-b")
-        channel = tls.dial(member.address, "bank-b", member.ca_pem, identity("bank-a"))
+    async def dial(cls, world, hello=None, key: Identity | None = None) -> Rogue:
+        """With a greeting of its own it stops there; `key`: it proves itself by this one."""
+        member, shown = world.member("bank-b"), identity("bank-a")
+        channel = tls.dial(member.address, "bank-b", member.ca_pem, shown)
         call = channel.stream_stream("/wire.v1.Peer/Converse")()
         place = Place(JOB, bytes.fromhex(APPROVALS), "/x", "bank-a", "bank-b")
-        rogue = cls(channel, call, Outgoing(place, 1 << 40))
+        ours = StreamEnd("bank-a", certificates.serial(shown.certificate_pem), bytes(16), bytes(16))
+        rogue = cls(channel, call, Outgoing(place, 1 << 40), ours)
         if hello != SILENT:
-            await rogue.write(hello or envelope(hello={"instance": bytes(16), "version": 1}))
+            await rogue.write(hello or envelope(hello=HELLO))
+        if hello is None:
+            await rogue.prove(world, key or signer("bank-a"))
         return rogue
+
+    async def prove(self, world, key: Identity) -> None:
+        heard = Envelope.FromString(await self.call.read()).hello
+        serial = certificates.serial(world.shown["bank-b"].certificate_pem)
+        self.theirs = StreamEnd("bank-b", serial, heard.instance, heard.nonce)
+        await self.write(envelope(proof={"signature": prove_stream(key, self.ours, self.theirs)}))
 
     async def write(self, message: Envelope | bytes) -> None:
         await self.call.write(message if isinstance(message, bytes) else message.SerializeToString())
 
-    async def open(self) -> None:
-        await self.write(envelope(job=JOB, approvals=bytes.fromhex(APPROVALS), open={}))
+    async def open(self, approvals: str = APPROVALS) -> None:
+        signature = open_job(signer("bank-a"), self.ours, self.theirs, JOB, bytes.fromhex(approvals))
+        await self.write(envelope(job=JOB, open={"signature": signature}))
 
     def next(self, message: object) -> bytes:
         """The envelope that an honest sender would write."""
@@ -100,9 +115,9 @@ def fragments(*changes):
     """A message in three pieces, each with the given changes to its fragment."""
 
     def build(rogue):
-        _, body = codec.pack(Opening(RingVector(np.zeros(PIECE * 5 // 16, np.uint64), 64)))
+        line, body = codec.pack(Opening(RingVector(np.zeros(PIECE * 5 // 16, np.uint64), 64)))
         built = []
-        for piece, change in zip(pieces(body), changes, strict=False):
+        for piece, change in zip(pieces(line, body), changes, strict=False):
             fragment = Envelope.FromString(piece)
             for name, value in change.items():
                 setattr(fragment.fragment, name, value)
@@ -114,8 +129,8 @@ def fragments(*changes):
 
 def hidden_header(rogue):
     """A whole envelope, header and all, where only a body belongs."""
-    _, body = codec.pack(Opening(RingVector(np.zeros(PIECE // 4, np.uint64), 64)))
-    inner = pieces(body + Envelope(job="ff" * 32).SerializeToString())
+    line, body = codec.pack(Opening(RingVector(np.zeros(PIECE // 4, np.uint64), 64)))
+    inner = pieces(line, body + Envelope(job="ff" * 32).SerializeToString())
     return [rogue.out.wrap(Line("shares", ""), piece) for piece in inner]
 
 
@@ -152,15 +167,18 @@ JOB_ENDS = {
     ),
     "a fragment left out": (fragments({}, {"index": 2}), Reason.WRONG_LENGTH),
     "a fragment that is too short": (fragments({"data": b"x"}), Reason.WRONG_LENGTH),
-    "a total that changes": (fragments({}, {"total_size": 10**6}), Reason.WRONG_KIND),
-    "a total beyond the bound": (fragments({"total_size": 1 << 40}), Reason.WRONG_LENGTH),
-    "a header hidden in a body": (hidden_header, Reason.MALFORMED),
+    "a fragment whose total changes": (fragments({}, {"total_size": 10**6}), Reason.WRONG_KIND),
+    "a fragment whose kind changes": (fragments({}, {"field": 20}), Reason.WRONG_KIND),
+    "a fragment of another kind": (fragments({"field": 20}), Reason.WRONG_KIND),
+    "a fragment of no kind": (fragments({"field": 0}), Reason.WRONG_KIND),
+    "a fragment of a message beyond the bound": (fragments({"total_size": 1 << 30}), Reason.WRONG_LENGTH),
+    "a fragment with a header hidden in it": (hidden_header, Reason.MALFORMED),
     "a vector longer than its bytes": (vector(count=3), Reason.WRONG_LENGTH),
     "a vector of four thousand million empty elements": (vector(count=2**32 - 1, width=0, data=b""), Reason.MALFORMED),
     "a vector of another kind": (vector(kind=common_pb2.Vector.POINT), Reason.MALFORMED),
     "a vector of zero bits": (vector(bits=0), Reason.MALFORMED),
     "a vector of 65 bits": (vector(bits=65, width=9, data=bytes(18)), Reason.MALFORMED),
-    "an element beyond its bits": (vector(data=bytes(4) + b"\x20" + bytes(5)), Reason.OUT_OF_RANGE),
+    "a vector with an element beyond its bits": (vector(data=bytes(4) + b"\x20" + bytes(5)), Reason.OUT_OF_RANGE),
     "a vector left out": (
         lambda r: [r.out.wrap(Line("shares", ""), Envelope(shares_opening={}).SerializeToString())], Reason.MALFORMED,
     ),
@@ -199,13 +217,19 @@ STREAM_ENDS = {
     "an envelope without a body": (envelope(job=JOB), Reason.MALFORMED),
     "a channel name of control characters": (envelope(job=JOB, channel="/a\n", open={}), Reason.MALFORMED),
     "a channel name without end": (envelope(job=JOB, channel="/a" * 500, open={}), Reason.MALFORMED),
+    "a job that is no digest": (envelope(job="j" * 64, open={"signature": bytes(64)}), Reason.MALFORMED),
+    "an opening without a signature": (envelope(job="77" * 32, open={}), Reason.WRONG_LENGTH),
+    "an envelope longer than a piece": (
+        envelope(job=JOB, fragment={"data": bytes(MAX_ENVELOPE)}), Reason.WRONG_LENGTH,
+    ),
     "another party's name": (envelope(sender="bank-c", job=JOB, open={}), Reason.WRONG_PARTY),
     "a message to somebody else": (envelope(receiver="bank-c", job=JOB, open={}), Reason.WRONG_PARTY),
     "one's own message reflected": (
         envelope(sender="bank-b", receiver="bank-a", job=JOB, open={}), Reason.REFLECTED,
     ),
     "a message of a job that is not open": (envelope(job="99" * 32, align_set_size={"count": 1}), Reason.WRONG_JOB),
-    "a second greeting": (envelope(hello={"instance": bytes(16), "version": 1}), Reason.WRONG_ORDER),
+    "a second greeting": (envelope(hello=HELLO), Reason.WRONG_ORDER),
+    "a second proof": (envelope(proof={"signature": bytes(64)}), Reason.WRONG_ORDER),
 }
 
 
@@ -241,9 +265,10 @@ async def test_a_message_before_the_job_was_opened_ends_the_job(make_world):
 
 
 GREETINGS = {
-    "another party's name": envelope(sender="bank-c", hello={"instance": bytes(16), "version": 1}),
-    "another version of the contract": envelope(hello={"instance": bytes(16), "version": 2}),
-    "no instance": envelope(hello={"version": 1}),
+    "another party's name": envelope(sender="bank-c", hello=HELLO),
+    "another version of the contract": envelope(hello=HELLO | {"version": 1}),
+    "no instance": envelope(hello=HELLO | {"instance": b""}),
+    "no nonce": envelope(hello=HELLO | {"nonce": b""}),
     "no greeting at all": envelope(ping=peer_pb2.Ping()),
 }
 

@@ -218,7 +218,7 @@ async def test_a_handler_that_takes_too_long_is_cut_off(make_world, monkeypatch)
             await asyncio.sleep(30)
 
     world, method = make_world(), "/wire.v1.Control/Start"
-    monkeypatch.setitem(ACCESS, method, Rule(ACCESS[method].roles, 0.1))
+    monkeypatch.setitem(ACCESS, method, Rule(ACCESS[method].roles, 0.1, 8))
     await world.start("bank-b", services=lambda s: control_pb2_grpc.add_ControlServicer_to_server(Slow(), s))
     async with channel(world, identity("conductor")) as through:
         assert await knock(through, method) == grpc.StatusCode.DEADLINE_EXCEEDED

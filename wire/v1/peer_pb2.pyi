@@ -50,6 +50,7 @@ class Envelope(_message.Message):
     FRAGMENT_FIELD_NUMBER: _builtins.int
     CLOSE_FIELD_NUMBER: _builtins.int
     PING_FIELD_NUMBER: _builtins.int
+    PROOF_FIELD_NUMBER: _builtins.int
     ALIGN_SET_SIZE_FIELD_NUMBER: _builtins.int
     ALIGN_BLINDED_FIELD_NUMBER: _builtins.int
     ALIGN_VERDICT_FIELD_NUMBER: _builtins.int
@@ -109,6 +110,8 @@ class Envelope(_message.Message):
     def close(self) -> Global___Close: ...
     @_builtins.property
     def ping(self) -> Global___Ping: ...
+    @_builtins.property
+    def proof(self) -> Global___Proof: ...
     @_builtins.property
     def align_set_size(self) -> _align_pb2.SetSize:
         """Protocols: a block of numbers each, never reused. wire/codec.py has a line for every field."""
@@ -203,6 +206,7 @@ class Envelope(_message.Message):
         fragment: Global___Fragment | None = ...,
         close: Global___Close | None = ...,
         ping: Global___Ping | None = ...,
+        proof: Global___Proof | None = ...,
         align_set_size: _align_pb2.SetSize | None = ...,
         align_blinded: _align_pb2.Blinded | None = ...,
         align_verdict: _align_pb2.Verdict | None = ...,
@@ -240,11 +244,11 @@ class Envelope(_message.Message):
         bin_anonymous_counts: _bin_pb2.AnonymousCounts | None = ...,
         bin_merged_bins: _bin_pb2.MergedBins | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["align_blinded", b"align_blinded", "align_copies", b"align_copies", "align_counted", b"align_counted", "align_indices", b"align_indices", "align_offsets", b"align_offsets", "align_programmed", b"align_programmed", "align_returned", b"align_returned", "align_set_size", b"align_set_size", "align_sizes_heard", b"align_sizes_heard", "align_tags", b"align_tags", "align_verdict", b"align_verdict", "bin_anonymous_counts", b"bin_anonymous_counts", "bin_encrypted_labels", b"bin_encrypted_labels", "bin_merged_bins", b"bin_merged_bins", "body", b"body", "close", b"close", "coin_commitment", b"coin_commitment", "coin_seen", b"coin_seen", "coin_share", b"coin_share", "correlations_base_answer", b"correlations_base_answer", "correlations_base_offer", b"correlations_base_offer", "correlations_columns", b"correlations_columns", "correlations_corrections", b"correlations_corrections", "correlations_tree_sums", b"correlations_tree_sums", "credit", b"credit", "finish_accepted", b"finish_accepted", "finish_audit_head", b"finish_audit_head", "finish_countersigned", b"finish_countersigned", "fragment", b"fragment", "hello", b"hello", "keys_public_key", b"keys_public_key", "open", b"open", "ping", b"ping", "products_encrypted_masks", b"products_encrypted_masks", "products_encrypted_rows", b"products_encrypted_rows", "products_masked_products", b"products_masked_products", "products_masked_rows", b"products_masked_rows", "shares_mask_key", b"shares_mask_key", "shares_opening", b"shares_opening", "split_heard", b"split_heard", "split_later_rows", b"split_later_rows", "train_masked", b"train_masked", "train_widths", b"train_widths"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["align_blinded", b"align_blinded", "align_copies", b"align_copies", "align_counted", b"align_counted", "align_indices", b"align_indices", "align_offsets", b"align_offsets", "align_programmed", b"align_programmed", "align_returned", b"align_returned", "align_set_size", b"align_set_size", "align_sizes_heard", b"align_sizes_heard", "align_tags", b"align_tags", "align_verdict", b"align_verdict", "bin_anonymous_counts", b"bin_anonymous_counts", "bin_encrypted_labels", b"bin_encrypted_labels", "bin_merged_bins", b"bin_merged_bins", "body", b"body", "close", b"close", "coin_commitment", b"coin_commitment", "coin_seen", b"coin_seen", "coin_share", b"coin_share", "correlations_base_answer", b"correlations_base_answer", "correlations_base_offer", b"correlations_base_offer", "correlations_columns", b"correlations_columns", "correlations_corrections", b"correlations_corrections", "correlations_tree_sums", b"correlations_tree_sums", "credit", b"credit", "finish_accepted", b"finish_accepted", "finish_audit_head", b"finish_audit_head", "finish_countersigned", b"finish_countersigned", "fragment", b"fragment", "hello", b"hello", "keys_public_key", b"keys_public_key", "open", b"open", "ping", b"ping", "products_encrypted_masks", b"products_encrypted_masks", "products_encrypted_rows", b"products_encrypted_rows", "products_masked_products", b"products_masked_products", "products_masked_rows", b"products_masked_rows", "proof", b"proof", "shares_mask_key", b"shares_mask_key", "shares_opening", b"shares_opening", "split_heard", b"split_heard", "split_later_rows", b"split_later_rows", "train_masked", b"train_masked", "train_widths", b"train_widths"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["align_blinded", b"align_blinded", "align_copies", b"align_copies", "align_counted", b"align_counted", "align_indices", b"align_indices", "align_offsets", b"align_offsets", "align_programmed", b"align_programmed", "align_returned", b"align_returned", "align_set_size", b"align_set_size", "align_sizes_heard", b"align_sizes_heard", "align_tags", b"align_tags", "align_verdict", b"align_verdict", "approvals", b"approvals", "bin_anonymous_counts", b"bin_anonymous_counts", "bin_encrypted_labels", b"bin_encrypted_labels", "bin_merged_bins", b"bin_merged_bins", "body", b"body", "channel", b"channel", "close", b"close", "coin_commitment", b"coin_commitment", "coin_seen", b"coin_seen", "coin_share", b"coin_share", "correlations_base_answer", b"correlations_base_answer", "correlations_base_offer", b"correlations_base_offer", "correlations_columns", b"correlations_columns", "correlations_corrections", b"correlations_corrections", "correlations_tree_sums", b"correlations_tree_sums", "credit", b"credit", "finish_accepted", b"finish_accepted", "finish_audit_head", b"finish_audit_head", "finish_countersigned", b"finish_countersigned", "fragment", b"fragment", "hello", b"hello", "job", b"job", "keys_public_key", b"keys_public_key", "open", b"open", "ping", b"ping", "previous", b"previous", "products_encrypted_masks", b"products_encrypted_masks", "products_encrypted_rows", b"products_encrypted_rows", "products_masked_products", b"products_masked_products", "products_masked_rows", b"products_masked_rows", "protocol", b"protocol", "receiver", b"receiver", "sender", b"sender", "seq", b"seq", "shares_mask_key", b"shares_mask_key", "shares_opening", b"shares_opening", "split_heard", b"split_heard", "split_later_rows", b"split_later_rows", "train_masked", b"train_masked", "train_widths", b"train_widths", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["align_blinded", b"align_blinded", "align_copies", b"align_copies", "align_counted", b"align_counted", "align_indices", b"align_indices", "align_offsets", b"align_offsets", "align_programmed", b"align_programmed", "align_returned", b"align_returned", "align_set_size", b"align_set_size", "align_sizes_heard", b"align_sizes_heard", "align_tags", b"align_tags", "align_verdict", b"align_verdict", "approvals", b"approvals", "bin_anonymous_counts", b"bin_anonymous_counts", "bin_encrypted_labels", b"bin_encrypted_labels", "bin_merged_bins", b"bin_merged_bins", "body", b"body", "channel", b"channel", "close", b"close", "coin_commitment", b"coin_commitment", "coin_seen", b"coin_seen", "coin_share", b"coin_share", "correlations_base_answer", b"correlations_base_answer", "correlations_base_offer", b"correlations_base_offer", "correlations_columns", b"correlations_columns", "correlations_corrections", b"correlations_corrections", "correlations_tree_sums", b"correlations_tree_sums", "credit", b"credit", "finish_accepted", b"finish_accepted", "finish_audit_head", b"finish_audit_head", "finish_countersigned", b"finish_countersigned", "fragment", b"fragment", "hello", b"hello", "job", b"job", "keys_public_key", b"keys_public_key", "open", b"open", "ping", b"ping", "previous", b"previous", "products_encrypted_masks", b"products_encrypted_masks", "products_encrypted_rows", b"products_encrypted_rows", "products_masked_products", b"products_masked_products", "products_masked_rows", b"products_masked_rows", "proof", b"proof", "protocol", b"protocol", "receiver", b"receiver", "sender", b"sender", "seq", b"seq", "shares_mask_key", b"shares_mask_key", "shares_opening", b"shares_opening", "split_heard", b"split_heard", "split_later_rows", b"split_later_rows", "train_masked", b"train_masked", "train_widths", b"train_widths", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["hello", "open", "credit", "fragment", "close", "ping", "align_set_size", "align_blinded", "align_verdict", "align_indices", "align_offsets", "align_programmed", "align_counted", "align_returned", "align_tags", "align_copies", "align_sizes_heard", "coin_commitment", "coin_seen", "coin_share", "split_later_rows", "split_heard", "train_widths", "train_masked", "shares_opening", "shares_mask_key", "correlations_base_offer", "correlations_base_answer", "correlations_tree_sums", "correlations_columns", "correlations_corrections", "keys_public_key", "products_encrypted_masks", "products_masked_products", "products_encrypted_rows", "products_masked_rows", "finish_accepted", "finish_audit_head", "finish_countersigned", "bin_encrypted_labels", "bin_anonymous_counts", "bin_merged_bins"]  # noqa: Y015
+    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["hello", "open", "credit", "fragment", "close", "ping", "proof", "align_set_size", "align_blinded", "align_verdict", "align_indices", "align_offsets", "align_programmed", "align_counted", "align_returned", "align_tags", "align_copies", "align_sizes_heard", "coin_commitment", "coin_seen", "coin_share", "split_later_rows", "split_heard", "train_widths", "train_masked", "shares_opening", "shares_mask_key", "correlations_base_offer", "correlations_base_answer", "correlations_tree_sums", "correlations_columns", "correlations_corrections", "keys_public_key", "products_encrypted_masks", "products_masked_products", "products_encrypted_rows", "products_masked_rows", "finish_accepted", "finish_audit_head", "finish_countersigned", "bin_encrypted_labels", "bin_anonymous_counts", "bin_merged_bins"]  # noqa: Y015
     _WhichOneofArgType_body: _TypeAlias = _typing.Literal["body", b"body"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_body) -> _WhichOneofReturnType_body | None: ...
 
@@ -256,36 +260,69 @@ class Hello(_message.Message):
 
     INSTANCE_FIELD_NUMBER: _builtins.int
     VERSION_FIELD_NUMBER: _builtins.int
+    NONCE_FIELD_NUMBER: _builtins.int
     instance: _builtins.bytes
     """drawn at the start of the process: two instances of one party cannot both converse"""
     version: _builtins.int
     """of this contract"""
+    nonce: _builtins.bytes
+    """drawn for this stream"""
     def __init__(
         self,
         *,
         instance: _builtins.bytes = ...,
         version: _builtins.int = ...,
+        nonce: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["instance", b"instance", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["instance", b"instance", "nonce", b"nonce", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Hello: _TypeAlias = Hello  # noqa: Y015
 
 @_typing.final
-class Open(_message.Message):
-    """The sender has opened the job; nothing of a job flows before both sides have."""
+class Proof(_message.Message):
+    """The identity key of the sender over both greetings and the serial numbers of both certificates. The dialler proves
+    first; the proof of the one who was dialled says that it has been let in.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    SIGNATURE_FIELD_NUMBER: _builtins.int
+    signature: _builtins.bytes
     def __init__(
         self,
+        *,
+        signature: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["signature", b"signature"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Proof: _TypeAlias = Proof  # noqa: Y015
+
+@_typing.final
+class Open(_message.Message):
+    """The sender has opened the job; nothing of a job flows before both sides have. Signed over the stream, the job and the
+    digest of its approvals. The digest itself is not shown: only who holds it can check the signature, or make one.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SIGNATURE_FIELD_NUMBER: _builtins.int
+    signature: _builtins.bytes
+    def __init__(
+        self,
+        *,
+        signature: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["signature", b"signature"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -314,26 +351,32 @@ Global___Credit: _TypeAlias = Credit  # noqa: Y015
 
 @_typing.final
 class Fragment(_message.Message):
-    """A piece of a body larger than one envelope: an Envelope with only its body set, cut into pieces."""
+    """A piece of a body larger than one envelope: an Envelope with only its body set, cut into pieces. Each says what it is
+    a piece of, so that the receiver can refuse the first.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
     INDEX_FIELD_NUMBER: _builtins.int
     TOTAL_SIZE_FIELD_NUMBER: _builtins.int
     DATA_FIELD_NUMBER: _builtins.int
+    FIELD_FIELD_NUMBER: _builtins.int
     index: _builtins.int
     total_size: _builtins.int
     data: _builtins.bytes
+    field: _builtins.int
+    """the number of the field of Envelope.body that the whole will fill"""
     def __init__(
         self,
         *,
         index: _builtins.int = ...,
         total_size: _builtins.int = ...,
         data: _builtins.bytes = ...,
+        field: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "index", b"index", "total_size", b"total_size"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "field", b"field", "index", b"index", "total_size", b"total_size"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
