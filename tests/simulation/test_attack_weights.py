@@ -14,6 +14,7 @@ from mpc.link import PartyId
 from mpc.regression.perturbation import default_scale, own_term
 from mpc.rng import Rng
 from mpc.statistics.logistic import fit_logistic, sigmoid
+from tests.simulation.attackers import several_jobs
 from tests.simulation.attackers.weights import categories, pooled, prepared, solve, spikes, table
 
 ROWS, TARGETS, PENALTY, BANK_COLUMNS = 5_000, 24, 1e-3, 6
@@ -111,11 +112,8 @@ def test_a_term_that_stays_while_the_training_set_changes_would_show_whom_the_ch
             one, other = (terms(world, {BANK: Rng(bytes([seed]) * 32)}) for seed in (k, 100 + k if fresh else k))
             with_it = fit_logistic(whole, world.bad, PENALTY, 0, linear=one / ROWS).weights
             without = fit_logistic(whole[kept], world.bad[kept], PENALTY, 0, linear=other / (ROWS - 1)).weights
-            shop = world.shop
-            hessian = 0.1 * shop.T @ shop + PENALTY * ROWS * np.eye(shop.shape[1])
-            # With the customer, the gradient has its residual times its row: bad ones pull the score up.
-            pull = shop[target] @ hessian @ (with_it - without)[part] / (shop[target] @ shop[target])
-            found.append((pull > 0) == world.bad[target])
+            bad = several_jobs.is_bad(world.shop, world.shop[target], PENALTY, with_it[part], without[part])
+            found.append(bad == world.bad[target])
         return float(np.mean(found))
 
     assert right(fresh=False) >= 0.9
