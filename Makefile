@@ -1,6 +1,6 @@
 PY := .venv/bin/python
 
-.PHONY: setup demo test check fuzz proto bench oracle sweep-binning sweep-verdict sweep-views sweep-scores dictionary uci time-bins clean
+.PHONY: setup demo test check fuzz proto bench oracle sweep-binning sweep-verdict sweep-views sweep-scores attack dictionary uci time-bins clean
 .venv/.done: pyproject.toml constraints.txt
 	python3 -m venv .venv && $(PY) -m pip install -q -c constraints.txt -e '.[dev]' && touch $@
 setup: .venv/.done
@@ -27,6 +27,9 @@ sweep-views: setup
 	$(PY) scripts/sweeps/views.py
 sweep-scores: setup
 	$(PY) scripts/sweeps/scores_to_bins.py
+attack: setup sweep-scores
+	$(PY) -m tests.simulation.attackers.weights
+	$(PY) -m pytest -q tests/simulation
 dictionary: setup
 	$(PY) scripts/sweeps/dictionary.py
 uci: setup

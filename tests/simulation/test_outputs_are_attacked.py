@@ -14,7 +14,8 @@ from wire.spec.job import Release
 
 HERE = Path(__file__).parent
 ENTRIES = (*LINES.values(), *RELEASES.values())
-ATTACKED = sorted({one for entry in ENTRIES for one in entry if isinstance(one, Attacked)}, key=lambda one: one.attacker)
+ATTACKED = sorted({one for entry in ENTRIES for one in entry if isinstance(one, Attacked)},
+                  key=lambda one: one.attacker)
 
 
 def test_every_revealed_line_and_every_release_has_its_attacker() -> None:
