@@ -204,6 +204,7 @@ class Peak:
 
     def __exit__(self, *_: object) -> None:
         self.bytes = memory("VmHWM") - self._before
+        print(f"grown by {self.bytes / MIB:.0f} MiB at the most")
 
 
 async def announce(rogue: Rogue, size: int, field: int) -> None:
