@@ -18,7 +18,7 @@ from wire.consortium import Consortium, Member
 from wire.errors import Unauthenticated
 from wire.gatekeeper import Gatekeeper
 
-MAX_MESSAGE_BYTES = 4 << 20      # an envelope carries at most 1 MiB of body
+MAX_MESSAGE_BYTES = 4 << 20      # a job spec; an envelope has less (wire.codec)
 KEEPALIVE_MS = 10_000
 HANDSHAKE_MS = 4_000             # gRPC's own patience with a stranger is two minutes
 STREAMS_PER_CONNECTION = 128     # calls beyond wait at their caller

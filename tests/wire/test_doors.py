@@ -204,6 +204,7 @@ class Peak:
 
     def __exit__(self, *_: object) -> None:
         self.bytes = memory("VmHWM") - self._before
+        print(f"grown by {self.bytes / MIB:.0f} MiB at the most")
 
 
 async def announce(rogue: Rogue, size: int, field: int) -> None:
@@ -386,3 +387,18 @@ async def test_a_hundred_thousand_names_are_blamed_on_their_author_and_cost_litt
     assert peak.bytes < 64 * MIB, f"{peak.bytes / MIB:.0f} MiB"
     rogue.call.cancel()
     await rogue.channel.close()
+
+
+async def test_a_member_s_connection_without_a_call_is_closed(make_world, monkeypatch):
+    options = [*((name, value) for name, value in tls.LISTENER_OPTIONS if "idle" not in name),
+               ("grpc.max_connection_idle_ms", 300)]
+    for defended in (True, False):
+        monkeypatch.setattr(server, "LISTENER_OPTIONS", options if defended else options[:-1])
+        world = make_world()
+        await world.start("bank-b")
+        async with channel(world, identity("bank-a")) as through:
+            assert await knock(through, "/grpc.health.v1.Health/Check") == grpc.StatusCode.OK
+            await asyncio.sleep(1.5)
+            ready = through.get_state() is grpc.ChannelConnectivity.READY
+            assert ready is not defended
+            assert await knock(through, "/grpc.health.v1.Health/Check") == grpc.StatusCode.OK

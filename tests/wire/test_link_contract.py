@@ -89,6 +89,18 @@ async def test_another_kind_than_was_due_is_blamed_on_the_peer_at_its_step(links
     assert (caught.value.culprit, caught.value.step, caught.value.reason) == (A, "/align#1", Reason.WRONG_KIND)
 
 
+async def test_more_bytes_than_the_receiver_says_are_blamed_on_the_peer(links):
+    ours, theirs = links
+    for count, most, fine in ((1000, 8000, True), (1000, 6000, False)):
+        await ours.send(Opening(RingVector(np.zeros(count, np.uint64), 64)))
+        if fine:
+            assert len((await theirs.receive(Opening, at_most=most)).share) == count
+        else:
+            with pytest.raises(PeerError) as caught:
+                await theirs.receive(Opening, at_most=most)
+            assert (caught.value.culprit, caught.value.reason) == (A, Reason.WRONG_LENGTH)
+
+
 async def test_require_blames_the_peer_and_lets_the_truth_pass(links):
     ours, _ = links
     ours.require(True, Reason.WRONG_LENGTH)

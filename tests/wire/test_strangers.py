@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from types import SimpleNamespace
 
 import grpc
@@ -72,8 +73,9 @@ async def knock(through: grpc.aio.Channel, method: str) -> grpc.StatusCode:
     try:
         if method.endswith(("Converse", "Watch")):
             call = through.stream_stream(method)()
-            await call.write(b"")
-            await call.read()
+            with contextlib.suppress(asyncio.InvalidStateError):   # it may be refused before its first word has left
+                await call.write(b"")
+                await call.read()
             return await call.code()
         await through.unary_unary(method)(b"", timeout=5)
     except grpc.aio.AioRpcError as error:
