@@ -29,7 +29,7 @@ sweep-scores: setup
 	$(PY) scripts/sweeps/scores_to_bins.py
 attack: setup sweep-scores
 	$(PY) -m tests.simulation.attackers.weights
-	$(PY) -m pytest -q tests/simulation
+	$(PY) -m pytest -q -m 'large or not large' tests/simulation tests/e2e/test_doors.py
 dictionary: setup
 	$(PY) scripts/sweeps/dictionary.py
 uci: setup

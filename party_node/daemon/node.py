@@ -28,7 +28,7 @@ from party_node.config import PartyDirectory
 from party_node.consent import datasets
 from party_node.consent.gate import Consent
 from party_node.daemon.control_service import add_control
-from party_node.daemon.crowd import Tidying, use_all_descriptors
+from party_node.daemon.crowd import Tidying, share_memory, use_all_descriptors
 from party_node.jobs.runner import Jobs, ToolsFor
 from party_node.jobs.runtime import make_pool
 from party_node.models.kept_rows import drop_unsettled
@@ -148,6 +148,7 @@ async def serve(directory: PartyDirectory, ready_file: Path | None) -> None:
     """Run one node until SIGTERM or SIGINT. `ready_file` gets the ports as JSON once it listens."""
     configure(directory.log_file)
     use_all_descriptors()
+    share_memory()
     node = Node(directory)
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()

@@ -133,6 +133,7 @@ async def test_a_running_job_goes_on_a_new_one_starts_and_memory_stays(three_of_
     assert scene.alarms() == []
 
 
+@pytest.mark.large
 async def test_without_the_doors_strangers_alone_stop_a_node(three_of_them: Scene) -> None:
     """The control: gRPC's own patience, and the descriptors that a process is born with."""
     scene = three_of_them

@@ -68,9 +68,10 @@ def test_a_file_that_is_not_there_or_may_not_be_read_is_named(two: Scene) -> Non
     ran = two.operator("shop", "dataset", "register", str(two.directory("shop") / "gone.toml"))
     assert ran.code == 4
     assert "`shop-gone.csv` does not exist" in ran.error["what"]
-    ran = two.run(two.job({"shop": "gone"}))  # registered, and gone since
+    ran = two.run(two.job({"shop": "gone"}))      # registered, and gone since
     assert (ran.code, ran.error["whose"]) == (4, "shop")
-    assert "`shop-gone.csv` does not exist" in ran.error["what"]
+    assert ran.error["what"] == "the table cannot be read"     # others hear no name of a file
+    assert "`shop-gone.csv` does not exist" in two.ended("shop")["error"]
 
 
 # ---------------------------------------------------------------- what a job makes of it

@@ -10,7 +10,7 @@ from joint_risk.local_consortium import COORDINATOR
 from mpc.protocols import PROTOCOLS
 from party_node.models.part import load_part
 from tests import canaries
-from tests.e2e.scene import COMMON_OF_TWO, FAMILY, LABEL, PRESENT, Ran, Scene, table
+from tests.e2e.scene import COMMON_OF_TWO, FAMILY, FEW_COLUMNS, FLOORS, LABEL, PRESENT, Ran, Scene, table
 
 LATE = 100       # of the common customers
 MONTHS = ("2023-11", "2023-12", "2024-01", "2024-02")
@@ -97,12 +97,23 @@ def test_a_period_that_is_the_outcome_in_disguise_is_refused_before_a_bit_is_sen
 
 def test_a_boundary_a_few_customers_from_an_earlier_one_is_refused(two: Scene) -> None:
     """Two models of which one was trained on five customers more would show these five."""
-    size, late = PRESENT["bank"][1] - PRESENT["bank"][0], LATE + 20     # far enough from the other jobs of this scene
+    def others(party: str) -> list[str]:
+        """Ids of customers who are in no other job of this scene."""
+        return [canaries.canary_id(1000 + k) for k in range(*PRESENT[party])]
+
+    size, late = PRESENT["bank"][1] - PRESENT["bank"][0], LATE + 5
     months = ["2023-11"] * (size - late) + ["2024-01"] * 5 + ["2024-02"] * (late - 5)
-    policy = {"minimum_difference": 20}
-    assert two.offer("bank", "near", table("bank", vintage=months), period="vintage", policy=policy).code == 0
-    assert two.run(out_of_time(two, "near", since="2024-01")).data["test_rows"] == late
-    ran = two.run(out_of_time(two, "near", since="2024-02"))
+    policy = {"minimum_difference": 20, **FLOORS, **FEW_COLUMNS}
+    bank = table("bank", customer=others("bank"), vintage=months)
+    assert two.offer("bank", "near", bank, period="vintage", policy=policy).code == 0
+    assert two.offer("shop", "near", table("shop", customer=others("shop"))).code == 0
+
+    def job(since: str) -> dict[str, Any]:
+        return two.job({"bank": "near", "shop": "near"}, hold_out={"column": "vintage", "since": since, **FLOORS},
+                       minimum_intersection=100)
+
+    assert two.run(job("2024-01")).data["test_rows"] == late
+    ran = two.run(job("2024-02"))
     assert ran.code == 6
     assert "the customers that train differ from an earlier job's by only a few (policy.minimum_difference)" in \
         ran.error["what"]

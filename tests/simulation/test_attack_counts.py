@@ -28,12 +28,12 @@ def found(rows: int, columns: int, seed: int) -> float:
     return counts.found(bins, draw.random(rows) < BAD_RATE)
 
 
-@pytest.mark.parametrize("rows", [1000, 3000])
+@pytest.mark.parametrize("rows", [1000, pytest.param(3000, marks=pytest.mark.large)])
 def test_without_a_budget_counts_of_bins_are_the_outcomes(rows: int) -> None:
     assert found(rows, rows * 15 // 100, 1) >= 0.99
 
 
-@pytest.mark.parametrize("rows", [1000, 3000])
+@pytest.mark.parametrize("rows", [1000, pytest.param(3000, marks=pytest.mark.large)])
 def test_what_the_budget_of_equations_leaves_to_counts_is_what_the_page_on_bins_says(rows: int) -> None:
     """A third of the bad customers are among as many suspects, where a guess finds a tenth; nobody is certain."""
     share = float(np.mean([found(rows, columns_allowed(rows), seed) for seed in range(4)]))

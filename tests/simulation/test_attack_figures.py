@@ -3,6 +3,8 @@ are released. What is given to the attacker: the scores of every customer, the n
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -14,14 +16,16 @@ from tests.simulation.attackers.figures import Belief, HoldOut, belief, hold_out
 LEAST = 5
 GAIN = 0.02
 CERTAIN, UNSURE = 0.99, 0.9     # decided: believed so firmly, and not before
-SMALL = [(100, 0.05), (100, 0.1), (100, 0.2), (200, 0.05), (400, 0.02)]    # rows, share of bad ones
+LARGE = pytest.mark.large
+SMALL = [(100, 0.05), (200, 0.05),                                         # rows, share of bad ones
+         *(pytest.param(*size, marks=LARGE) for size in ((100, 0.1), (100, 0.2), (400, 0.02)))]
 # rows, share of bad ones, columns of the label holder that the attacker does not know, whether it has the scores too
 DEFENDED = [
     (100, 0.05, 0, True), (400, 0.02, 0, True),
     (100, 0.2, 0, True), (200, 0.1, 0, True), (200, 0.2, 0, True), (400, 0.05, 0, True), (400, 0.2, 0, True),
     (200, 0.2, 3, True), (400, 0.2, 3, True), (200, 0.2, 3, False), (400, 0.1, 3, False),
 ]
-SEEDS = range(2)
+FEW = [(100, 0.2, 0, True), (200, 0.1, 0, True), (200, 0.2, 3, True), (200, 0.2, 3, False)]
 
 
 def released(world: HoldOut, replicates: int = 200) -> Judged:
@@ -58,10 +62,12 @@ def test_exact_figures_of_a_small_hold_out_are_its_outcomes(rows: int, rate: flo
     assert np.mean(recovered) >= 0.9, recovered
 
 
-def test_figures_as_they_are_released_tell_nobodys_outcome() -> None:
+@pytest.mark.parametrize(("sizes", "seeds", "reports"), [
+    pytest.param(FEW, 1, 3, id="few"), pytest.param(DEFENDED, 2, 12, id="all", marks=LARGE)])
+def test_figures_as_they_are_released_tell_nobodys_outcome(sizes: list[Any], seeds: int, reports: int) -> None:
     believed, hits = [], []
-    for rows, rate, unknown, scores_known in DEFENDED:
-        for seed in SEEDS:
+    for rows, rate, unknown, scores_known in sizes:
+        for seed in range(seeds):
             world = hold_out(rows, rate, unknown, seed, LEAST)
             report = released(world).released
             if report is None:      # that nothing was released is all that there is to read
@@ -72,6 +78,6 @@ def test_figures_as_they_are_released_tell_nobodys_outcome() -> None:
             believed.append(truth_share(found.posterior, world) - truth_share(found.prior, world))
             hits.append(guessed(found.posterior, world) - guessed(found.prior, world))
     print(f"gain: {np.mean(believed):.4f} of probability, {np.mean(hits):.4f} of guesses; {len(hits)} reports")
-    assert len(hits) >= 12
+    assert len(hits) >= reports
     assert np.mean(believed) <= GAIN, believed
     assert np.mean(hits) <= GAIN, hits
