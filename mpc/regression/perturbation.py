@@ -38,8 +38,8 @@ def default_scale(penalty: float, rows: int, heaviest: float = 1.0) -> float:
     """s of one party: at least `LEAST`, and so much that the weights of a block tell little of one of its rows, whose
     leverage h is bounded under X^T X + n penalty I. Of independent residuals of variance p (1 - p) the best linear
     estimate leaves 1 - h where s^2 = n penalty p (1 - p). Here s^2 is twice that for p = 1/2: what a job expects of the
-    default rate is the planner's word, and single customers may be as uncertain as that. `heaviest`: how often the
-    customer that weighs most counts."""
+    default rate is the planner's word, and single customers may be as uncertain as that. `heaviest`: the most that a
+    customer may weigh."""
     return heaviest * max(LEAST, math.sqrt(penalty * rows / 2))
 
 

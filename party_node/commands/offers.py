@@ -36,6 +36,7 @@ def dataset_register(ctx: typer.Context, file: Annotated[Path, typer.Argument(he
             found = registration.prepare(file, config, session.directory.snapshots)
         before = datasets.find(store, found.dataset.name)
         notes = [*found.notes, *(registration.changes(before, found.dataset) if before else ())]
+        notes += registration.twice(found.dataset, datasets.registered(store))
         audit.event("dataset", name=found.dataset.name, digest=found.dataset.digest)
         registration.keep(found.dataset, store)
     grid = Grid("column", "kind", "missing", "from", "to", "levels")

@@ -5,6 +5,7 @@ No cell is kept. Everything that will make a job fail or a column useless is sai
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal
 
@@ -119,6 +120,13 @@ def mock_schema(dataset: RegisteredDataset) -> MockSchema:
         period=file.period,
         numeric={name: dataset.kinds[name] == "numeric" for name in dataset.allowed_columns},
     )
+
+
+def twice(dataset: RegisteredDataset, others: Iterable[RegisteredDataset]) -> list[str]:
+    """A note where the same table is offered under another name: budgets count what is asked of a name."""
+    same = sorted(one.name for one in others if one.digest == dataset.digest and one.name != dataset.name)
+    return [f"the same table is registered as {name}: each has budgets of its own, and both together tell of the same "
+            "customers" for name in same]
 
 
 def _apart_warnings(parsed: DatasetFile, table: Table) -> list[str]:

@@ -123,8 +123,8 @@ def _of_figures(spec: JobSpec) -> list[str]:
             f"{floors.minimum_outcome} good and as many bad ones judge, or no figure is released and nobody but the "
             "label holder is told why"]
     if "metrics" in spec.release:
-        said.append("figures come in steps of half a standard error or more; all together say less than half of what "
-                    "there is to know of the outcomes of those that judge")
+        said.append("figures come in steps of half a standard error or more; all of this job say less than half of "
+                    "what there is to know of the outcomes of those that judge; other jobs that they judge add theirs")
     return said
 
 
@@ -175,9 +175,15 @@ def _noise(spec: JobSpec) -> list[str]:
     if noise == 0:
         return ["noise: none. Whoever chooses its columns for it can compute outcome and default probability "
                 "of chosen customers that train, from two of its weights each"]
-    return [f"noise: each party adds a secret term to what is minimised, {noise:g} times the default, so that weights "
-            "show no single customer's outcome; this model counts as "
-            f"{models(spec)} in the budget `models`, for averages of many models show more"]
+    lines = [f"noise: each party adds a secret term to what is minimised, {noise:g} times the default, so that weights "
+             "show no single customer's outcome; this model counts as "
+             f"{models(spec)} in the budget `models`, where minimum_noise is above 0, for averages of many models show "
+             "more"]
+    if len(spec.parties) > 2:
+        lines.append("parties who pool columns that they made for each other read more: of 5,000 customers that train, "
+                     "the outcomes of some chosen ones. A job of three parties or more that has to rule it out needs "
+                     "more noise (docs/threat-model.md)")
+    return lines
 
 
 def _runs(protocol: ProtocolSpec, spec: JobSpec) -> bool:

@@ -79,7 +79,7 @@ def bound_leverage(
     assert penalty > 0
     owners = Customers.one_row_each(len(block)) if customers is None else customers
     assert owners.total == len(block)
-    ridge, heaviness = penalty * len(block), None if owners.alone else owners.heaviness()
+    ridge, heaviness = penalty * len(owners), None if owners.alone else owners.heaviness()
     fitted = LeverageBound(_factor(block, ridge), bound * MARGIN / float(owners.rows.mean()), 1.0)
     original = block.copy()
     for done in range(1, MOST_PASSES + 1):

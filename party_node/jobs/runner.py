@@ -278,7 +278,7 @@ class Jobs:
             accept_sets=lambda marks, test: self._accept_sets(agreed, marks, test),
             accept_widths=lambda widths: self._consent.charge_widths(agreed, widths),
             accept_scores=lambda: self._consent.charge_scores(agreed),
-            dither_key=lambda what: self._dither_key(agreed, what),
+            dither_key=self._dither_key,
             pin=lambda what, digest: self._store.pin(spec.prepared or job, what, digest),
             label_holder_columns=agreed.dataset.policy.label_holder_columns, prepared=self._directory.prepared,
             burn_prepared=lambda: self._burn_prepared(agreed),
@@ -306,10 +306,10 @@ class Jobs:
         if near is not None:
             raise self._consent.too_near(agreed, near)
 
-    def _dither_key(self, agreed: Agreed, what: Sequence[bytes]) -> bytes:
-        """By the dataset's name, so that the same customers are rounded alike whatever table stands under it."""
-        secret = NodeSecret.at(self._directory.secret)
-        return secret.key(Domain.SCORE_DITHER, agreed.dataset.name.encode(), *what)
+    def _dither_key(self, what: Sequence[bytes]) -> bytes:
+        """Of the node and the columns alone, so that the same customers are rounded alike whatever table they stand in
+        and whatever a dataset is called."""
+        return NodeSecret.at(self._directory.secret).key(Domain.SCORE_DITHER, *what)
 
     def _burn_prepared(self, agreed: Agreed) -> None:
         assert agreed.spec.prepared is not None

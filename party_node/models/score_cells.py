@@ -1,7 +1,8 @@
 """What a customer's part of a score is a function of, as integers: the merged bin of each column that enters, or the
 prepared values in fixed point where the job has no bins.
 
-Customers with the same integers have the same part to the last bit, whatever the weights are. Columns stand in the
+With bins, customers with the same integers have the same part to the last bit, whatever the weights are; without, but
+for what the fixed point leaves out. Columns stand in the
 order of their names and bins in the order of their column, so that neither the order in which a job names columns nor
 how the label holder numbered their bins makes other integers of the same customer. Private to the owner.
 """

@@ -53,9 +53,9 @@ class NodeSecret:
         try:
             return cls(path.read_bytes())
         except (OSError, ValueError):
-            raise LocalError(f"{path} cannot be read or is damaged",
-                             "restore it from the backup: under a new one, the noise of earlier jobs is drawn once "
-                             "more when they are repeated") from None
+            raise LocalError("the secret of this node cannot be read or is damaged",
+                             "restore keys/node.secret from the backup: under a new one, the noise of earlier jobs is "
+                             "drawn once more when they are repeated") from None
 
     def key(self, purpose: Domain, *context: bytes) -> bytes:
         """32 bytes for one `purpose` and all that they shall depend on. HKDF with SHA-256, RFC 5869: the purpose and

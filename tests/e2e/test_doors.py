@@ -104,6 +104,7 @@ def running_job(scene: Scene) -> Background:
     return launch
 
 
+@pytest.mark.large
 async def test_a_running_job_goes_on_a_new_one_starts_and_memory_stays(three_of_them: Scene) -> None:
     scene = three_of_them
     with descriptors(DESCRIPTORS):

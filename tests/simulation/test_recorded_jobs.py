@@ -97,7 +97,7 @@ def test_the_canaries_are_in_the_tables_in_the_first_place(recorded: Recorded, p
         names = " ".join(needles.found(at_home))
         assert "id: raw" in names
         assert re.search(r"column \d: int16", names)
-        assert len(re.findall(r"partial score \d", names)) > 18     # of 24; on the grid some are 0, which is everywhere
+        assert len(re.findall(r"partial score \d", names)) >= 12    # of 24; on the grid some are 0, which is everywhere
 
 
 @pytest.mark.parametrize("parties", PARTIES)

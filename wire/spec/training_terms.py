@@ -16,6 +16,8 @@ from mpc.regression.weighting import Classes, Weighting, balanced, weighted_rate
 from wire.spec.job import JobSpec
 from wire.spec.label import ClassWeights
 
+HEAVIER = 1.5    # than expected, for one outcome is rarer than the job says
+
 
 def train_options(spec: JobSpec, rows: int) -> TrainOptions:
     """For `rows` training rows."""
@@ -38,7 +40,7 @@ def penalty_of(spec: JobSpec, rows: int) -> float:
 
 def noise_of(spec: JobSpec, rows: int) -> float:
     """s of every party's linear term, for `rows` training rows."""
-    return spec.training.noise * default_scale(penalty_of(spec, rows), rows, _heaviest(spec))
+    return spec.training.noise * default_scale(penalty_of(spec, rows), rows, heaviest(spec))
 
 
 def noise_in_errors(spec: JobSpec, rows: int) -> float:
@@ -66,6 +68,19 @@ def weighting_of(spec: JobSpec) -> Weighting | None:
     return weighting(PartyId(spec.label_holder.id), spec.training.expected_default_rate, _classes(spec), largest)
 
 
+def heaviest(spec: JobSpec) -> float:
+    """The most that a customer may weigh, in multiples of the mean: what the noise is made for, and what the label
+    holder holds its rows to, so that an expected default rate that is far off leaves no customer without its noise."""
+    allowed = weighting_of(spec)
+    if allowed is None:
+        return 1.0
+    rate, classes = spec.training.expected_default_rate, _classes(spec)
+    bad, good = classes(rate)
+    expected = max(bad, good) / (rate * bad + (1 - rate) * good)
+    own = spec.label.largest_weight if spec.label.weights is not None else 1.0
+    return min(allowed.largest, own * (expected if spec.label.class_weights == "none" else HEAVIER * expected))
+
+
 def least_worth(spec: JobSpec, training: int, common: int) -> float:
     """How many customers of even weight the `training` ones of `common` have to be worth: with fewer, a model of a few
     would pass the minimum that all sides agreed on."""
@@ -78,14 +93,6 @@ def _classes(spec: JobSpec) -> Classes:
         pair = chosen_weights.bad, chosen_weights.good
         return lambda rate: pair
     return balanced if chosen_weights == "balanced" else lambda rate: (1.0, 1.0)
-
-
-def _heaviest(spec: JobSpec) -> float:
-    """What the customer that weighs most is expected to count, in multiples of the mean."""
-    rate, classes = spec.training.expected_default_rate, _classes(spec)
-    bad, good = classes(rate)
-    of_class = max(bad, good) / (rate * bad + (1 - rate) * good)
-    return of_class * (spec.label.largest_weight if spec.label.weights is not None else 1.0)
 
 
 def _expected_rate(spec: JobSpec) -> float:

@@ -16,7 +16,7 @@ from party_node.data.label import require_least
 from party_node.data.period import require_outcomes
 from party_node.data.row_terms import Limits, read_offset, read_weights
 from party_node.jobs.stages.context import JobContext
-from wire.spec.training_terms import is_weighted, least_worth, series_of, train_options, weighting_of
+from wire.spec.training_terms import heaviest, is_weighted, least_worth, series_of, train_options, weighting_of
 
 
 async def run(context: JobContext) -> None:
@@ -45,9 +45,9 @@ async def _accept(context: JobContext) -> None:
     """The rows fit the bits of training, and no customer weighs more than was agreed, on either side; what the label
     holder demands of the rows; then nobody's customers are nearly an earlier job's, neither all nor those on a side.
 
-    Nothing here depends on the outcomes of the rows that judge: a job that went on or ended by them would count the bad
-    ones of a handful of customers whom all parties know. Too few of one outcome there, and the job releases nothing
-    (party_node/models/released_figures.py).
+    Nothing here depends on the outcomes of the rows that judge, but for a period, whose two sides tell them. A job that
+    went on or ended by them would count the bad ones of a handful of customers whom all parties know. Too few of one
+    outcome there, and the job releases nothing (party_node/models/released_figures.py).
     """
     assert context.rows is not None
     assert context.test is not None
@@ -108,7 +108,8 @@ def _read_terms(context: JobContext, bad: NDArray[np.bool_]) -> None:
         fitted = context.rows[~context.test]
         allowed = weighting_of(context.spec)
         assert allowed is not None
-        limits = Limits(allowed.largest, least_worth(context.spec, len(fitted), len(context.rows)))
+        largest = min(allowed.largest, heaviest(context.spec))
+        limits = Limits(largest, least_worth(context.spec, len(fitted), len(context.rows)))
         context.row_weights, context.class_shift = read_weights(context.table, fitted, bad, context.spec.label, limits)
     if context.spec.label.offset is not None:
         valid = series_of(context.spec).valid

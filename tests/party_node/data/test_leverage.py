@@ -65,7 +65,8 @@ def test_all_rows_of_a_customer_together_times_its_weight_keep_the_bound(case: s
     for customers in (Customers(counts), Customers(np.full(len(before), heaviest))):
         block = np.repeat(before, customers.rows, axis=0)
         fitted, report = bound_leverage(block, 0.1, 1e-2, customers)
-        together = customers.sums(direct(block, 1e-2)) * np.maximum(customers.weights, 1.0)
+        # The penalty's part counts customers: m rows of each would else hide m times less of one.
+        together = customers.sums(direct(block, 1e-2 / customers.rows.mean())) * np.maximum(customers.weights, 1.0)
         assert together.max() <= 0.1 * (1 + 1e-9)
         assert report.largest == pytest.approx(together.max(), abs=1e-9)
         again = np.repeat(before, customers.rows, axis=0)

@@ -49,20 +49,17 @@ def made(bank: Any, run: Run) -> tuple[Jobs, Hub]:
     return jobs, hub
 
 
-def test_scores_are_rounded_by_the_dataset_and_its_columns_alone(bank: Any, tmp_path: Path) -> None:
-    """Another job, table or process, and customers are rounded alike: a planted job in the key would be averaged away
-    (tests/simulation/test_scores_to_bins.py)."""
+def test_scores_are_rounded_by_the_node_and_the_columns_alone(bank: Any, tmp_path: Path) -> None:
+    """Another job, table, name or process, and customers are rounded alike: a planted job in the key would be averaged
+    away (tests/simulation/test_scores_to_bins.py)."""
     keys = set()
-    for nonce, digest in ((1, "d" * 64), (2, "e" * 64)):
+    for _ in range(2):
         jobs, _ = made(bank, lambda running: None)  # type: ignore[arg-type, return-value]
         jobs._directory = SimpleNamespace(secret=tmp_path / "node.secret")  # type: ignore[assignment]
-        agreed = SimpleNamespace(job=f"{nonce:064x}", dataset=bank.register(digest=digest), spec=bank.spec(nonce=nonce))
-        keys.add(jobs._dither_key(agreed, [b"bins", b"age", b"income"]))  # type: ignore[arg-type]
+        keys.add(jobs._dither_key([b"bins", b"age", b"income"]))
     assert len(keys) == 1
-    other = SimpleNamespace(dataset=SimpleNamespace(name="other"))
-    keys.add(jobs._dither_key(other, [b"bins", b"age", b"income"]))  # type: ignore[arg-type]
-    keys.add(jobs._dither_key(agreed, [b"bins", b"age"]))  # type: ignore[arg-type]
-    assert len(keys) == 3
+    keys.add(jobs._dither_key([b"bins", b"age"]))
+    assert len(keys) == 2
     assert all(len(key) == 32 for key in keys)
     assert (tmp_path / "node.secret").stat().st_mode & 0o777 == 0o600
 
