@@ -13,7 +13,7 @@ import structlog
 
 FEW_DESCRIPTORS = 4096
 CROWD = 200                # connections and files beyond those that a node with its jobs has open
-LOOK_S = 0.1
+LOOK_S = 0.2
 M_ARENA_MAX, ARENAS = -8, 2
 _DESCRIPTORS = "/proc/self/fd"
 _log = structlog.get_logger("daemon")
