@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mpc.domains import Domain
+from party_node.data.ids.customers import Customers
 
 WORDS_PER_DIGEST = 4
 
@@ -29,19 +30,12 @@ class Side:
         return min(self.bad, self.good)
 
 
-def count(
-    side: NDArray[np.bool_], bad: NDArray[np.bool_] | None, of: NDArray[np.int64] | None = None
-) -> Side:
-    """The customers of a sample: `side` [rows] says which rows are in it, `of` whose they are (none given: each row is
-    a customer's only one). Repeated rows of a customer are one customer."""
-    whose = np.arange(len(side)) if of is None else of
-
-    def customers(rows: NDArray[np.bool_]) -> int:
-        return len(np.unique(whose[rows]))
-
+def count(customers: Customers, bad: NDArray[np.bool_] | None) -> Side:
+    """The `customers` of a sample, and how many of them have a bad row and a good one. `bad` [rows of the sample]:
+    outcomes, where they are known."""
     if bad is None:
-        return Side(customers(side))
-    return Side(customers(side), customers(side & bad), customers(side & ~bad))
+        return Side(len(customers))
+    return Side(len(customers), customers.count(bad), customers.count(~bad))
 
 
 def hold_out(salt: bytes, rows: int, fraction: float) -> NDArray[np.bool_]:

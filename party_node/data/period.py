@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from mpc.credit.bands import out_of_time
 from party_node.data.hold_out import count
+from party_node.data.ids.customers import Customers
 from party_node.data.sources.table import Table, TextColumn
 from party_node.table_errors import DataError
 
@@ -84,7 +85,7 @@ def require_outcomes(later: NDArray[np.bool_], bad: NDArray[np.bool_], least: in
     would tell it, so it is refused and not merely left without figures. Called by the label holder before a bit leaves
     it."""
     for side in (later, ~later):
-        if count(side, bad).fewest < max(least, 1):
+        if count(Customers.one_row_each(int(side.sum())), bad[side]).fewest < max(least, 1):
             raise DataError(
                 "period_outcomes",
                 f"fewer than {max(least, 1)} customers on one side of the boundary have one of the outcomes, so the "

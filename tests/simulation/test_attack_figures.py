@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from party_node.data.hold_out import count
+from party_node.data.ids.customers import Customers
 from party_node.models.counted_release import Terms
 from party_node.models.released_figures import Judged, judge
 from tests.simulation.attackers.figures import Belief, HoldOut, belief, hold_out, solve
@@ -29,7 +30,7 @@ FEW = [(100, 0.2, 0, True), (200, 0.1, 0, True), (200, 0.2, 3, True), (200, 0.2,
 
 
 def released(world: HoldOut, replicates: int = 200) -> Judged:
-    side = count(np.ones(len(world.own), np.bool_), world.outcome)
+    side = count(Customers.one_row_each(len(world.own)), world.outcome)
     return judge(world.outcome, world.joint, world.solo, side, Terms(LEAST, replicates=replicates))
 
 

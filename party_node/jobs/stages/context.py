@@ -148,8 +148,8 @@ class JobContext:
         """The development sample and the sample that judges, counted in customers; outcomes where `labels` are given,
         a row each."""
         assert self.test is not None
-        of = None if self.copies is None else np.repeat(np.arange(len(self.copies)), self.copies)
-        return [count(side, labels, of) for side in (~self.test, self.judged)]
+        return [count(self.customers(side), None if labels is None else labels[side])
+                for side in (~self.test, self.judged)]
 
     def customers(self, chosen: NDArray[np.bool_]) -> Customers:
         """Whose the `chosen` common rows are: of every customer all, or none."""

@@ -16,6 +16,7 @@ import pytest
 from mpc.statistics.counted_choices import Counting, Repeating
 from mpc.statistics.metrics import Ranking
 from party_node.data.hold_out import Side, count
+from party_node.data.ids.customers import Customers
 from party_node.models import counted_release
 from party_node.models.counted_release import MINIMUM_CELL, SECTIONS, Own, Public, Terms, build, cumulate
 from party_node.models.evaluation import evaluate
@@ -31,7 +32,7 @@ SIZES = {  # customers, intercept -> sections that are released at least and at 
 
 
 def side(outcome: Any) -> Side:
-    return count(np.ones(len(outcome), bool), outcome)
+    return count(Customers.one_row_each(len(outcome)), outcome)
 
 
 def judged(size: int, base: float, seed: int = 1, terms: Terms = TERMS) -> tuple[Any, Judged]:
@@ -184,9 +185,9 @@ def test_too_few_of_one_outcome_release_nothing_and_only_the_label_holder_reads_
 
 
 def test_copies_of_a_customer_add_nothing_to_what_there_is_to_know() -> None:
-    outcome, of = np.array([True, True, False, False, True]), np.array([0, 0, 1, 2, 2])
-    assert count(np.ones(5, bool), outcome, of) == Side(3, bad=2, good=2)
-    assert count(np.array([True, True, True, False, False]), outcome, of) == Side(2, bad=1, good=1)
+    outcome = np.array([True, True, False, False, True])
+    assert count(Customers(np.array([2, 1, 2])), outcome) == Side(3, bad=2, good=2)
+    assert count(Customers(np.array([2, 1])), outcome[:3]) == Side(2, bad=1, good=1)
 
 
 def test_curves_are_left_out_where_the_spec_releases_none() -> None:
